@@ -1,0 +1,69 @@
+"""Encrypted values in ordinary environment variables and ``.env`` files.
+
+The public names, each imported when it is first asked for: ``import encenv`` itself costs next to nothing.
+"""
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False  # not typing's: importing typing would cost more than the rest of this file
+if TYPE_CHECKING:
+    from encenv.errors import AuthenticationError as AuthenticationError
+    from encenv.errors import ConflictError as ConflictError
+    from encenv.errors import EncenvError as EncenvError
+    from encenv.errors import FileError as FileError
+    from encenv.errors import KeyEntryError as KeyEntryError
+    from encenv.errors import KeyRefusedError as KeyRefusedError
+    from encenv.errors import KeyUnreachableError as KeyUnreachableError
+    from encenv.errors import LoadError as LoadError
+    from encenv.errors import MalformedError as MalformedError
+    from encenv.errors import PolicyError as PolicyError
+    from encenv.errors import UserCodeError as UserCodeError
+    from encenv.format.sealed import WrappedKey as WrappedKey
+    from encenv.keys.datakeys import clear_cache as clear_cache
+    from encenv.keys.kms import AwsKms as AwsKms
+    from encenv.keys.local import LocalKeys as LocalKeys
+    from encenv.keys.provider import KeyProvider as KeyProvider
+    from encenv.load.environ import decrypt_environ as decrypt_environ
+    from encenv.load.envfiles import dotenv_values as dotenv_values
+    from encenv.load.envfiles import load_dotenv as load_dotenv
+    from encenv.load.settings import EncryptedSettings as EncryptedSettings
+    from encenv.load.settings import EncryptedSettingsConfigDict as EncryptedSettingsConfigDict
+
+_HOMES = {
+    "AuthenticationError": "encenv.errors",
+    "AwsKms": "encenv.keys.kms",
+    "ConflictError": "encenv.errors",
+    "EncenvError": "encenv.errors",
+    "EncryptedSettings": "encenv.load.settings",
+    "EncryptedSettingsConfigDict": "encenv.load.settings",
+    "FileError": "encenv.errors",
+    "KeyEntryError": "encenv.errors",
+    "KeyProvider": "encenv.keys.provider",
+    "KeyRefusedError": "encenv.errors",
+    "KeyUnreachableError": "encenv.errors",
+    "LoadError": "encenv.errors",
+    "LocalKeys": "encenv.keys.local",
+    "MalformedError": "encenv.errors",
+    "PolicyError": "encenv.errors",
+    "UserCodeError": "encenv.errors",
+    "WrappedKey": "encenv.format.sealed",
+    "clear_cache": "encenv.keys.datakeys",
+    "decrypt_environ": "encenv.load.environ",
+    "dotenv_values": "encenv.load.envfiles",
+    "load_dotenv": "encenv.load.envfiles",
+}
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 (the keys are strings)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'encenv' has no attribute {name!r}")
+    import importlib  # a lazy door: the names below it cost a hundred times what this module costs
+
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

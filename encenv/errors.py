@@ -1,0 +1,154 @@
+"""Every error encenv raises on purpose, split by who must act.
+
+    EncenvError                  never raised bare
+    ├── MalformedError           a text is not what format version 1 says     who wrote the value
+    ├── KeyEntryError            no key entry for a sealed value's KID        who moved the value
+    ├── KeyRefusedError          a key provider said no                       who grants permissions
+    ├── KeyUnreachableError      a key provider did not answer                who runs the network
+    ├── AuthenticationError      a value was renamed, swapped or changed      who reviews the change
+    ├── PolicyError              the reader's own rules forbid it             who wrote the rules
+    ├── ConflictError            two things claim one place                   who merged them
+    ├── FileError                a file cannot be read or written             who owns the file
+    ├── UserCodeError            a validator or source of the application raised
+    └── LoadError                failures of several of these kinds in one load
+
+Messages are lower-case, say what happened and never hold a value or a key; ``hint`` says what to do, in the
+imperative.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, Self
+
+
+class EncenvError(Exception):
+    """Superclass of all encenv errors. Never raised itself.
+
+    Attributes:
+        message: What happened, in one line, without any value or key.
+        hint: What to do about it, in the imperative.
+        variables: The names of the variables that are affected, perhaps none.
+        failures: The single failures, if this error reports several; else this error alone.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str,
+        variables: "Iterable[str]" = (),
+        failures: "Sequence[EncenvError]" = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.variables = tuple(variables)
+        self.failures = tuple(failures) or (self,)
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}"
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        failures = () if self.failures == (self,) else self.failures
+        return _rebuild, (type(self), self.message, self.hint, self.variables, failures)
+
+    def of(self, *variables: str) -> "Self":
+        """Return this error again, about *variables*, with no frames, cause or context of its own."""
+        return type(self)(self.message, hint=self.hint, variables=variables)
+
+
+def _rebuild(
+    cls: type[EncenvError],
+    message: str,
+    hint: str,
+    variables: tuple[str, ...],
+    failures: tuple[EncenvError, ...],
+) -> EncenvError:
+    return cls(message, hint=hint, variables=variables, failures=failures)
+
+
+class MalformedError(EncenvError):
+    """Raised if a text is not what the wire format, version 1, says."""
+
+
+class KeyEntryError(EncenvError):
+    """Raised if there is no key entry for the KID that a sealed value names."""
+
+
+class KeyRefusedError(EncenvError):
+    """Raised if a key provider refused: no permission, disabled, another context, another key."""
+
+
+class KeyUnreachableError(EncenvError):
+    """Raised if a key provider did not answer: timeout, throttled, no credentials, no region."""
+
+
+class AuthenticationError(EncenvError):
+    """Raised if a sealed value does not authenticate: renamed, swapped or tampered with."""
+
+
+class PolicyError(EncenvError):
+    """Raised if the reader's own rules (pins, required context, limits) forbid what was found."""
+
+
+class ConflictError(EncenvError):
+    """Raised if two things claim the same place."""
+
+
+class FileError(EncenvError):
+    """Raised if a file cannot be read, parsed or written."""
+
+
+class UserCodeError(EncenvError):
+    """Raised in place of an exception from a validator, factory or source of the application.
+
+    Its text and frames are left out because they may hold decrypted values.
+    """
+
+
+class LoadError(EncenvError):
+    """Raised if a load failed in several different ways; ``failures`` has each."""
+
+
+def combine(failures: "Sequence[EncenvError]") -> EncenvError:
+    """Return one error that reports *failures* together.
+
+    Args:
+        failures: At least one. Failures with the same message are reported as one line that names all their
+            variables.
+
+    Returns:
+        An error of the class that all failures share, or a `LoadError`.
+    """
+    grouped: dict[tuple[type[EncenvError], str, str], dict[str, None]] = {}
+    for failure in failures:
+        names = grouped.setdefault((type(failure), failure.message, failure.hint), {})
+        names.update(dict.fromkeys(failure.variables))
+    merged = [
+        cls(_with_names(message, tuple(names)), hint=hint, variables=names)
+        for (cls, message, hint), names in grouped.items()
+    ]
+    if len(merged) == 1:
+        return merged[0]
+    kinds = {type(failure) for failure in merged}
+    lines = "".join(f"\n  {failure.message}\n    hint: {failure.hint}" for failure in merged)
+    count = len({name for failure in merged for name in failure.variables})
+    what = f"{count} variables" if count > 1 else "the environment"
+    return (kinds.pop() if len(kinds) == 1 else LoadError)(
+        f"{what} cannot be loaded:{lines}",
+        hint="mend each of them; nothing was loaded",
+        variables=[name for failure in merged for name in failure.variables],
+        failures=merged,
+    )
+
+
+NAMES_SHOWN = 8  # a message stays readable when a whole file has one cause
+
+
+def _with_names(message: str, names: tuple[str, ...]) -> str:
+    if not names:
+        return message
+    shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:NAMES_SHOWN])
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"{shown}{more}: {message}"

@@ -1,0 +1,1 @@
+"""A .env file on disk."""

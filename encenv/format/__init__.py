@@ -1,0 +1,1 @@
+"""Text to bytes and back: no I/O, no clock, no environment."""

@@ -1,0 +1,66 @@
+"""AES-256-GCM, HKDF and padding over bytes.
+
+This layer is mute: whatever is wrong with a ciphertext, its error says the same. Which variable it was and what
+to do is added one layer above.
+"""
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from encenv.errors import AuthenticationError
+from encenv.format.sealed import NONCE_BYTES
+
+KEY_BYTES = 32  # AES-256; also the length of every HKDF output here
+PAD_TO = 8  # bytes; hides the exact length of short values
+_MARK = b"\x80"  # ISO/IEC 7816-4 padding
+
+
+def derive(key: bytes, info: bytes) -> bytes:
+    """Derive 32 bytes from *key* with HKDF-SHA256, RFC 5869, without salt."""
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(key)
+
+
+def encrypt(cipher: AESGCM, plaintext: bytes, aad: bytes, nonce: bytes) -> bytes:
+    """Return *nonce* (12 bytes), ciphertext and tag (16 bytes)."""
+    return nonce + cipher.encrypt(nonce, plaintext, aad)
+
+
+def decrypt(cipher: AESGCM, data: bytes, aad: bytes) -> bytes:
+    """Return the plaintext of *data*, which is nonce, ciphertext and tag.
+
+    Raises:
+        AuthenticationError: If it does not authenticate under this key and *aad*.
+    """
+    try:
+        return cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], aad)
+    except InvalidTag:
+        pass
+    raise unauthentic()
+
+
+def pad(value: bytes) -> bytes:
+    """Append 0x80 and zeros up to a multiple of 8 bytes."""
+    marked = value + _MARK
+    return marked + bytes(-len(marked) % PAD_TO)
+
+
+def unpad(padded: bytes) -> bytes:
+    """Take any number of zeros and then 0x80 off the end of *padded*.
+
+    Raises:
+        AuthenticationError: If there is no 0x80, or a zero byte stands inside the value.
+    """
+    value = padded.rstrip(b"\x00")
+    if not value.endswith(_MARK) or b"\x00" in value:
+        raise unauthentic()
+    return value[:-1]
+
+
+def unauthentic() -> AuthenticationError:
+    """Return the one error of this layer."""
+    return AuthenticationError(
+        "the sealed value does not authenticate: it was renamed, swapped, cut off or changed",
+        hint="restore the line from version control, or encrypt the value again under this name",
+    )

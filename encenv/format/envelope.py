@@ -1,0 +1,116 @@
+"""A data key: what encrypts the values of one environment and opens them again, each under its own name only."""
+
+import os
+from typing import NoReturn, Self
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.constant_time import bytes_eq
+
+from encenv.errors import ConflictError, KeyRefusedError, MalformedError
+from encenv.format import cipher
+from encenv.format.sealed import NONCE_BYTES, SEALED_MAX, SealedValue, claims, embeds, kid_of
+
+
+class DataKey:
+    """32 bytes that encrypt values, with the commitment that identifies them.
+
+    Args:
+        key: The data key K, exactly 32 bytes.
+
+    Attributes:
+        commitment: 32 bytes, ``HKDF(K, "encenv:1:commitment")``.
+        kid: The lookup hint, 8 characters.
+
+    Raises:
+        KeyRefusedError: If *key* has another length.
+    """
+
+    __slots__ = ("_cipher", "_key", "commitment", "kid")
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != cipher.KEY_BYTES:
+            raise KeyRefusedError(
+                f"the unwrapped data key is not {cipher.KEY_BYTES} bytes long",
+                hint="restore the key entry from version control; the wrapped copy is not an encenv data key",
+            )
+        self._key = key
+        self._cipher = AESGCM(cipher.derive(key, b"encenv:1:value"))
+        self.commitment = cipher.derive(key, b"encenv:1:commitment")
+        self.kid = kid_of(self.commitment)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Return a fresh data key from the operating system's generator."""
+        return cls(os.urandom(cipher.KEY_BYTES))
+
+    def __repr__(self) -> str:
+        return f"<DataKey {self.kid}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a data key is not pickled")
+
+    def expose_key(self) -> bytes:
+        """Return the 32 bytes themselves, for a key provider to wrap. The only way to them."""
+        return self._key
+
+    def matches(self, commitment: bytes) -> bool:
+        """Return whether this is the data key that *commitment* names, in constant time."""
+        return bytes_eq(self.commitment, commitment)
+
+    def encrypt(self, name: str, text: str, nonce: bytes | None = None) -> str:
+        """Encrypt *text* as the value of the variable *name*.
+
+        Args:
+            name: The variable's whole name as it stands.
+            text: The value. May be empty; not NUL, and only text that comes back as it was.
+            nonce: 12 bytes, never used twice with one key; from the operating system if left out.
+
+        Returns:
+            The sealed value.
+
+        Raises:
+            ConflictError: If *text* is, or holds, a sealed value already.
+            MalformedError: If *text* cannot be the value of an environment variable.
+        """
+        if claims(text) or embeds(text):
+            raise ConflictError(
+                "the value holds a sealed value already", hint="decrypt it first, or leave it as it is"
+            )
+        value = _encode(text)
+        if value is None:
+            raise MalformedError(
+                "the value cannot be the value of an environment variable (NUL, or text that is not Unicode)",
+                hint="encode it, for example as base64",
+            )
+        nonce = os.urandom(NONCE_BYTES) if nonce is None else nonce
+        payload = cipher.encrypt(self._cipher, cipher.pad(value), _aad(self.kid, name), nonce)
+        sealed = str(SealedValue(self.kid, payload))
+        if len(sealed) > SEALED_MAX:
+            raise MalformedError(
+                f"the value would be longer than {SEALED_MAX:,} characters when sealed",
+                hint="keep it in a file and put the file's path into the variable",
+            )
+        return sealed
+
+    def decrypt(self, name: str, sealed: SealedValue) -> str:
+        """Decrypt *sealed* as the value of the variable *name*.
+
+        Raises:
+            AuthenticationError: If it does not open under this key and this name.
+        """
+        padded = cipher.decrypt(self._cipher, sealed.payload, _aad(sealed.kid, name))
+        return cipher.unpad(padded).decode("utf-8", "surrogateescape")
+
+
+def _encode(text: str) -> bytes | None:
+    """Return *text* as value bytes, or None if it would not come back identical."""
+    try:
+        value = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return None  # not raised on: the exception holds the whole text in its `object`
+    return value if "\x00" not in text and value.decode("utf-8", "surrogateescape") == text else None
+
+
+def _aad(kid: str, name: str) -> bytes:
+    # bytes.upper maps a-z and nothing else, whatever the locale; str.upper would fold other alphabets too.
+    return b"encenv:1:%b:%b" % (kid.encode("ascii"), name.encode("utf-8", "surrogateescape").upper())

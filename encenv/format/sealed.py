@@ -1,0 +1,305 @@
+"""The two texts of the wire format, version 1: recognise, parse, write.
+
+    sealed value   encenv:1:<KID>:<base64url(nonce[12] + ciphertext + tag[16])>
+    key entry      ENCENV_KEY_<KID>=1:<base64url(commitment[32])>{+context:<key>=<value>}{+<provider>:<wrapped>:<reference>}
+
+Parsing needs no key and reaches no network. It is strict: one text has one meaning, and one meaning one text.
+The specification is FORMAT.md beside this file.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from encenv.errors import MalformedError
+
+VERSION = "1"
+KID_CHARACTERS = 8  # base32 of 5 bytes, RFC 4648 section 6
+NONCE_BYTES = 12  # NIST SP 800-38D, 5.2.1.1
+TAG_BYTES = 16  # the full tag of NIST SP 800-38D, 5.2.1.2
+PAYLOAD_MIN = NONCE_BYTES + 1 + TAG_BYTES  # the padding mark is never missing
+SEALED_MAX = 1_048_576  # characters
+ENTRY_MAX = 32_768  # characters
+COMMITMENT_BYTES = 32
+CONTEXT_MAX = 7  # pairs; with encenv=1 that is the 8 that AWS KMS documents
+ITEMS_MAX = 16
+AWS_BLOB_MAX = 6144  # bytes, KMS API reference: CiphertextBlob
+LOCAL_WRAPPED_BYTES = NONCE_BYTES + 32 + TAG_BYTES
+ENTRY_PREFIX = "ENCENV_KEY_"
+ADDED_BY_WRITER = ("encenv-add", "1")  # the one reserved context pair that may stand in an entry
+
+_ALPHABET = r"[A-Za-z0-9_.:/-]"
+_B64 = re.compile(r"[A-Za-z0-9_-]*")
+_KID = re.compile(r"[A-Z2-7]{8}")
+_CLAIM = re.compile(r"encenv:[0-9]")
+_SEALED = re.compile(r"encenv:1:([A-Z2-7]{8}):([A-Za-z0-9_-]*)")
+_EMBEDDED = re.compile(r"encenv:[0-9]+:[A-Z2-7]{8}:")
+_ENTRY_NAME = re.compile(r"ENCENV_KEY_([A-Z2-7]{8})")
+_CONTEXT = re.compile(rf"context:({_ALPHABET}{{1,128}})=({_ALPHABET}{{1,384}})")
+_ITEM = re.compile(rf"([a-z][a-z0-9-]{{0,31}}):([A-Za-z0-9_-]+):({_ALPHABET}{{1,512}})")
+# Region and partition are parsed so that no part of an environment variable is pasted unparsed into a host name.
+_AWS_KEY = re.compile(
+    r"arn:(aws|aws-[a-z0-9-]+):kms:((?:[a-z]+-){2,3}[0-9]+):([0-9]{12}):key/([A-Za-z0-9-]{1,128})",
+)
+
+
+def claims(text: str) -> bool:
+    """Return whether *text* claims to be a sealed value: then it is one as a whole, or an error."""
+    return text.startswith("encenv:") and _CLAIM.match(text) is not None
+
+
+def embeds(text: str) -> bool:
+    """Return whether a sealed value stands somewhere inside *text*: quoted, with white space, pasted into a URL."""
+    return "encenv:" in text and _EMBEDDED.search(text) is not None
+
+
+def entry_kid(name: str) -> str | None:
+    """Return the KID that the variable *name* is the key entry of, or None."""
+    match = _ENTRY_NAME.fullmatch(name) if name.startswith(ENTRY_PREFIX) else None
+    return match[1] if match else None
+
+
+def b64encode(data: bytes) -> str:
+    """Encode *data* as base64url without padding, RFC 4648 section 5."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def b64decode(text: str) -> bytes:
+    """Decode base64url without padding, refusing every text but the one that `b64encode` gives.
+
+    Raises:
+        MalformedError: If a character is foreign, the length impossible or a stray bit set.
+    """
+    if _B64.fullmatch(text) and len(text) % 4 != 1:
+        data = binascii.a2b_base64(text.translate(_TO_STANDARD) + "=" * (-len(text) % 4))
+        # The last character may carry bits that no byte uses; only one of its forms is canonical.
+        if not len(data) % 3 or b64encode(data[-(len(data) % 3) :]) == text[-(len(text) % 4) :]:
+            return data
+    raise MalformedError("not canonical base64url", hint=COPY_AGAIN)
+
+
+_TO_STANDARD = str.maketrans("-_", "+/")
+COPY_AGAIN = "copy the whole value again from where it was written, or encrypt it again"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedValue:
+    """A sealed value, parsed but not authenticated.
+
+    Attributes:
+        kid: The lookup hint, 8 characters of A-Z2-7.
+        payload: nonce (12 bytes), ciphertext (at least 1 byte), tag (16 bytes).
+    """
+
+    kid: str
+    payload: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse *text*, of which `claims` is true.
+
+        Raises:
+            MalformedError: If it is not a whole sealed value of version 1.
+        """
+        if len(text) > SEALED_MAX:
+            raise MalformedError(
+                f"the sealed value is longer than {SEALED_MAX:,} characters",
+                hint="keep it in a file and put the file's path into the variable",
+            )
+        match = _SEALED.fullmatch(text)
+        if match is None:
+            raise _not_sealed(text)
+        payload = b64decode(match[2])
+        if len(payload) < PAYLOAD_MIN:
+            raise MalformedError("the sealed value is cut off", hint=COPY_AGAIN)
+        return cls(match[1], payload)
+
+    def __str__(self) -> str:
+        return f"encenv:{VERSION}:{self.kid}:{b64encode(self.payload)}"
+
+
+def _not_sealed(text: str) -> MalformedError:
+    version = re.match(r"encenv:([0-9]+):", text)
+    if version and version[1] != VERSION and not version[1].startswith("0"):
+        return MalformedError(
+            f"the sealed value was made by a newer encenv (version {version[1][:8]} of the format)",
+            hint="upgrade encenv where the value is read",
+        )
+    return MalformedError("the text begins like a sealed value but is not one", hint=COPY_AGAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """One wrapped copy of a data key.
+
+    Attributes:
+        provider: The key provider's name, such as ``aws-kms`` or ``local``.
+        wrapped: What the provider gave; opaque.
+        reference: Which of the provider's wrapping keys wrapped it: an ARN, a local key id.
+    """
+
+    provider: str
+    wrapped: bytes
+    reference: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{b64encode(self.wrapped)}:{self.reference}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """A key entry, parsed: what is needed to unwrap one data key and to know it again.
+
+    Attributes:
+        commitment: 32 bytes that identify the data key.
+        context: The encryption context's pairs beside ``encenv=1``, which is always there.
+        items: The wrapped copies, in the order in which they stand.
+    """
+
+    commitment: bytes
+    context: tuple[tuple[str, str], ...]
+    items: tuple[WrappedKey, ...]
+
+    @property
+    def kid(self) -> str:
+        """The lookup hint that names this entry."""
+        return kid_of(self.commitment)
+
+    @property
+    def name(self) -> str:
+        """The name of the variable that holds this entry."""
+        return ENTRY_PREFIX + self.kid
+
+    @classmethod
+    def parse(cls, kid: str, text: str) -> Self:
+        """Parse the value *text* of the variable ``ENCENV_KEY_<kid>``.
+
+        Raises:
+            MalformedError: If it is not a key entry of version 1, or not that of *kid*.
+        """
+        if len(text) > ENTRY_MAX:
+            raise _bad_entry(kid, f"is longer than {ENTRY_MAX:,} characters")
+        version, colon, rest = text.partition(":")
+        if version.isdigit() and not version.startswith("0") and version != VERSION and colon:
+            raise MalformedError(
+                f"the key entry {ENTRY_PREFIX}{kid} was made by a newer encenv",
+                hint="upgrade encenv where the value is read",
+            )
+        if version != VERSION or not colon:
+            raise _bad_entry(kid, "does not begin with 1:")
+        head, *items = rest.split("+")
+        commitment = _entry_bytes(kid, head)
+        if len(commitment) != COMMITMENT_BYTES:
+            raise _bad_entry(kid, "has a commitment of the wrong length")
+        if kid_of(commitment) != kid:
+            raise _bad_entry(kid, "belongs to another data key than its name says")
+        pairs = [item for item in items if item.startswith("context:")]
+        if items[: len(pairs)] != pairs:
+            raise _bad_entry(kid, "has a context after a wrapped copy")
+        entry = cls(
+            commitment,
+            tuple(_parse_context(kid, pair) for pair in pairs),
+            tuple(_parse_item(kid, item) for item in items[len(pairs) :]),
+        )
+        check_context(entry.context, where=f"the key entry {entry.name}")
+        if not 1 <= len(entry.items) <= ITEMS_MAX:
+            raise _bad_entry(kid, f"must hold 1 to {ITEMS_MAX} wrapped copies")
+        if len({(item.provider, item.reference) for item in entry.items}) != len(entry.items):
+            raise _bad_entry(kid, "names one wrapping key twice")
+        return entry
+
+    def __str__(self) -> str:
+        pairs = [f"context:{key}={value}" for key, value in sorted(self.context)]
+        return "+".join([f"{VERSION}:{b64encode(self.commitment)}", *pairs, *map(str, self.items)])
+
+
+def kid_of(commitment: bytes) -> str:
+    """Return the lookup hint of a data key: base32 of the first 5 bytes of its commitment."""
+    return base64.b32encode(commitment[:5]).decode("ascii")
+
+
+def encryption_context(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return what every wrap and unwrap is given: ``encenv=1`` and *pairs*."""
+    return {"encenv": VERSION, **dict(pairs)}
+
+
+def canonical(context: dict[str, str]) -> bytes:
+    """Return *context* as bytes: the strings ``key=value``, sorted as bytes, joined with a comma."""
+    return b",".join(sorted(f"{key}={value}".encode("ascii") for key, value in context.items()))
+
+
+def check_context(pairs: tuple[tuple[str, str], ...], *, where: str) -> None:
+    """Check an encryption context against the limits of the format.
+
+    Raises:
+        MalformedError: If there are too many pairs, or a key is reserved, or two are alike but for case.
+    """
+    if len(pairs) > CONTEXT_MAX:
+        raise _bad_context(where, f"has more than {CONTEXT_MAX} context pairs")
+    if len({key.lower() for key, _ in pairs}) != len(pairs):
+        raise _bad_context(where, "has two context keys that differ in nothing but case")
+    for pair in pairs:
+        if _CONTEXT.fullmatch(f"context:{pair[0]}={pair[1]}") is None or "=" in "".join(pair):
+            raise _bad_context(where, "has a context key or value with a character outside A-Za-z0-9_.:/- or too long")
+        if pair[0].lower().startswith(("encenv", "aws:")) and pair != ADDED_BY_WRITER:
+            raise _bad_context(where, "uses a context key that begins with encenv or aws:, which are reserved")
+
+
+def aws_region(reference: str) -> str:
+    """Return the region of the AWS KMS key ARN *reference*.
+
+    Raises:
+        MalformedError: If *reference* is not the full ARN of a KMS key.
+    """
+    match = _AWS_KEY.fullmatch(reference)
+    if match is None:
+        raise MalformedError(
+            "the reference of an aws-kms copy is not the full ARN of a KMS key",
+            hint="give arn:aws:kms:<region>:<account>:key/<id>; an alias is resolved when a value is encrypted",
+        )
+    return match[2]
+
+
+def _parse_context(kid: str, text: str) -> tuple[str, str]:
+    match = _CONTEXT.fullmatch(text)
+    if match is None:
+        raise _bad_entry(kid, "has a context item that is not context:<key>=<value>")
+    return match[1], match[2]
+
+
+def _parse_item(kid: str, text: str) -> WrappedKey:
+    match = _ITEM.fullmatch(text)
+    if match is None:
+        raise _bad_entry(kid, "has an item that is not <provider>:<wrapped>:<reference>")
+    item = WrappedKey(match[1], _entry_bytes(kid, match[2]), match[3])
+    if item.provider == "aws-kms":
+        aws_region(item.reference)
+        if len(item.wrapped) > AWS_BLOB_MAX:
+            raise _bad_entry(kid, f"has an aws-kms copy of more than {AWS_BLOB_MAX} bytes")
+    if item.provider == "local":
+        if len(item.wrapped) != LOCAL_WRAPPED_BYTES:
+            raise _bad_entry(kid, f"has a local copy that is not {LOCAL_WRAPPED_BYTES} bytes long")
+        if not _KID.fullmatch(item.reference):
+            raise _bad_entry(kid, "has a local copy whose reference is not a local key id")
+    return item
+
+
+def _entry_bytes(kid: str, text: str) -> bytes:
+    try:
+        return b64decode(text)
+    except MalformedError:
+        pass
+    raise _bad_entry(kid, "has a part that is not canonical base64url")
+
+
+def _bad_entry(kid: str, what: str) -> MalformedError:
+    return MalformedError(
+        f"the key entry {ENTRY_PREFIX}{kid} {what}",
+        hint="restore its line from version control; a key entry is never edited by hand",
+    )
+
+
+def _bad_context(where: str, what: str) -> MalformedError:
+    return MalformedError(f"{where} {what}", hint="choose context pairs within the limits of the format")

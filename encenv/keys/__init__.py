@@ -1,0 +1,1 @@
+"""From a key entry to a data key."""
