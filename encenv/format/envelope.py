@@ -103,7 +103,7 @@ class DataKey:
 
 
 def _encode(text: str) -> bytes | None:
-    """Return *text* as value bytes, or None if it would not come back identical."""
+    """Return *text* as the bytes an environment holds, or None if it would not come back identical."""
     try:
         value = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -112,5 +112,10 @@ def _encode(text: str) -> bytes | None:
 
 
 def _aad(kid: str, name: str) -> bytes:
+    encoded = _encode(name)
+    if not encoded:
+        raise MalformedError(
+            f"{name!a} cannot be the name of a variable", hint="give the variable another name"
+        )
     # bytes.upper maps a-z and nothing else, whatever the locale; str.upper would fold other alphabets too.
-    return b"encenv:1:%b:%b" % (kid.encode("ascii"), name.encode("utf-8", "surrogateescape").upper())
+    return b"encenv:1:%b:%b" % (kid.encode("ascii"), encoded.upper())

@@ -35,6 +35,7 @@ _B64 = re.compile(r"[A-Za-z0-9_-]*")
 _KID = re.compile(r"[A-Z2-7]{8}")
 _CLAIM = re.compile(r"encenv:[0-9]")
 _SEALED = re.compile(r"encenv:1:([A-Z2-7]{8}):([A-Za-z0-9_-]*)")
+_NEWER = re.compile(r"[1-9][0-9]*")
 _EMBEDDED = re.compile(r"encenv:[0-9]+:[A-Z2-7]{8}:")
 _ENTRY_NAME = re.compile(r"ENCENV_KEY_([A-Z2-7]{8})")
 _CONTEXT = re.compile(rf"context:({_ALPHABET}{{1,128}})=({_ALPHABET}{{1,384}})")
@@ -121,10 +122,10 @@ class SealedValue:
 
 
 def _not_sealed(text: str) -> MalformedError:
-    version = re.match(r"encenv:([0-9]+):", text)
-    if version and version[1] != VERSION and not version[1].startswith("0"):
+    version = text.split(":", 2)[1]
+    if _NEWER.fullmatch(version) and version != VERSION:
         return MalformedError(
-            f"the sealed value was made by a newer encenv (version {version[1][:8]} of the format)",
+            "the sealed value was made by a newer encenv",
             hint="upgrade encenv where the value is read",
         )
     return MalformedError("the text begins like a sealed value but is not one", hint=COPY_AGAIN)
@@ -182,7 +183,7 @@ class KeyEntry:
         if len(text) > ENTRY_MAX:
             raise _bad_entry(kid, f"is longer than {ENTRY_MAX:,} characters")
         version, colon, rest = text.partition(":")
-        if version.isdigit() and not version.startswith("0") and version != VERSION and colon:
+        if _NEWER.fullmatch(version) and version != VERSION and colon:
             raise MalformedError(
                 f"the key entry {ENTRY_PREFIX}{kid} was made by a newer encenv",
                 hint="upgrade encenv where the value is read",
@@ -242,9 +243,13 @@ def check_context(pairs: tuple[tuple[str, str], ...], *, where: str) -> None:
         raise _bad_context(where, "has two context keys that differ in nothing but case")
     for pair in pairs:
         if _CONTEXT.fullmatch(f"context:{pair[0]}={pair[1]}") is None or "=" in "".join(pair):
-            raise _bad_context(where, "has a context key or value with a character outside A-Za-z0-9_.:/- or too long")
+            raise _bad_context(
+                where, "has a context key or value with a character outside A-Za-z0-9_.:/- or too long"
+            )
         if pair[0].lower().startswith(("encenv", "aws:")) and pair != ADDED_BY_WRITER:
-            raise _bad_context(where, "uses a context key that begins with encenv or aws:, which are reserved")
+            raise _bad_context(
+                where, "uses a context key that begins with encenv or aws:, which are reserved"
+            )
 
 
 def aws_region(reference: str) -> str:

@@ -1,0 +1,135 @@
+"""``${NAME}`` over bindings, decrypting on demand.
+
+A reference means what it means to python-dotenv: the nearest binding of that name above, or a process variable.
+So a binding refers only upwards, nothing can go round in a circle, and each value is worked out once.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from dotenv.variables import Atom, Variable, parse_variables
+
+from encenv.format.sealed import claims
+
+
+class Expansion:
+    """The values of *bindings* with ``${NAME}`` and ``${NAME:-default}`` replaced, each when it is asked for.
+
+    Args:
+        bindings: Name and raw value of each binding in its order; None for a line without "=".
+        environ: The process variables.
+        override: Whether bindings come before process variables of the same name, as in ``dotenv_values``.
+        interpolate: Whether anything is replaced at all.
+        decrypt_binding: Given index, name and raw value; returns the plaintext, which is the raw value itself if it
+            was not sealed, or None if it failed. Called at most once an index, and only if that value is needed.
+        decrypt_process: The same for a process variable that is referred to, given name and raw value.
+    """
+
+    def __init__(  # noqa: PLR0913 (all but two are keywords)
+        self,
+        bindings: Sequence[tuple[str, str | None]],
+        environ: Mapping[str, str],
+        *,
+        override: bool = True,
+        interpolate: bool = True,
+        decrypt_binding: Callable[[int, str, str], str | None],
+        decrypt_process: Callable[[str, str], str | None],
+    ) -> None:
+        self._bindings = bindings
+        self._environ = dict(
+            environ
+        )  # os.environ raises on names that its encoding cannot hold; a dict does not
+        self._override = override
+        self._interpolate = interpolate
+        self._decrypt_binding = decrypt_binding
+        self._decrypt_process = decrypt_process
+        self._places: dict[str, list[int]] = {}  # the indexes of each name, ascending
+        for index, (name, _) in enumerate(bindings):
+            self._places.setdefault(name, []).append(index)
+        self._values: dict[int, str | None] = {}
+        self._atoms: dict[int, list[Atom]] = {}  # of values that wait for those they refer to
+        self._process: dict[str, str] = {}
+
+    def value(self, index: int) -> str | None:
+        """Return the final value of the binding at *index*: decrypted, then expanded.
+
+        None if it has no "=". A value that could not be decrypted counts as empty, here and where it is referred to.
+        """
+        waiting = [index]  # not recursion: a chain of references may be as long as the file
+        while waiting:
+            top = waiting[-1]
+            missing = [] if top in self._values else self._start(top)
+            waiting.extend(missing)
+            if not missing:
+                waiting.pop()
+        return self._values[index]
+
+    def references(self, indexes: Iterable[int]) -> tuple[set[int], set[str]]:
+        """Return what is needed for the values of *indexes*, as far as that shows without decrypting anything.
+
+        Returns:
+            The indexes of bindings, those given among them, and the names of process variables. What a sealed value
+            refers to is not among them.
+        """
+        found: set[int] = set()
+        names: set[str] = set()
+        waiting = list(indexes)
+        while waiting:
+            index = waiting.pop()
+            if index in found:
+                continue
+            found.add(index)
+            raw = self._bindings[index][1]
+            if raw is None or not self._interpolate or claims(raw):
+                continue
+            for source in self._sources(index, parse_variables(raw)).values():
+                if isinstance(source, int):
+                    waiting.append(source)
+                else:
+                    names.add(source)
+        return found, names
+
+    def _start(self, index: int) -> list[int]:
+        """Work out the value at *index*, or return the indexes whose values it has to wait for."""
+        atoms = self._atoms.pop(index, None)
+        if atoms is None:
+            name, raw = self._bindings[index]
+            text = None if raw is None else self._decrypt_binding(index, name, raw) or ""
+            if text is None or not self._interpolate:
+                self._values[index] = text
+                return []
+            atoms = list(parse_variables(text))
+        sources = self._sources(index, atoms)
+        missing = [
+            source for source in sources.values() if isinstance(source, int) and source not in self._values
+        ]
+        if missing:
+            self._atoms[index] = atoms
+            return missing
+        # python-dotenv's own atoms decide about defaults and missing values, given just the names in question.
+        known = {
+            name: self._values[source] if isinstance(source, int) else self._process_value(source)
+            for name, source in sources.items()
+        }
+        self._values[index] = "".join(atom.resolve(known) for atom in atoms)
+        return []
+
+    def _sources(self, index: int, atoms: Iterable[Atom]) -> dict[str, int | str]:
+        """Return for each name in *atoms* the index of the binding or the process variable that supplies it."""
+        sources: dict[str, int | str] = {}
+        for atom in atoms:
+            if not isinstance(atom, Variable):
+                continue
+            name = atom.name
+            places = self._places.get(name, [])
+            above = bisect_left(places, index)
+            if name in self._environ and not (above and self._override):
+                sources[name] = name
+            elif above:
+                sources[name] = places[above - 1]
+        return sources
+
+    def _process_value(self, name: str) -> str:
+        if name not in self._process:
+            self._process[name] = self._decrypt_process(name, self._environ[name]) or ""
+        return self._process[name]

@@ -1,0 +1,74 @@
+"""What a key provider is, and how one is found by its name.
+
+A provider turns a data key into a wrapped data key and back. Adding one touches no file here: a package
+declares an entry point in the group ``encenv.providers``, named as the provider, that takes the process
+environment and returns an object with these four members.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from encenv.errors import KeyRefusedError
+from encenv.format.sealed import WrappedKey
+
+ENTRY_POINTS = "encenv.providers"
+
+# Looked up in a literal, so that no plug-in can stand in for a built-in and no scan is paid for one.
+_BUILT_IN = {"aws-kms": ("encenv.keys.kms", "AwsKms"), "local": ("encenv.keys.local", "LocalKeys")}
+
+
+class KeyProvider(Protocol):
+    """Wraps and unwraps data keys under wrapping keys it can reach.
+
+    Every method gets the whole encryption *context* (with ``encenv=1``) and must bind the wrapped data key to it:
+    another context must not unwrap. Methods raise `KeyRefusedError` or `KeyUnreachableError`, whose texts hold
+    no key material. They may be called from any thread.
+    """
+
+    @property
+    def name(self) -> str:
+        """The provider's name in a key entry: ``[a-z][a-z0-9-]{0,31}``."""
+        ...
+
+    def generate(self, key: str, context: Mapping[str, str]) -> tuple[bytes, WrappedKey]:
+        """Return a fresh data key (32 bytes) and its copy wrapped under *key*, as the user names that."""
+        ...
+
+    def wrap(self, data_key: bytes, key: str, context: Mapping[str, str]) -> WrappedKey:
+        """Return *data_key* (32 bytes) wrapped under *key*, as the user names that."""
+        ...
+
+    def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
+        """Return the data key (32 bytes) in *item*, in at most about *timeout* seconds."""
+        ...
+
+
+def find_provider(name: str, environ: Mapping[str, str], given: Sequence[KeyProvider] = ()) -> KeyProvider:
+    """Return the provider called *name*: one of those *given*, else a built-in, else a plug-in.
+
+    Args:
+        name: The provider's name in a key entry.
+        environ: The process environment, for a provider's own settings.
+        given: Providers that the application made itself.
+
+    Raises:
+        KeyRefusedError: If there is none of that name.
+    """
+    for provider in given:
+        if provider.name == name:
+            return provider
+    import importlib  # a lazy door: a provider's module may import boto3, and is imported when one is needed
+
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name]
+        built: KeyProvider = getattr(importlib.import_module(module), attribute)(environ)
+        return built
+    import importlib.metadata  # a lazy door: the scan costs 30 ms and only unknown names need it
+
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
+        plugged: KeyProvider = point.load()(environ)
+        return plugged
+    raise KeyRefusedError(
+        f"no key provider is called {name}",
+        hint=f"install the package that provides {name}, or upgrade encenv",
+    )

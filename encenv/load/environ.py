@@ -1,0 +1,285 @@
+"""One load: find the key entries, check them, unwrap, decrypt, and report all that failed together.
+
+The order is the promise: everything that can be judged without a key or a network (format, limits, the reader's
+rules) is judged before the first data key is unwrapped.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from encenv.errors import ConflictError, EncenvError, KeyEntryError, MalformedError, PolicyError, combine
+from encenv.format.sealed import (
+    COPY_AGAIN,
+    ENTRY_PREFIX,
+    KeyEntry,
+    SealedValue,
+    claims,
+    embeds,
+    entry_kid,
+)
+from encenv.keys.provider import KeyProvider, find_provider
+from encenv.keys.trust import Trust
+
+TYPE_CHECKING = False  # not typing's: a load with nothing sealed should cost nothing
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from encenv.keys.datakeys import Unwrapped, WrappedCopy
+    from encenv.load.options import ReaderOptions
+
+DATA_KEYS_MAX = 32  # distinct data keys in one load: a bound on what a hostile environment can cost
+UNWRAP_SECONDS = 10.0  # for all of a load's unwraps together
+
+logger = logging.getLogger("encenv")
+
+
+class Load:
+    """What one load knows: the sources' key entries, the reader's rules, the keys it has and what went wrong.
+
+    Args:
+        options: The reader's options.
+        environ: The process environment as it is before the load; encenv's own settings come from nowhere else.
+    """
+
+    def __init__(self, options: "ReaderOptions", environ: Mapping[str, str] = os.environ) -> None:
+        self.environ = environ
+        self.failures: list[EncenvError] = []
+        self.decrypted = 0
+        self.trust = Trust.of(options.get("trusted_keys"), options.get("encryption_context"))
+        self.given: Sequence[KeyProvider] = tuple(options.get("key_providers") or ())
+        self.seconds = options.get("unwrap_timeout") or UNWRAP_SECONDS
+        self._started = time.monotonic()
+        self._entries: dict[str, list[str]] = {}
+        self._copies: dict[str, list[WrappedCopy] | EncenvError] = {}
+        self._keys: dict[str, Unwrapped | EncenvError] = {}
+
+    def add_entries(self, variables: Iterable[tuple[str, str | None]]) -> None:
+        """Note the key entries among *variables*. Those of earlier sources are tried first."""
+        for name, value in variables:
+            kid = entry_kid(name)
+            if kid is not None and value is not None and value not in self._entries.setdefault(kid, []):
+                self._entries[kid].append(value)
+
+    def prepare(self, texts: Iterable[str]) -> None:
+        """Unwrap side by side what the sealed values among *texts* need, all checks of all of them first."""
+        kids: dict[str, None] = {}
+        for text in texts:
+            if claims(text):
+                sealed = _parsed(text)
+                if isinstance(sealed, SealedValue) and sealed.kid not in self._keys:
+                    kids[sealed.kid] = None
+        forbidden = False
+        wanted = []
+        for kid in kids:
+            copies = self._find(kid)
+            if isinstance(copies, EncenvError):
+                self._keys[kid] = copies
+                forbidden = forbidden or isinstance(copies, PolicyError)
+            else:
+                wanted.append((kid, copies))
+        if len(self._copies) > DATA_KEYS_MAX:
+            forbidden = True
+            self._fail(
+                PolicyError(
+                    f"the values need more than {DATA_KEYS_MAX} data keys",
+                    hint="encrypt the values of one environment under one data key: encenv encrypt",
+                )
+            )
+        if forbidden:
+            # What the reader's rules forbid is not followed by a network call, not even for the other values.
+            stop = PolicyError("not unwrapped, because of the failures beside it", hint="mend those first")
+            self._keys.update((kid, stop) for kid, _ in wanted)
+        elif wanted:
+            from encenv.keys import (
+                datakeys,
+            )  # a lazy door: without a sealed value, no cryptography is imported
+
+            found = datakeys.unwrap([copies for _, copies in wanted], self._provider, self.seconds)
+            self._keys.update(zip((kid for kid, _ in wanted), found, strict=True))
+
+    def decrypt(self, name: str, text: str) -> str | None:
+        """Return what the variable *name* with the value *text* says; None if that failed, which is noted."""
+        if not claims(text):
+            if embeds(text):
+                self.fail(name, _embedded())
+                return None
+            return text
+        sealed = _parsed(text)
+        if isinstance(sealed, EncenvError):
+            self.fail(name, sealed)
+            return None
+        if sealed.kid not in self._keys:
+            self.prepare([text])
+        found = self._keys[sealed.kid]
+        if isinstance(found, EncenvError):
+            self.fail(name, found)
+            return None
+        try:
+            plain = found.key.decrypt(name, sealed)
+        except EncenvError as error:
+            self.fail(name, error)
+            return None
+        self.decrypted += 1
+        return plain
+
+    def fail(self, name: str, failure: EncenvError) -> None:
+        """Note that the variable *name* cannot be loaded."""
+        self._fail(failure.of(name))
+
+    def finish(self) -> EncenvError | None:
+        """Write the load's log record; return all its failures as one error, or None if there are none."""
+        if self.failures:
+            return combine(self.failures)
+        if self.decrypted:
+            keys = {kid: key for kid, key in self._keys.items() if not isinstance(key, EncenvError)}
+            logger.info(
+                "decrypted %d variables under data keys %s: %d unwrapped by %s, %.1f ms",
+                self.decrypted,
+                ", ".join(keys),
+                sum(not key.cached for key in keys.values()),
+                ", ".join(dict.fromkeys(key.provider for key in keys.values())),
+                (time.monotonic() - self._started) * 1000,
+            )
+        return None
+
+    def _fail(self, failure: EncenvError) -> None:
+        self.failures.append(failure)
+
+    def _provider(self, name: str) -> KeyProvider:
+        return find_provider(name, self.environ, self.given)
+
+    def _find(self, kid: str) -> "list[WrappedCopy] | EncenvError":
+        """Return the wrapped copies of the data key *kid* that may be tried, or why there are none."""
+        try:
+            found: list[WrappedCopy] | EncenvError = self._accepted(kid)
+        except EncenvError as error:
+            found = error.of()
+        self._copies[kid] = found
+        return found
+
+    def _accepted(self, kid: str) -> "list[WrappedCopy]":
+        entries = [KeyEntry.parse(kid, text) for text in self._entries.get(kid, ())]
+        if not entries:
+            raise KeyEntryError(
+                f"there is no key entry {ENTRY_PREFIX}{kid} to open it with",
+                hint=f"copy the line {ENTRY_PREFIX}{kid}=… from where the value comes from, too",
+            )
+        if len({entry.commitment for entry in entries}) > 1:
+            raise ConflictError(
+                f"two key entries {ENTRY_PREFIX}{kid} name different data keys",
+                hint="keep the entry that belongs to the values, as version control shows it",
+            )
+        from encenv.keys.datakeys import WrappedCopy  # a lazy door: see prepare
+
+        # Copies of several entries add up; one entry that the rules accept is enough.
+        copies: dict[WrappedCopy, None] = {}
+        refusal: EncenvError | None = None
+        for entry in entries:
+            try:
+                items = self.trust.accepted(entry)
+            except PolicyError as error:
+                refusal = error.of()
+                continue
+            copies.update((WrappedCopy(item, entry.context, entry.commitment), None) for item in items)
+        if not copies and refusal is not None:
+            raise refusal
+        return sorted(copies, key=self._turn)
+
+    def _turn(self, copy: "WrappedCopy") -> int:
+        """Return when *copy* is tried: a local key costs nothing, one's own region little; else as they stand."""
+        region = self.environ.get("AWS_REGION") or self.environ.get("AWS_DEFAULT_REGION")
+        if copy.item.provider == "local":
+            return 0
+        if copy.item.provider == "aws-kms":
+            return 1 if copy.item.reference.split(":")[3] == region else 2
+        return 3
+
+
+def decrypt_environ(
+    environ: Mapping[str, str] = os.environ,
+    names: Iterable[str] | None = None,
+    **options: "Unpack[ReaderOptions]",
+) -> dict[str, str]:
+    """Return a decrypted copy of *environ*, which itself stays as it is.
+
+    Args:
+        environ: Variables, sealed or plain, with their key entries.
+        names: Which of the sealed ones to decrypt; the others are then left out. All of them if left out.
+        **options: The reader's rules, see `ReaderOptions`.
+
+    Returns:
+        The variables without the key entries. With the option ``encrypted_prefix``, a sealed variable of that
+        prefix stands under its name without it.
+
+    Raises:
+        EncenvError: If a value cannot be decrypted. All failures are reported together.
+    """
+    asked = None if names is None else set(names)
+    load = Load(options)
+    load.add_entries(environ.items())
+    variables = [(name, value) for name, value in environ.items() if entry_kid(name) is None]
+    mapped = without_prefix(load, variables, options.get("encrypted_prefix") or "", asked)
+    wanted = [
+        (to, name, value)
+        for (name, value), to in zip(variables, mapped, strict=True)
+        if value is not None and (asked is None or to in asked or not claims(value))
+    ]
+    load.prepare(value for _, _, value in wanted)
+    decrypted = {}
+    for to, name, value in wanted:
+        # A plaintext that is not asked for is handed on as it is, whatever stands in it.
+        text = load.decrypt(name, value) if asked is None or to in asked else value
+        if text is not None:
+            decrypted[to] = text
+    failure = load.finish()
+    if failure is not None:
+        raise failure
+    return decrypted
+
+
+def without_prefix(
+    load: Load,
+    variables: Sequence[tuple[str, str | None]],
+    prefix: str,
+    asked: Iterable[str] | None = None,
+) -> list[str]:
+    """Return the names that one source's *variables* supply: ``ENC_NAME`` supplies ``NAME`` if it is sealed.
+
+    Both in one source is a failure of the load, if ``NAME`` is *asked* for (None: everything is).
+    """
+    if not prefix:
+        return [name for name, _ in variables]
+    present = {name for name, _ in variables}
+    asked = None if asked is None else set(asked)
+    names = []
+    for name, value in variables:
+        to = name.removeprefix(prefix)
+        unasked = asked is not None and (name in asked or to not in asked)
+        if to in ("", name) or unasked or value is None or not claims(value):
+            names.append(name)
+            continue
+        if to in present:
+            load.fail(
+                to,
+                ConflictError(
+                    f"{to} and {name} are both set", hint=f"remove {to}, or give {name} another name"
+                ),
+            )
+        names.append(to)
+    return names
+
+
+def _parsed(text: str) -> SealedValue | EncenvError:
+    try:
+        return SealedValue.parse(text)
+    except MalformedError as error:
+        return error.of()
+
+
+def _embedded() -> MalformedError:
+    return MalformedError(
+        "a sealed value stands inside the text: in quotes, with white space, or pasted into it",
+        hint=f"{COPY_AGAIN}; to build one value from others, write ${{NAME}} in the .env file",
+    )

@@ -1,0 +1,28 @@
+"""The options that every reader takes: the settings class, `decrypt_environ`, `load_dotenv`, `dotenv_values`."""
+
+from collections.abc import Mapping, Sequence
+
+from typing_extensions import TypedDict  # pydantic's, which SettingsConfigDict can be joined with
+
+from encenv.keys.provider import KeyProvider
+
+
+class ReaderOptions(TypedDict, total=False):
+    """A reader's own rules; each may be left out.
+
+    Attributes:
+        trusted_keys: Patterns of the wrapping keys that this reader accepts: an ARN with ``*`` inside its
+            fields, an account id of 12 digits, ``local:<id>``. Any key that the process may use, if left out.
+        encryption_context: Pairs that a key entry's encryption context must carry.
+        encrypted_prefix: A sealed variable ``<prefix>NAME`` supplies ``NAME``. ``ENC_`` for a settings class,
+            else none; an empty text turns it off.
+        key_providers: Providers to use instead of the built-in ones of their names, for example
+            ``[AwsKms(session=my_session)]``.
+        unwrap_timeout: Seconds that all unwraps of a load may take together; 10 if left out.
+    """
+
+    trusted_keys: str | Sequence[str] | None
+    encryption_context: Mapping[str, str] | None
+    encrypted_prefix: str | None
+    key_providers: Sequence[KeyProvider] | None
+    unwrap_timeout: float | None
