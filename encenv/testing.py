@@ -146,9 +146,8 @@ class KmsServer:
         self._tls = tls
         self._calls: list[Call] = []
         self._rules: list[_Rule] = []
-        self._lock = (
-            threading.RLock()
-        )  # of keys, rules and log; a key operation asks the rules while it holds it
+        # Of keys, rules and log. Reentrant: a key operation asks the rules while it holds it.
+        self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._listener: _Listener | None = None
         self._url: str | None = None

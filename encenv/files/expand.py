@@ -36,9 +36,8 @@ class Expansion:
         decrypt_process: Callable[[str, str], str | None],
     ) -> None:
         self._bindings = bindings
-        self._environ = dict(
-            environ
-        )  # os.environ raises on names that its encoding cannot hold; a dict does not
+        # A copy: os.environ raises on names that its encoding cannot hold, and may change while we work.
+        self._environ = dict(environ)
         self._override = override
         self._interpolate = interpolate
         self._decrypt_binding = decrypt_binding

@@ -119,7 +119,13 @@ class AwsKms:
             except BotoCoreError as error:
                 failure = _unreachable(operation, key, error)
             else:
-                return answer
+                if all(answer.get(part) for part in _PARTS[operation]):
+                    return answer
+                # botocore takes an answer that was cut off in the middle for a whole one without members.
+                failure = KeyUnreachableError(
+                    f"AWS KMS did not answer {operation} with {key} in full",
+                    hint="try again, or check the network",
+                )
         raise failure
 
     def _client_for(self, key: str) -> "KMSClient":
@@ -179,6 +185,11 @@ def _wrapped(key: str, answer: "dict[str, Any]") -> WrappedKey:
     )
 
 
+_PARTS = {  # AWS KMS API reference, "Response Elements"
+    "Decrypt": ("KeyId", "Plaintext"),
+    "Encrypt": ("KeyId", "CiphertextBlob"),
+    "GenerateDataKey": ("KeyId", "Plaintext", "CiphertextBlob"),
+}
 _HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt and GenerateDataKey
     "AccessDeniedException": "allow {action} on this key, under this encryption context, for the role that runs here",
     "DisabledException": "enable the key in AWS KMS, or take the values of an environment that uses another key",

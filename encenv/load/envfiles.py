@@ -1,5 +1,6 @@
 """Sealed ``.env`` files with python-dotenv's two functions: same signatures, same results as for the plain file."""
 
+import io
 import logging
 import os
 import stat
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import IO, TYPE_CHECKING
 
 from encenv.errors import FileError, PolicyError
+from encenv.files.atomic import read
 from encenv.files.envfile import parse
 from encenv.files.expand import Expansion
 from encenv.format.sealed import claims, embeds, entry_kid
@@ -182,19 +184,23 @@ def read_text(path: StrPath, encoding: str | None = "utf-8") -> str:
     Raises:
         FileError: If it cannot be read, or is not in *encoding*.
     """
+    return decode(read(path), os.fspath(path), encoding)
+
+
+def decode(data: bytes, where: str, encoding: str | None = "utf-8") -> str:
+    """Return the text of *data*, the content of the file called *where*, newlines untranslated.
+
+    Raises:
+        FileError: If it is not in *encoding* (None: the locale's).
+    """
     try:
-        with open(path, encoding=encoding, newline="") as file:  # noqa: PTH123 (a str path stays a str in errors)
-            return file.read()
-    except OSError as error:
-        failure = FileError(
-            f"{os.fspath(path)} cannot be read: {error.strerror}", hint="check the path and its mode"
-        )
-    except UnicodeError:  # its `object` is the whole file
-        failure = FileError(
-            f"{os.fspath(path)} is not {encoding or 'in the encoding of this locale'}",
-            hint="save the file as UTF-8, or give its encoding",
-        )
-    raise failure
+        return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="").read()
+    except UnicodeDecodeError as error:  # its `object` is the whole file
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"{where} is not {(encoding or error.encoding).upper()}: see line {line}"
+    except LookupError:
+        what = f"there is no encoding {encoding!r}"
+    raise FileError(what, hint="save the file as UTF-8, or give its encoding")
 
 
 def _load_file(

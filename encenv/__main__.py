@@ -1,0 +1,5 @@
+"""``python -m encenv``: the command line."""
+
+from encenv.cli import main
+
+main()
