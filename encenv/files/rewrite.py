@@ -39,7 +39,7 @@ from encenv.format.sealed import (
 from encenv.keys.datakeys import Unwrapped, WrappedCopy, unwrap
 from encenv.keys.provider import KeyProvider, find_provider
 
-UNWRAP_SECONDS = 20.0  # a person waits, and may be asked to sign in
+UNWRAP_SECONDS = 10.0
 LOCAL_KEY = "ENCENV_LOCAL_KEY"
 
 Pairs = tuple[tuple[str, str], ...]
