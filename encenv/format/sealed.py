@@ -28,6 +28,7 @@ ITEMS_MAX = 16
 AWS_BLOB_MAX = 6144  # bytes, KMS API reference: CiphertextBlob
 LOCAL_WRAPPED_BYTES = NONCE_BYTES + 32 + TAG_BYTES
 ENTRY_PREFIX = "ENCENV_KEY_"
+LOCAL_KEY_NAME = "ENCENV_LOCAL_KEY"  # the variable that may hold a local key; never sealed
 ADDED_BY_WRITER = ("encenv-add", "1")  # the one reserved context pair that may stand in an entry
 
 _ALPHABET = r"[A-Za-z0-9_.:/-]"

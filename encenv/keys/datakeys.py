@@ -8,15 +8,21 @@ child keeps what was finished and forgets what was under way. A failure is not k
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from encenv import errors
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
 from encenv.format.envelope import DataKey
-from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
+from encenv.format.sealed import WrappedKey, canonical, encryption_context
 from encenv.keys.provider import KeyProvider
 
 FindProvider = Callable[[str], KeyProvider]
+
+SECONDS_MAX = 86_400.0  # of one unwrap: what a thread may wait for has a limit of its own, and infinity is beyond it
+FORK_SECONDS = 5.0  # that a fork waits for an import: boto3's takes 0.2, some seconds where the CPU is throttled
+JOIN_SECONDS = 1.0  # for a thread that has only its return left
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,22 @@ class WrappedCopy:
     context: tuple[tuple[str, str], ...]
     commitment: bytes
 
-    def _key(self) -> tuple[WrappedKey, bytes, bytes]:
+    @property
+    def key(self) -> "_CacheKey":
+        """What the cache knows it by: the order of the context's pairs makes no difference."""
         return self.item, canonical(encryption_context(self.context)), self.commitment
 
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """A data key and how it was come by: the provider's name, seconds waited, whether it was there already."""
+    """A data key and how it was come by.
+
+    Attributes:
+        key: The data key.
+        provider: The name of the provider that unwrapped it.
+        seconds: How long it was waited for.
+        cached: Whether nobody was asked for it: it was there, or another thread's question answered this one too.
+    """
 
     key: DataKey
     provider: str
@@ -47,16 +62,23 @@ class Unwrapped:
     cached: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Flight:
-    landed: threading.Event = field(default_factory=threading.Event)
+    """One question to one provider, in a thread of its own; all who want the answer are told when it is there."""
+
+    lost_at: float  # after that nobody waits for it any more: a later load asks again
+    told: list[threading.Event] = field(default_factory=list)
     result: DataKey | EncenvError | None = None
+    thread: threading.Thread | None = None
 
 
 _CacheKey = tuple[WrappedKey, bytes, bytes]
-_guard = threading.Lock()
+# Reentrant, so that a signal handler may load settings, or fork, whatever it interrupts.
+_guard = threading.RLock()
 _finished: dict[_CacheKey, DataKey] = {}
 _flights: dict[_CacheKey, _Flight] = {}
+_importing: list[int] = []  # the threads that a fork waits for
+_imported = threading.Condition(_guard)
 
 
 def clear_cache() -> None:
@@ -79,135 +101,230 @@ def unwrap(
     Returns:
         For each group the data key, or why it could not be unwrapped.
     """
-    deadline = time.monotonic() + seconds
-    results: list[Unwrapped | EncenvError | None] = [_kept(group) for group in groups]
-    threads = []
-    for index, result in enumerate(results):
-        if result is None:
-            # A thread, even for one key: whatever a provider waits for, the deadline holds and Ctrl-C is heard.
-            thread = threading.Thread(
-                target=_work,
-                args=(results, index, groups[index], find, deadline),
-                name="encenv-unwrap",
-                daemon=True,
-            )
-            thread.start()
-            threads.append(thread)
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return [result or _too_late(groups[index], seconds) for index, result in enumerate(results)]
+    races = [_Race(group) for group in groups]
+    call = _Call(find, seconds)
+    call.wait_for([race for race in races if race.result is None])
+    return [race.result or race.failure(seconds) for race in races]
 
 
-def _kept(group: Sequence[WrappedCopy]) -> Unwrapped | None:
-    with _guard:
-        for copy in group:
-            if (key := _finished.get(copy._key())) is not None:  # noqa: SLF001 (this module's own)
-                return Unwrapped(key, copy.item.provider, 0.0, cached=True)
-    return None
+class _Race:
+    """The copies of one data key: each is asked when those before it have failed or have had their time."""
 
-
-def _work(
-    results: "list[Unwrapped | EncenvError | None]",
-    index: int,
-    group: Sequence[WrappedCopy],
-    find: FindProvider,
-    deadline: float,
-) -> None:
-    started = time.monotonic()
-    failures = []
-    for copy in group:
-        result = _single_flight(copy, find, deadline)
-        if isinstance(result, DataKey):
-            results[index] = Unwrapped(result, copy.item.provider, time.monotonic() - started, cached=False)
-            return
-        failures.append(result)
-    results[index] = _none_opened(group, failures)
-
-
-def _single_flight(copy: WrappedCopy, find: FindProvider, deadline: float) -> DataKey | EncenvError:
-    key = copy._key()  # noqa: SLF001 (this module's own)
-    with _guard:
-        if key in _finished:
-            return _finished[key]
-        flight = _flights.get(key)
-        leads = flight is None
-        if flight is None:
-            flight = _flights[key] = _Flight()
-    if leads:
-        flight.result = _ask(copy, find, deadline)
+    def __init__(self, group: Sequence[WrappedCopy]) -> None:
+        self.group = group
+        self.asked: list[tuple[_Flight, bool]] = []
+        self.next_at = 0.0
+        self.started = time.monotonic()
+        self.result: Unwrapped | None = None
         with _guard:
-            # Not after clear_cache(), nor if a fork made this flight another process's.
-            if _flights.get(key) is flight:
-                del _flights[key]
-                if isinstance(flight.result, DataKey):
-                    _finished[key] = flight.result
-        flight.landed.set()
-    else:
-        flight.landed.wait(max(0.0, deadline - time.monotonic()))
-    return flight.result or _late(copy)
+            for copy in group:
+                if (key := _finished.get(copy.key)) is not None:
+                    self.result = Unwrapped(key, copy.item.provider, 0.0, cached=True)
+                    break
+
+    def over(self) -> bool:
+        """Return whether there is nothing more to wait for, or to ask."""
+        waits = False
+        for copy, (flight, leads) in zip(self.group, self.asked, strict=False):
+            waits = waits or flight.result is None
+            if isinstance(flight.result, DataKey):
+                elapsed = time.monotonic() - self.started
+                self.result = Unwrapped(flight.result, copy.item.provider, elapsed, cached=not leads)
+                return True
+        return not waits and len(self.asked) == len(self.group)
+
+    def asks(self, now: float, deadline: float) -> WrappedCopy | None:
+        """Return the copy whose turn it is, or None if those that were asked may still answer."""
+        left = len(self.group) - len(self.asked)
+        waits = any(flight.result is None for flight, _ in self.asked)
+        if not left or (waits and now < self.next_at):
+            return None
+        # A copy that does not answer must leave those behind it their share; it may still answer meanwhile.
+        self.next_at = now + max(0.0, deadline - now) / left
+        return self.group[len(self.asked)]
+
+    def failure(self, seconds: float) -> EncenvError:
+        """Return why none of the copies gave the data key."""
+        results = [flight.result for flight, _ in self.asked]
+        results += [None] * (len(self.group) - len(results))
+        failures = [
+            result if isinstance(result, EncenvError) else _late(copy, seconds)
+            for copy, result in zip(self.group, results, strict=True)
+        ]
+        if len(failures) == 1:
+            return failures[0]
+        # A laptop's key beside a server's is the common case: what the server says matters more than "no key file".
+        remote = [f for copy, f in zip(self.group, failures, strict=True) if copy.item.provider != "local"]
+        told = (remote or failures)[0]
+        message = "; ".join(failure.message for failure in failures)
+        return type(told)(f"no wrapped copy of the data key could be unwrapped: {message}", hint=told.hint)
 
 
-def _ask(copy: WrappedCopy, find: FindProvider, deadline: float) -> DataKey | EncenvError:
+class _Call:
+    """One call of `unwrap`: who is asked, until when, and how it hears of an answer."""
+
+    def __init__(self, find: FindProvider, seconds: float) -> None:
+        self._find = find
+        self._deadline = time.monotonic() + min(seconds, SECONDS_MAX)
+        self._providers: dict[str, KeyProvider] = {}
+        self._news = threading.Event()
+
+    def wait_for(self, races: Sequence[_Race]) -> None:
+        """Run *races* until each is over or the deadline has come."""
+        running = list(races)
+        while running and (now := time.monotonic()) < self._deadline:
+            self._news.clear()  # before looking, so that what comes while looking is not missed
+            for race in running:
+                while not race.over() and (copy := race.asks(now, self._deadline)) is not None:
+                    race.asked.append(self._board(copy))
+            running = [race for race in running if not race.over()]
+            if running:
+                turns = [race.next_at for race in running if len(race.asked) < len(race.group)]
+                # This thread only ever waits here: whatever a provider does, the deadline holds and Ctrl-C is heard.
+                self._news.wait(max(0.0, min([self._deadline, *turns]) - time.monotonic()))
+        for flight in (flight for race in races for flight, _ in race.asked):
+            if flight.result is not None and flight.thread is not None:
+                flight.thread.join(JOIN_SECONDS)  # no thread is left when a load has what it asked for
+
+    def _board(self, copy: WrappedCopy) -> tuple[_Flight, bool]:
+        """Return the flight that will have the answer for *copy*, and whether this call began it."""
+        now, key = time.monotonic(), copy.key
+        with _guard:
+            if key in _finished:
+                return _Flight(now, result=_finished[key]), False
+            flight = _flights.get(key)
+            if flight is not None and now < flight.lost_at:
+                flight.told.append(self._news)
+                return flight, False
+            flight = _flights[key] = _Flight(now + 2 * (self._deadline - now), [self._news])
+        try:
+            self._take_off(flight, copy)
+        except BaseException:
+            _land(flight, key, _raised(copy, "KeyboardInterrupt"))  # nobody else shall wait for it
+            raise
+        return flight, True
+
+    def _take_off(self, flight: _Flight, copy: WrappedCopy) -> None:
+        provider = self._provider(copy)
+        if isinstance(provider, EncenvError):
+            _land(flight, copy.key, provider)
+            return
+
+        def fly() -> None:
+            _land(flight, copy.key, _ask(copy, provider, self._deadline - time.monotonic()))
+
+        thread = threading.Thread(target=fly, name="encenv-unwrap", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there may be no more threads, or the interpreter is ending: then without a deadline
+            fly()
+        else:
+            flight.thread = thread
+
+    def _provider(self, copy: WrappedCopy) -> KeyProvider | EncenvError:
+        name = copy.item.provider
+        if name not in self._providers:
+            try:
+                with fork_waits():
+                    self._providers[name] = self._find(name)
+            except EncenvError as error:
+                return _clean(error)
+            except Exception as error:  # noqa: BLE001 (a plug-in may raise anything when it is imported)
+                return _raised(copy, type(error).__name__)
+        return self._providers[name]
+
+
+def _land(flight: _Flight, key: _CacheKey, result: DataKey | EncenvError) -> None:
+    with _guard:
+        # Not kept after clear_cache(), nor if a fork made this flight another process's.
+        if _flights.get(key) is flight:
+            del _flights[key]
+            if isinstance(result, DataKey):
+                _finished[key] = result
+        flight.result = result
+        told = list(flight.told)
+    for news in told:
+        news.set()
+
+
+def _ask(copy: WrappedCopy, provider: KeyProvider, seconds: float) -> DataKey | EncenvError:
     try:
-        timeout = deadline - time.monotonic()
-        if timeout <= 0:
-            return _late(copy)
-        plain = find(copy.item.provider).unwrap(copy.item, encryption_context(copy.context), timeout)
-        data_key = DataKey(plain)
-        if data_key.matches(copy.commitment):
-            return data_key
-        return KeyRefusedError(
-            f"{_shown(copy)} holds another data key than its key entry says",
-            hint="restore the key entry from version control",
-        )
+        data_key = DataKey(provider.unwrap(copy.item, encryption_context(copy.context), seconds))
     except EncenvError as error:
-        return error.of()
-    except Exception as error:  # noqa: BLE001 (a plug-in may raise anything, and its text may hold a key)
-        return KeyRefusedError(
-            f"{_shown(copy)} could not be unwrapped: the provider raised {type(error).__name__}",
-            hint="see the documentation of the key provider",
-        )
-
-
-def _none_opened(group: Sequence[WrappedCopy], failures: "list[EncenvError]") -> EncenvError:
-    if len(failures) == 1:
-        return failures[0]
-    # A laptop's key beside a server's is the common case: what the server says matters more than "no key file".
-    told = next(
-        (f for copy, f in zip(group, failures, strict=True) if copy.item.provider != "local"), failures[0]
+        return _clean(error)
+    except BaseException as error:  # noqa: BLE001 (a plug-in may raise anything, and its text may hold a key)
+        return _raised(copy, type(error).__name__)
+    if data_key.matches(copy.commitment):
+        return data_key
+    return KeyRefusedError(
+        f"{_shown(copy)} holds another data key than its key entry says",
+        hint="restore the key entry from version control",
     )
-    message = "; ".join(failure.message for failure in failures)
-    return type(told)(f"no wrapped copy of the data key could be unwrapped: {message}", hint=told.hint)
+
+
+def _clean(error: EncenvError) -> EncenvError:
+    """Return *error* without its frames; a plug-in's own class, which may be made otherwise, as ours above it."""
+    ours = next(cls for cls in type(error).__mro__ if cls.__module__ == errors.__name__)
+    kind = KeyRefusedError if ours is EncenvError else ours
+    cleaned: EncenvError = kind(error.message, hint=error.hint)
+    return cleaned
+
+
+def _raised(copy: WrappedCopy, kind: str) -> EncenvError:
+    return KeyRefusedError(
+        f"{_shown(copy)} could not be unwrapped: the provider raised {kind}",
+        hint="see the documentation of the key provider",
+    )
 
 
 def _shown(copy: WrappedCopy) -> str:
-    return f"the copy of data key {kid_of(copy.commitment)} under {copy.item.provider}:{copy.item.reference}"
+    return f"the copy of the data key under {copy.item.provider}:{copy.item.reference}"
 
 
-def _late(copy: WrappedCopy) -> EncenvError:
+def _late(copy: WrappedCopy, seconds: float) -> EncenvError:
     return KeyUnreachableError(
-        f"{_shown(copy)} was not unwrapped in time", hint="check the network, or raise unwrap_timeout"
-    )
-
-
-def _too_late(group: Sequence[WrappedCopy], seconds: float) -> EncenvError:
-    names = " or ".join(f"{copy.item.provider}:{copy.item.reference}" for copy in group)
-    return KeyUnreachableError(
-        f"{names} did not unwrap the data key within {seconds:g} seconds",
+        f"{copy.item.provider}:{copy.item.reference} did not unwrap the data key within {seconds:g} seconds",
         hint="check the network, or raise unwrap_timeout",
     )
 
 
+@contextmanager
+def fork_waits() -> Iterator[None]:
+    """Make a fork by another thread wait for this block, which imports something, but not for ever.
+
+    What one thread imports while another forks is never finished in the child, which would hang when it imports
+    the same: the lock of that module belongs to a thread that does not exist there.
+    """
+    thread = threading.get_ident()
+    with _guard:
+        _importing.append(thread)
+    try:
+        yield
+    finally:
+        with _guard:
+            _importing.remove(thread)
+            _imported.notify_all()
+
+
+def _before_fork() -> None:
+    # Held otherwise only for a few dictionary look-ups, so waiting for it cannot take long.
+    _guard.acquire()
+    own = threading.get_ident()
+    _imported.wait_for(lambda: all(thread == own for thread in _importing), FORK_SECONDS)
+
+
 def _after_fork_in_child() -> None:
-    global _guard, _flights  # noqa: PLW0603 (the state of this process, made anew)
-    _guard = threading.Lock()
-    _flights = {}
+    global _guard, _imported  # noqa: PLW0603 (the state of this process, made anew)
+    _guard = threading.RLock()
+    _imported = threading.Condition(_guard)
+    own = threading.get_ident()
+    _importing[:] = [thread for thread in _importing if thread == own]
+    _flights.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    # The lock is held only for a few dictionary look-ups, so waiting for it here cannot take long.
     os.register_at_fork(
-        before=lambda: _guard.acquire(),  # noqa: PLW0108 (the lock is made anew in a child)
-        after_in_parent=lambda: _guard.release(),  # noqa: PLW0108
+        before=_before_fork,
+        after_in_parent=lambda: _guard.release(),  # noqa: PLW0108 (the lock is made anew in a child)
         after_in_child=_after_fork_in_child,
     )

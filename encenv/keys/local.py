@@ -6,6 +6,7 @@ A local key is 32 random bytes, never made from a password: there is nothing to 
 """
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Mapping
@@ -23,12 +24,21 @@ from encenv.errors import (
     MalformedError,
 )
 from encenv.format import cipher
-from encenv.format.sealed import NONCE_BYTES, WrappedKey, b64decode, b64encode, canonical, kid_of
+from encenv.format.sealed import (
+    LOCAL_KEY_NAME,
+    NONCE_BYTES,
+    WrappedKey,
+    b64decode,
+    b64encode,
+    canonical,
+    kid_of,
+)
 
 PREFIX = "encenv-local-key:1:"
-TEXT_VARIABLE = "ENCENV_LOCAL_KEY"
+TEXT_VARIABLE = LOCAL_KEY_NAME
 FILE_VARIABLE = "ENCENV_LOCAL_KEY_FILE"
 FILE_MAX = 65_536  # bytes; a key is 63, so this is a thousand of them
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class LocalKeys:
@@ -137,9 +147,10 @@ def parse_keys(text: str, where: str) -> dict[str, bytes]:
         KeyUnreachableError: If there is no key at all.
     """
     keys: dict[str, bytes] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        content = line.strip()
-        if content and not content.startswith("#"):
+    # Not splitlines() and strip(): they also know the line ends and white space of Unicode.
+    for number, line in enumerate(_LINE_END.split(text), start=1):
+        content = line.strip(" \t")
+        if content and not (content.startswith("#") and content.isascii()):
             key = _parse_key(content, f"line {number} of {where}")
             keys[local_key_id(key)] = key
     if not keys:

@@ -61,6 +61,15 @@ class Asked:
                     return field, below.split(self._delimiter, self._max_split)
         return None
 
+    def keys_of(self, name: str) -> set[str]:
+        """Return the keys of every field that reads the variable *name*, not only of the first one."""
+        return {
+            key
+            for field in self.fields.values()
+            if any(name == n or (self._delimiter and name.startswith(n + self._delimiter)) for n in field.names)
+            for key in field.keys
+        }
+
     def is_given(self, name: str, state: Mapping[str, Any]) -> bool:
         """Return whether *state*, which earlier sources filled, leaves nothing for the variable *name* to say."""
         found = self.find(name)

@@ -200,6 +200,7 @@ def decode(data: bytes, where: str, encoding: str | None = "utf-8") -> str:
         what = f"{where} is not {(encoding or error.encoding).upper()}: see line {line}"
     except LookupError:
         what = f"there is no encoding {encoding!r}"
+    del data  # the exception keeps this frame, and the frame would keep the file
     raise FileError(what, hint="save the file as UTF-8, or give its encoding")
 
 

@@ -1,120 +1,218 @@
 """An exception from a load that decrypted something, made anew without what it may hold of the values.
 
 Nothing is searched for: a search misses short, split, escaped and parsed values. Instead only what is known to be
-free of values is carried over.
+free of values is carried over: what the model's own schema says, and what plain sources gave.
 """
 
+import functools
 import re
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import date, time
+from enum import Enum
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, ValidationError
-from pydantic_settings import SettingsError
+from pydantic_core import (
+    ErrorDetails,
+    InitErrorDetails,
+    PydanticCustomError,
+    PydanticKnownError,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, SettingsError
 
 from encenv.errors import EncenvError, UserCodeError
+
+if TYPE_CHECKING:
+    from encenv.load.sources import SettingsLoad
 
 MASK = "**********"  # what pydantic's own SecretStr shows
 WITHHELD = "withheld: it may hold a decrypted value"
 
-# The parts of pydantic's messages that come from the model, never from the input: pydantic_core, list_all_errors().
+# The parts of pydantic's messages that come from the model, never from the input: pydantic_core's list of errors.
 _OF_THE_SCHEMA = frozenset(
     "class class_name decimal_places discriminator encoding expected expected_schemes expected_tags expected_version "
     "field_type ge gt le lt max_digits max_length method_name min_length multiple_of pattern tz_expected whole_digits".split()
 )
-_SETTINGS_ERROR = re.compile(r'error (?:getting|parsing) value for field "(\w+)" from source "\w+"')
-_LIBRARIES = re.compile(r"[/\\](?:pydantic|pydantic_core|pydantic_settings|encenv)[/\\]")
+_OF_THE_INPUT = frozenset("actual_length attribute encoding_error error tag tz_actual".split())
+_BY_PYDANTIC = frozenset("and data dictionary frozenset generator or value".split())  # its own words in those parts
+# What these say as well is a number of the input, in whose place no sentence may stand.
+_WITHOUT_NUMBER = {
+    "too_short": "{field_type} should have at least {min_length} items after validation",
+    "timezone_offset": "Timezone offset of {tz_expected} required",
+}
+_WORD = re.compile(r"\w+")
+_LABEL = re.compile(r"[\w .,:'\[\]()<>|-]*")
+_SETTINGS_ERROR = re.compile(r'error (?:getting|parsing) value for field "(\w+)" from source "(\w+)"')
+_LIBRARIES = {"pydantic", "pydantic_core", "pydantic_settings", "encenv"} | sys.stdlib_module_names
 
 
-def masked(
-    error: BaseException,
-    decrypted_keys: Collection[str],
-    plain_texts: Mapping[str, Collection[str]],
-    fields: Collection[str],
-) -> BaseException:
+def masked(error: BaseException, model: type[BaseSettings], load: "SettingsLoad") -> BaseException:
     """Return what to raise in place of *error*: the same class where possible, without cause, context or frames.
 
     Args:
         error: What a load raised.
-        decrypted_keys: Keys of the model's data that hold something decrypted.
-        plain_texts: Texts of plain variables by such keys, which may be shown.
-        fields: The names of the model's fields.
+        model: The settings class.
+        load: The load, which knows what was decrypted and what was plain.
     """
-    if isinstance(error, ValidationError):
-        lines = [_line(line, decrypted_keys, plain_texts) for line in error.errors(include_url=False)]
-        return ValidationError.from_exception_data(error.title, lines)
-    if isinstance(error, SettingsError):
-        match = _SETTINGS_ERROR.fullmatch(str(error))
-        return SettingsError(
-            match[0] if match and match[1] in fields else f"the settings cannot be loaded; {WITHHELD}"
-        )
-    if isinstance(error, (EncenvError, KeyboardInterrupt, SystemExit)) or not isinstance(error, Exception):
-        error.__cause__ = error.__context__ = None
-        return error.with_traceback(None)
-    return UserCodeError(
+    try:
+        made = _made_anew(error, model, load)
+    except Exception:  # noqa: BLE001 (an object of the application's, inside of the error, raised when it was shown)
+        made = None
+    return made or UserCodeError(
         f"{type(error).__name__} was raised {_place(error.__traceback__)}; its text is {WITHHELD}",
         hint="debug it with plain values, or catch it where it is raised",
     )
 
 
-def _line(
-    line: ErrorDetails, decrypted_keys: Collection[str], plain_texts: Mapping[str, Collection[str]]
-) -> InitErrorDetails:
-    key, *below = line["loc"] or ("",)
-    loc = (key, MASK) if below and key in decrypted_keys else line["loc"]
-    value = line["input"]
-    shown = type(value) is str and value in plain_texts.get(str(key), ())
-    kind, ctx = _without_values(line["type"], line.get("ctx", {}))
-    return InitErrorDetails(type=kind, loc=loc, input=value if shown else MASK, ctx=ctx)
+def _made_anew(error: BaseException, model: type[BaseSettings], load: "SettingsLoad") -> BaseException | None:
+    if isinstance(error, ValidationError):
+        shown = _Shown(model, load)
+        return ValidationError.from_exception_data(
+            error.title,
+            [shown.line(line) for line in error.errors(include_url=False)],
+            hide_input=bool(model.model_config.get("hide_input_in_errors")),
+        )
+    if isinstance(error, SettingsError):
+        match = _SETTINGS_ERROR.fullmatch(str(error))
+        known = match and match[1] in model.model_fields and match[2] in load.source_names()
+        return SettingsError(match[0] if match and known else f"the settings cannot be loaded; {WITHHELD}")
+    if isinstance(error, EncenvError) and _frame_of(error.__traceback__) == "encenv":
+        rebuild, parts = error.__reduce__()[:2]  # message, hint, variables and failures: no notes, no frames
+        anew: EncenvError = rebuild(*parts)
+        return anew
+    if isinstance(error, SystemExit):
+        return SystemExit(
+            error.code
+            if error.code is None or isinstance(error.code, int)
+            else f"exit {_place(error.__traceback__)}; its text is {WITHHELD}"
+        )
+    if not isinstance(error, (Exception, BaseExceptionGroup)):
+        # Ctrl-C, a cancelled task: whoever stops a program must get the very object back.
+        error.args = ()
+        vars(error).clear()
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
+    return None
 
 
-def _without_values(kind: str, ctx: Mapping[str, Any]) -> tuple[str | PydanticCustomError, dict[str, Any]]:
-    """Return an error type and its context with nothing of the input in them; `type` and `url` stay."""
-    safe = {name: value for name, value in ctx.items() if name in _OF_THE_SCHEMA}
-    if kind == "value_error":
-        return kind, {"error": ValueError(WITHHELD)}  # a fresh one: the validator's own holds its frames
-    if kind == "assertion_error":
-        return kind, {"error": AssertionError(WITHHELD)}
-    if kind == "too_long":
-        return kind, {**safe, "actual_length": None}
-    if kind not in _KNOWN:
-        return PydanticCustomError(kind, f"Input is not valid ({WITHHELD})"), {}
-    if kind in _NUMBERS_OF_THE_INPUT:
-        return PydanticCustomError(kind, _NUMBERS_OF_THE_INPUT[kind]), {}
-    return kind, {name: safe.get(name, WITHHELD) for name in ctx}
+class _Shown:
+    """What of one load its errors may show.
+
+    Args:
+        model: The settings class, whose schema is the same whatever was decrypted.
+        load: The load.
+    """
+
+    def __init__(self, model: type[BaseSettings], load: "SettingsLoad") -> None:
+        self._texts = set(_leaves(model.__pydantic_core_schema__))
+        self._words = {word for text in self._texts for word in _WORD.findall(text.casefold())} | _BY_PYDANTIC
+        self._decrypted = load.decrypted_keys
+        self._names: set[str] = set()
+        self._plain: dict[str, list[Any]] = {key: list(texts) for key, texts in load.plain_texts.items()}
+        for state, is_plain in load.states():
+            self._names.update(state)
+            for key, value in state.items() if is_plain else ():
+                self._plain.setdefault(key, []).append(value)
+
+    def line(self, line: ErrorDetails) -> InitErrorDetails:
+        """Return one line of a `ValidationError` anew; `type` and, where pydantic allows it, `url` stay."""
+        key = str(line["loc"][0]) if line["loc"] else ""
+        plain = any(type(text) is str and text == line["input"] for text in self._plain.get(key, ()))
+        shown = type(line["input"]) is str and plain
+        kind, ctx = self._without_values(line["type"], line.get("ctx", {}))
+        anew = InitErrorDetails(type=kind, loc=self._loc(*line["loc"]), input=line["input"] if shown else MASK)
+        if ctx:
+            anew["ctx"] = ctx
+        return anew
+
+    def _loc(self, first: int | str = "", *below: int | str) -> tuple[int | str, ...]:
+        key = str(first)
+        if not (key in self._names or self._in_schema(key)):
+            return (MASK,)
+        if below and key in self._decrypted:
+            return (key, MASK)
+        return (key, *(part if self._is_plain(key, part) else MASK for part in below)) if key else ()
+
+    def _is_plain(self, key: str, part: int | str) -> bool:
+        """Return whether *part* of a place below *key* comes from the schema or from what was plain there."""
+        if isinstance(part, int):
+            return key in self._plain
+        texts = (value if isinstance(value, str) else repr(value) for value in self._plain.get(key, ()))
+        return self._in_schema(part) or any(part in text for text in texts)
+
+    def _in_schema(self, part: object) -> bool:
+        """Return whether *part* is a text of the schema, or put together of its words, as ``list[int]``, ``'a' or 'b'``."""
+        text = str(part)
+        words = _WORD.findall(text.casefold())
+        return text in self._texts or (
+            bool(words) and self._words.issuperset(words) and _LABEL.fullmatch(text) is not None
+        )
+
+    def _without_values(
+        self, kind: str, ctx: Mapping[str, Any]
+    ) -> tuple[str | PydanticCustomError, dict[str, Any]]:
+        if kind == "value_error":
+            return kind, {"error": ValueError(WITHHELD)}  # a fresh one: the validator's own holds its frames
+        if kind == "assertion_error":
+            return kind, {"error": AssertionError(WITHHELD)}
+        # A validator may raise pydantic's own errors with numbers and texts of its own, so a name is not enough.
+        safe: dict[str, Any] = {
+            name: value if name in _OF_THE_SCHEMA and self._in_schema(value) else WITHHELD
+            for name, value in ctx.items()
+            if name in _OF_THE_SCHEMA | _OF_THE_INPUT  # a name of the application's may have been made from a value
+        }
+        if kind == "too_long":
+            safe["actual_length"] = None
+        try:
+            PydanticKnownError(kind, safe)  # type: ignore[arg-type]  # asks this pydantic_core whether it knows that
+        except (KeyError, TypeError):
+            pass
+        else:
+            return kind, safe
+        sentence = _WITHOUT_NUMBER.get(kind, f"Input is not valid ({WITHHELD})")
+        names = _OF_THE_SCHEMA & safe.keys() if kind in _WITHOUT_NUMBER else ()
+        return PydanticCustomError(kind, sentence, {name: safe[name] for name in names}), {}  # type: ignore[arg-type]
 
 
-_NUMBERS_OF_THE_INPUT = {  # their context takes a number where a sentence would have to stand
-    "too_short": "Input should have more items",
-    "timezone_offset": "Input should have another timezone offset",
-}
-_KNOWN = frozenset(
-    "arguments_type assertion_error bool_parsing bool_type bytes_invalid_encoding bytes_too_long bytes_too_short bytes_type "
-    "callable_type complex_str_parsing complex_type counter_type dataclass_exact_type dataclass_type "
-    "date_from_datetime_inexact date_from_datetime_parsing date_future date_parsing date_past date_type "
-    "datetime_from_date_parsing datetime_future datetime_object_invalid datetime_parsing datetime_past datetime_type "
-    "decimal_max_digits decimal_max_places decimal_parsing decimal_type decimal_whole_digits "
-    "default_factory_not_called deque_type dict_type ellipsis_error enum extra_forbidden finite_number float_parsing "
-    "float_type fraction_parsing fraction_type frozen_dict_type frozen_field frozen_instance frozen_set_type "
-    "get_attribute_error greater_than greater_than_equal int_from_float int_parsing int_parsing_size int_type "
-    "invalid_key is_instance_of is_subclass_of iterable_type iteration_error json_invalid json_type less_than "
-    "less_than_equal list_type literal_error mapping_type missing missing_argument missing_keyword_only_argument "
-    "missing_positional_only_argument missing_sentinel_error model_attributes_type model_type multiple_argument_values "
-    "multiple_of named_tuple_type needs_python_object no_such_attribute none_required ordered_dict_type "
-    "recursion_depth_exceeded recursion_loop set_item_not_hashable set_type string_not_ascii string_pattern_mismatch "
-    "string_too_long string_too_short string_type string_unicode time_delta_parsing time_delta_type time_parsing "
-    "time_type timezone_aware timezone_naive timezone_offset too_long too_short tuple_type unexpected_keyword_argument "
-    "unexpected_positional_argument union_tag_invalid union_tag_not_found url_parsing url_scheme url_syntax_violation "
-    "url_too_long url_type uuid_parsing uuid_type uuid_version value_error".split()
-)
+def _leaves(schema: object) -> Iterator[str]:
+    """Yield the texts of all constants in a schema, and the names of its classes and functions."""
+    if isinstance(schema, Mapping):
+        for key, value in schema.items():
+            yield from _leaves(key)
+            yield from _leaves(value)
+    elif isinstance(schema, (list, tuple, set, frozenset)):
+        for value in schema:
+            yield from _leaves(value)
+    elif isinstance(schema, functools.partial):
+        yield from _leaves([schema.func, schema.args, schema.keywords])
+    elif isinstance(schema, Enum):
+        yield from _leaves(schema.value)
+    elif isinstance(schema, re.Pattern):
+        yield from _leaves(schema.pattern)
+    elif isinstance(schema, (date, time)):
+        yield schema.isoformat()
+    elif isinstance(schema, (str, int, float, complex)):
+        yield str(schema)
+    elif isinstance(name := getattr(schema, "__qualname__", None), str):
+        yield name
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[tuple[str, str]]:
+    """Yield for each frame the top package of its module, and its file and line."""
+    while traceback is not None:
+        package = str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        yield package, f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+
+
+def _frame_of(traceback: TracebackType | None) -> str:
+    """Return the package whose code raised."""
+    return next((package for package, _ in reversed(list(_frames(traceback)))), "")
 
 
 def _place(traceback: TracebackType | None) -> str:
     """Return file and line of the innermost frame of the application's own code."""
-    place = "in the application's code"
-    while traceback is not None:
-        file = traceback.tb_frame.f_code.co_filename
-        if not _LIBRARIES.search(file):
-            place = f"at {file}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return place
+    places = [f"at {place}" for package, place in _frames(traceback) if package not in _LIBRARIES]
+    return places[-1] if places else "in the application's code"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
-from pydantic import ModelWrapValidatorHandler, SecretBytes, SecretStr, model_validator
+from pydantic import SecretBytes, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import ENV_FILE_SENTINEL
 
@@ -24,6 +24,8 @@ from encenv.load.sources import SettingsLoad, Withheld
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from pydantic import ModelWrapValidatorHandler  # not in the oldest pydantic that pydantic-settings allows
 
 _loading: ContextVar[SettingsLoad | None] = ContextVar("encenv_loading", default=None)
 _OPTIONS = frozenset(ReaderOptions.__annotations__)
@@ -68,7 +70,7 @@ class EncryptedSettings(BaseSettings):
         ValidationError: As from `BaseSettings`; if anything was decrypted, with the inputs masked.
     """
 
-    model_config: ClassVar[EncryptedSettingsConfigDict] = EncryptedSettingsConfigDict()
+    model_config: ClassVar[EncryptedSettingsConfigDict] = EncryptedSettingsConfigDict(encrypted_prefix="ENC_")
 
     def __init_subclass__(cls, **kwargs: Unpack[EncryptedSettingsConfigDict]) -> None:
         # pydantic has taken the keywords that it knows; the rest are these options, or nobody's.
@@ -87,6 +89,7 @@ class EncryptedSettings(BaseSettings):
         @functools.wraps(BaseSettings.__init__)
         def __init__(__pydantic_self__, *args: Any, **values: Any) -> None:  # noqa: N805 (a field may be called self)
             cls = type(__pydantic_self__)
+            is_new = not __pydantic_self__.__dict__  # else it is loaded again in place, and keeps what it has
             outer = _loading.get()
             load = _load_of(values.get("_build_sources")) or SettingsLoad(cls.model_config)
             if not args and values.get("_build_sources") is None:
@@ -103,17 +106,21 @@ class EncryptedSettings(BaseSettings):
             finally:
                 _loading.reset(token)
             failed = load.finish()
-            if failed is not None:
+            stopped = not isinstance(raised, Exception) and raised is not None  # Ctrl-C, which no failure replaces
+            if failed is not None and not stopped:
                 raised = failed
-            elif raised is not None and (load.decrypted or isinstance(raised, EncenvError)):
-                fields = frozenset(cls.model_fields)
-                raised = masked(raised, load.decrypted_keys, load.plain_texts, fields)
+            elif raised is not None and (load.opened if stopped else load.decrypted or isinstance(raised, EncenvError)):
+                raised = masked(raised, cls, load)
             if outer is not None:
                 outer.decrypted += load.decrypted
             if raised is not None:
-                # The frame of this call is all that the exception keeps of the load; it must not hold values either.
-                __pydantic_self__.__dict__.clear()
-                del __pydantic_self__, args, values, load, outer
+                # The frame of this call is all that the exception keeps of the load; it must not hold values either,
+                # nor what its callers hold: the instance, and the sources that `CliApp` built.
+                if load.decrypted:
+                    load.forget((values.get("_build_sources") or [()])[0])
+                    if is_new:
+                        _empty(__pydantic_self__)
+                del __pydantic_self__, args, values, load, outer, token
                 raise raised
 
     @model_validator(mode="wrap")
@@ -133,6 +140,13 @@ class EncryptedSettings(BaseSettings):
             if load.failures:
                 raise load.failures[0]  # __init__ reports all of them
         return handler(data)
+
+
+def _empty(instance: BaseSettings) -> None:
+    """Take the values out of a half-made instance, which a subclass's `__init__` holds as ``self``."""
+    instance.__dict__.clear()
+    for slot in ("__pydantic_extra__", "__pydantic_private__"):
+        object.__setattr__(instance, slot, None)
 
 
 def _load_of(built: Any) -> SettingsLoad | None:

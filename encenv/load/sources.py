@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+import pydantic_settings
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     CliSettingsSource,
@@ -97,6 +98,23 @@ class SettingsLoad(Load):
             behind = behind or (known is not None and known[1] is reader)
         self.prepare(texts)
 
+    @property
+    def opened(self) -> bool:
+        """Whether a data key was looked for, so that the frames of this load may hold one."""
+        return bool(self._copies)
+
+    def forget(self, built: Iterable[Any]) -> None:
+        """Take what was decrypted out of the sources, *built* among them: they outlive the load in frames of `CliApp`."""
+        for source in (*self._order, *built):
+            if isinstance(source, PydanticBaseSettingsSource):
+                source._set_current_state({})  # noqa: SLF001 (what gave it the decrypted values)
+                source._set_settings_sources_data({})  # noqa: SLF001
+                vars(source).pop("encenv_load", None)
+                if isinstance(source, SecretsSettingsSource):
+                    vars(source).pop("get_field_value", None)
+                if isinstance(source, EnvSettingsSource) and isinstance(source.env_vars, LazyVariables):
+                    source.env_vars = {}
+
     def names_by_source(self) -> str:
         """Return what the sources have given, by name, highest first."""
         states = next((s.settings_sources_data for s, _ in self._readers.values()), {})
@@ -105,12 +123,27 @@ class SettingsLoad(Load):
 
     def note(self, asked: Asked, name: str, text: str | None, *, plain: bool) -> None:
         """Note for the errors whether what the variable *name* gave the model was decrypted."""
-        found = asked.find(name)
-        for key in asked.fields[found[0]].keys if found else (name,):
+        for key in asked.keys_of(name) or (name,):
             if not plain:
                 self.decrypted_keys.add(key)
             elif text is not None:
-                self.plain_texts.setdefault(key, set()).add(text)
+                found = asked.find(name)
+                self.plain_texts.setdefault(key, set()).update([text, *(found[1] if found else ())])
+
+    def source_names(self) -> set[str]:
+        """Return what the sources are called in errors."""
+        return {type(source).__name__ for source in self._order}
+
+    def states(self) -> Iterator[tuple[Mapping[str, Any], bool]]:
+        """Yield what each of pydantic-settings' own sources has given, and whether nothing of it was decrypted."""
+        states = next((s.settings_sources_data for s, _ in self._readers.values()), {})
+        for name, state in states.items():
+            sources = [source for source in self._order if type(source).__name__ == name]
+            # What a source of the application's gives may have been made from what was decrypted.
+            own = getattr(pydantic_settings, name, None)
+            if own is not None and all(type(source) is own for source in sources):
+                readers = [self._readers[id(s)][1] for s in sources if id(s) in self._readers]
+                yield state, all(isinstance(r, Variables) and not r.reads_sealed for r in readers)
 
 
 def _reader_for(load: SettingsLoad, source: Any) -> Reader | None:
@@ -171,6 +204,11 @@ class Variables:
                 (name, to) for name, to in zip(variables, supplied, strict=True) if entry_kid(name) is None
             ]
             source.env_vars = LazyVariables(self._read)
+
+    @property
+    def reads_sealed(self) -> bool:
+        """Whether any of the variables is sealed; else the source is left as it is."""
+        return bool(self._names)
 
     def entries(self) -> Iterable[tuple[str, str | None]]:
         return self._variables.items()
