@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from encenv.keys.kms import AwsKms as AwsKms
     from encenv.keys.local import LocalKeys as LocalKeys
     from encenv.keys.provider import KeyProvider as KeyProvider
-    from encenv.load.environ import decrypt_environ as decrypt_environ
     from encenv.load.envfiles import dotenv_values as dotenv_values
     from encenv.load.envfiles import load_dotenv as load_dotenv
+    from encenv.load.environ import decrypt_environ as decrypt_environ
     from encenv.load.settings import EncryptedSettings as EncryptedSettings
     from encenv.load.settings import EncryptedSettingsConfigDict as EncryptedSettingsConfigDict
 

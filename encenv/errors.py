@@ -51,7 +51,9 @@ class EncenvError(Exception):
 
     def __reduce__(self) -> "tuple[Any, ...]":
         failures = () if self.failures == (self,) else self.failures
-        return _rebuild, (type(self), self.message, self.hint, self.variables, failures)
+        own = ("message", "hint", "variables", "failures")
+        added = {name: value for name, value in vars(self).items() if name not in own}  # notes, for example
+        return _rebuild, (type(self), self.message, self.hint, self.variables, failures), added or None
 
     def of(self, *variables: str) -> "Self":
         """Return this error again, about *variables*, with no frames, cause or context of its own."""
@@ -111,12 +113,16 @@ class LoadError(EncenvError):
     """Raised if a load failed in several different ways; ``failures`` has each."""
 
 
-def combine(failures: "Sequence[EncenvError]") -> EncenvError:
+def combine(
+    failures: "Sequence[EncenvError]", *, whole: str = "the environment", done: str = "loaded"
+) -> EncenvError:
     """Return one error that reports *failures* together.
 
     Args:
         failures: At least one. Failures with the same message are reported as one line that names all their
             variables.
+        whole: What they are in.
+        done: What could not be done with it.
 
     Returns:
         An error of the class that all failures share, or a `LoadError`.
@@ -134,10 +140,10 @@ def combine(failures: "Sequence[EncenvError]") -> EncenvError:
     kinds = {type(failure) for failure in merged}
     lines = "".join(f"\n  {failure.message}\n    hint: {failure.hint}" for failure in merged)
     count = len({name for failure in merged for name in failure.variables})
-    what = f"{count} variables" if count > 1 else "the environment"
+    what = f"{count} variables" if count > 1 else whole
     return (kinds.pop() if len(kinds) == 1 else LoadError)(
-        f"{what} cannot be loaded:{lines}",
-        hint="mend each of them; nothing was loaded",
+        f"{what} cannot be {done}:{lines}",
+        hint=f"mend each of them; nothing was {done}",
         variables=[name for failure in merged for name in failure.variables],
         failures=merged,
     )

@@ -4,9 +4,11 @@ Searching is no way to mask, but it is the way to test masking: the tests choose
 """
 
 import base64
+import functools
 import gc
 import json
 import logging
+import os
 import sys
 import traceback
 import types
@@ -24,7 +26,11 @@ LOGGERS = ("botocore", "boto3", "urllib3", "pydantic_settings", "encenv", "async
 
 
 def sealed(
-    values: Mapping[str, str], *, key: DataKey | None = None, provider: KeyProvider | None = None, arn: str = ""
+    values: Mapping[str, str],
+    *,
+    key: DataKey | None = None,
+    provider: KeyProvider | None = None,
+    arn: str = "",
 ) -> dict[str, str]:
     """Return *values* sealed under *key*, with its key entry; the wrapping key is the local one if not given."""
     key = key or DataKey.generate()
@@ -36,15 +42,20 @@ def sealed(
 def forms(secret: str | bytes) -> tuple[str, ...]:
     """Return the ways in which *secret* could be written."""
     data = secret.encode() if isinstance(secret, str) else secret
-    encoded = [base64.b64encode(data), base64.urlsafe_b64encode(data), data.hex().encode(), repr(data)[2:-1].encode()]
+    encoded = [
+        base64.b64encode(data),
+        base64.urlsafe_b64encode(data),
+        data.hex().encode(),
+        repr(data)[2:-1].encode(),
+    ]
     texts = [text.decode().rstrip("=") for text in encoded]
     return (*texts, data.decode("latin-1"), json.dumps(data.decode("utf-8", "replace"))[1:-1])
 
 
-def caught(call: Callable[[], object]) -> BaseException:
+def caught(call: Callable[..., object], *args: Any, **values: Any) -> BaseException:
     """Return what *call* raises, the frames from that call on with it."""
     try:
-        call()
+        call(*args, **values)
     except BaseException as error:  # noqa: BLE001 (all of them are looked at)
         return error
     raise AssertionError("nothing was raised")
@@ -84,7 +95,9 @@ def _said(error: BaseException) -> Iterator[tuple[str, str]]:
         told = traceback.TracebackException.from_exception(one, capture_locals=True, compact=False)
         frames = list(told.stack)[1:] if one is error else list(told.stack)  # without that of `caught`
         yield f"{where}: report", "".join(traceback.StackSummary.from_list(frames).format())
-        yield from ((f"{where}: local {name}", text) for f in frames for name, text in (f.locals or {}).items())
+        yield from (
+            (f"{where}: local {name}", text) for f in frames for name, text in (f.locals or {}).items()
+        )
 
 
 def _chain(error: BaseException) -> Iterator[tuple[str, BaseException]]:
@@ -104,17 +117,20 @@ def _chain(error: BaseException) -> Iterator[tuple[str, BaseException]]:
 def _reachable(error: BaseException) -> Iterator[tuple[str, str]]:
     first = error.__traceback__
     frames = [frame for frame, _ in traceback.walk_tb(first.tb_next if first else None)]
-    outside = {id(first), id(first.tb_frame if first else None)}  # `caught` itself, which holds the call
+    outside = frozenset(
+        [id(first), id(first.tb_frame if first else None)]
+    )  # `caught` itself, which holds the call
     yield from _walk([error, frames], "reachable", outside)
 
 
-def _walk(root: object, where: str, outside: set[int] | None = None) -> Iterator[tuple[str, str]]:
+def _walk(root: object, where: str, outside: frozenset[int] = frozenset()) -> Iterator[tuple[str, str]]:
     """Yield all texts that can be reached from *root* without a detour through a module or a class."""
-    seen = {id(vars(module)) for module in list(sys.modules.values()) if hasattr(module, "__dict__")}
-    seen |= outside or set()
+    seen = {*_modules(len(sys.modules)), *outside}
+    kept = []  # while it is kept, no other object gets its id
     waiting = [(root, where)]
     while waiting:
         one, path = waiting.pop()
+        kept.append(one)
         if id(one) in seen or isinstance(one, (type, types.ModuleType, types.CodeType)):
             continue
         seen.add(id(one))
@@ -123,14 +139,25 @@ def _walk(root: object, where: str, outside: set[int] | None = None) -> Iterator
         elif isinstance(one, (bytes, bytearray)):
             yield path, bytes(one).decode("latin-1")
         elif isinstance(one, types.FrameType):
-            waiting += [(value, f"{path}.{one.f_code.co_name}.{name}") for name, value in one.f_locals.items()]
+            waiting += [
+                (value, f"{path}.{one.f_code.co_name}.{name}") for name, value in one.f_locals.items()
+            ]
         else:
             waiting += [(other, f"{path}/{type(one).__name__}") for other in _referents(one)]
+
+
+@functools.cache
+def _modules(count: int) -> frozenset[int]:  # the cache is for as many modules as there are
+    own = (vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__"))
+    # What a function's default leads to is a module's as well.
+    return frozenset(map(id, (*own, os.environ, os.environ._data)))  # type: ignore[attr-defined]
 
 
 def _referents(one: object) -> Iterator[Any]:
     yield from gc.get_referents(one)
     if not isinstance(one, dict):
         yield from (value for value in vars(one).values()) if hasattr(one, "__dict__") else ()
-    if hasattr(one, "errors") and hasattr(one, "error_count"):  # a ValidationError keeps its lines out of sight
+    if hasattr(one, "errors") and hasattr(
+        one, "error_count"
+    ):  # a ValidationError keeps its lines out of sight
         yield one.errors()

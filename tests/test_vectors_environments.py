@@ -326,7 +326,7 @@ def test_a_local_key_file_is_ascii(content, tmp_path):
     path.write_bytes(content)
     path.chmod(0o600)
     variables = sealed(TOKEN="s3cret")
-    with pytest.raises(FileError, match="not a local key file"):
+    with pytest.raises(MalformedError, match=r"line \d of .* is not a local key"):
         decrypt_environ(variables, key_providers=[LocalKeys(path=path)])
     path.write_bytes(b"# fine\r" + KEY_TEXT.encode())
     assert decrypt_environ(variables, key_providers=[LocalKeys(path=path)]) == {"TOKEN": "s3cret"}

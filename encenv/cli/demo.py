@@ -1,9 +1,11 @@
 """``encenv demo``: the whole of it in a temporary folder, without a key or a network."""
 
 import os
+import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -25,7 +27,7 @@ DATABASE_PASSWORD={SECRET}
 DATABASE_URL=postgres://shop:${{DATABASE_PASSWORD}}@db.internal:5432/shop
 ALLOWED_HOSTS=["shop.example", "www.shop.example"]
 """
-SHOWN = 76  # columns of a line that is shown
+COLUMNS = 79  # of a line that is shown: a terminal has 80
 
 
 class _Counted(LocalKeys):
@@ -41,15 +43,16 @@ class _Counted(LocalKeys):
         return super().unwrap(item, context, timeout)
 
 
-@click.command()
+@click.command(short_help="See encenv at work, in a temporary folder.")
 def command() -> None:
     """Show encenv at work: encrypt a .env file, load it typed, and see what a changed value gives.
 
     Everything happens in a temporary folder, with a key that is made for it and forgotten.
     """
     keys = _Counted({TEXT_VARIABLE: generate_key_text()})
-    with tempfile.TemporaryDirectory(prefix="encenv-demo-") as folder, _without_sealed_variables():
-        path = Path(folder) / ".env"
+    # Whatever this process has in its environment stays out of it.
+    with _folder() as folder, _process_variables({}):
+        path = folder / ".env"
         path.write_text(PLAIN)
         _title("1. A plain .env file")
         _show(PLAIN)
@@ -98,7 +101,7 @@ def _load(path: Path, sealed: str, keys: _Counted) -> None:
         binding.name: binding.value for binding in parse(sealed).bindings if binding.name and binding.value
     }
     del variables["DATABASE_URL"]  # ${NAME} means something in a file only
-    with _variables(variables):
+    with _process_variables(variables):
         from_process = Settings(_env_file=None)
     same = (
         from_process.secret_key == from_file.secret_key
@@ -117,7 +120,7 @@ def _fail(path: Path, keys: _Counted) -> None:
     except EncenvError as error:
         for label, text in (("error", error.message), ("hint", error.hint)):
             click.echo(
-                click.wrap_text(f"{label}: {text}", SHOWN, initial_indent="  ", subsequent_indent="    ")
+                click.wrap_text(f"{label}: {text}", COLUMNS, initial_indent="  ", subsequent_indent="    ")
             )
 
 
@@ -132,24 +135,35 @@ def _show(text: str) -> None:
 
 
 def _echo(head: str, text: str) -> None:
-    click.echo(head + (text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"))
+    text, mark, comment = text.partition(
+        "   # "
+    )  # what is cut is a value, so that one sees that comments stay
+    room = COLUMNS - len(head + mark + comment)
+    click.echo(head + (text if len(text) <= room else text[: room - 3] + "...") + mark + comment)
 
 
 @contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
+def _folder() -> Iterator[Path]:
+    folder = tempfile.mkdtemp(prefix="encenv-demo-")
+    try:
+        yield Path(folder)
+    finally:
+        with suppress(ValueError):  # in a thread, which no Ctrl-C interrupts
+            before = signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # a second one is not to stop the tidying up
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(ValueError):
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _process_variables(values: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
+    os.environ.clear()
     os.environ.update(values)
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-@contextmanager
-def _without_sealed_variables() -> Iterator[None]:
-    """Keep what this process happens to have in its environment out of the demo."""
-    with _variables({}):
-        for name in ("DEBUG", "SECRET_KEY", "DATABASE_PASSWORD", "DATABASE_URL", "ALLOWED_HOSTS"):
-            os.environ.pop(name, None)
-        yield

@@ -1,18 +1,20 @@
 """``encenv keygen``: make a local key."""
 
 import os
+import shlex
 from pathlib import Path
 
 import click
 
+from encenv.cli.terminal import say, shown, write
 from encenv.errors import ConflictError, FileError
 from encenv.files.atomic import create
-from encenv.keys.local import FILE_VARIABLE, default_path, generate_key_text, parse_keys
+from encenv.keys.local import FILE_VARIABLE, TEXT_VARIABLE, default_path, generate_key_text, parse_keys
 
 FOLDER_MODE = 0o700
 
 
-@click.command()
+@click.command(short_help="Make a local key, for a laptop or for CI.")
 @click.option("-o", "--output", metavar="FILE", help="Where to write it; - is standard output.")
 def command(output: str | None) -> None:
     """Make a local key: a wrapping key in a file, for a laptop or for CI.
@@ -28,25 +30,34 @@ def command(output: str | None) -> None:
     """
     text = generate_key_text()
     if output == "-":
-        click.echo(text)
+        write(f"{text}\n".encode())
         return
-    path = Path(output or os.environ.get(FILE_VARIABLE) or default_path(os.environ)).expanduser()
+    usual = Path(os.environ.get(FILE_VARIABLE) or default_path(os.environ)).expanduser()
+    path = Path(output) if output else usual
+    if path == usual and os.path.lexists(path):
+        raise ConflictError(
+            f"there is a local key already: {shown(str(path))}",
+            hint="use it: encenv encrypt --key local .env, or make another one elsewhere: encenv keygen -o FILE",
+        )
+    _make_folder(path.parent)
+    create(path, f"{text}\n".encode())
+    (key_id,) = parse_keys(text, str(path))
+    say(f"made local key {key_id} in {shown(str(path))}")
+    say("keep a copy where you keep passwords: without it, what it encrypts is lost")
+    if path != usual:
+        say(f"to use it: export {FILE_VARIABLE}={shlex.quote(shown(str(path.absolute())))}")
+    if os.environ.get(TEXT_VARIABLE):
+        say(f"{TEXT_VARIABLE} is set, and is used instead of any file as long as it is")
+
+
+def _make_folder(folder: Path) -> None:
     try:
-        path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
-        failure: FileError | ConflictError = FileError(
-            f"the folder {path.parent} cannot be made: {error.strerror}",
+        failure = FileError(
+            f"the folder {shown(str(folder))} cannot be made: {(error.strerror or '').lower()}",
             hint="give another place: encenv keygen -o FILE",
         )
     else:
-        if not path.exists():
-            create(path, f"{text}\n".encode())
-            (key_id,) = parse_keys(text, str(path))
-            click.echo(f"made local key {key_id} in {path}", err=True)
-            click.echo("keep a copy where you keep passwords: without it, what it encrypts is lost", err=True)
-            return
-        failure = ConflictError(
-            f"there is a local key already: {path}",
-            hint="use it, or make another one elsewhere: encenv keygen -o FILE",
-        )
+        return
     raise failure

@@ -130,18 +130,21 @@ class EnvFile:
         )
 
 
-def parse(text: str) -> EnvFile:
+def parse(text: str, *, translate: bool = True) -> EnvFile:
     """Parse *text*, in which newlines are as they stand in the file (``open(newline="")``).
+
+    Args:
+        text: The whole file.
+        translate: Whether values have newlines as a text-mode read gives them; if not, as they stand.
 
     Raises:
         FileError: If this version of python-dotenv does not account for every character.
     """
     head = _BOM if _DROPS_BOM and text.startswith(_BOM) else ""
-    statements = list(
-        parse_stream(io.StringIO(text, newline=None))
-    )  # None: translated, as a text-mode read does
+    # None: translated, as a text-mode read does.
+    statements = list(parse_stream(io.StringIO(text, newline=None if translate else "")))
     texts: Iterable[str] = (statement.original.string for statement in statements)
-    if "\r" in text:
+    if translate and "\r" in text:
         texts = _untranslated(text.removeprefix(head), texts)
     bindings = []
     for statement, source in zip(statements, texts, strict=True):

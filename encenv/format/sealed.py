@@ -113,9 +113,12 @@ class SealedValue:
         match = _SEALED.fullmatch(text)
         if match is None:
             raise _not_sealed(text)
-        payload = b64decode(match[2])
+        try:
+            payload = b64decode(match[2])
+        except MalformedError:
+            payload = b""
         if len(payload) < PAYLOAD_MIN:
-            raise MalformedError("the sealed value is cut off", hint=COPY_AGAIN)
+            raise MalformedError("the sealed value is cut off or changed", hint=COPY_AGAIN)
         return cls(match[1], payload)
 
     def __str__(self) -> str:

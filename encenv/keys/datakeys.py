@@ -1,8 +1,9 @@
 """Each wrapped data key is unwrapped once per process. The only process-wide state is here.
 
 Single flight: of the threads that want one wrapped copy at one time, one asks the provider and the others wait
-for its answer. No lock is held while anybody is asked, so a fork never inherits one that is never released; a
-child keeps what was finished and forgets what was under way. A failure is not kept.
+for its answer. There is no lock, only single operations of dictionaries and lists, so a fork never inherits one that
+is never released, and a signal handler may load whatever it interrupts. A child keeps what was finished and forgets
+what was under way. A failure is not kept.
 """
 
 import os
@@ -15,13 +16,14 @@ from dataclasses import dataclass, field
 from encenv import errors
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
 from encenv.format.envelope import DataKey
-from encenv.format.sealed import WrappedKey, canonical, encryption_context
+from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
 from encenv.keys.provider import KeyProvider
 
 FindProvider = Callable[[str], KeyProvider]
 
-SECONDS_MAX = 86_400.0  # of one unwrap: what a thread may wait for has a limit of its own, and infinity is beyond it
-FORK_SECONDS = 5.0  # that a fork waits for an import: boto3's takes 0.2, some seconds where the CPU is throttled
+SECONDS_MAX = 86_400.0  # what a thread may wait for has a limit, and infinity is beyond it
+FORK_SECONDS = 5.0  # that a fork waits for an import: boto3's takes 0.2, or some where the CPU is throttled
+POLL_SECONDS = 0.002
 JOIN_SECONDS = 1.0  # for a thread that has only its return left
 
 
@@ -42,7 +44,8 @@ class WrappedCopy:
     @property
     def key(self) -> "_CacheKey":
         """What the cache knows it by: the order of the context's pairs makes no difference."""
-        return self.item, canonical(encryption_context(self.context)), self.commitment
+        item, context = self.item, canonical(encryption_context(self.context))
+        return item.provider, item.wrapped, item.reference, context, self.commitment
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +70,35 @@ class _Flight:
     """One question to one provider, in a thread of its own; all who want the answer are told when it is there."""
 
     lost_at: float  # after that nobody waits for it any more: a later load asks again
+    leader: int = field(default_factory=threading.get_ident)
     told: list[threading.Event] = field(default_factory=list)
     result: DataKey | EncenvError | None = None
     thread: threading.Thread | None = None
 
+    def is_lost(self, now: float) -> bool:
+        """Return whether waiting for it is vain: it hangs, or a signal handler runs in the thread that begins it."""
+        interrupted = self.thread is None and self.leader == threading.get_ident()
+        return self.result is None and (interrupted or now >= self.lost_at)
 
-_CacheKey = tuple[WrappedKey, bytes, bytes]
-# Reentrant, so that a signal handler may load settings, or fork, whatever it interrupts.
-_guard = threading.RLock()
-_finished: dict[_CacheKey, DataKey] = {}
-_flights: dict[_CacheKey, _Flight] = {}
+
+# Of texts and bytes alone, whose comparison runs no Python code: that keeps an operation of a dictionary single.
+_CacheKey = tuple[str, bytes, str, bytes, bytes]
+
+
+@dataclass(slots=True, eq=False)
+class _State:
+    finished: dict[_CacheKey, DataKey] = field(default_factory=dict)
+    flights: dict[_CacheKey, _Flight] = field(default_factory=dict)
+
+
+_state = _State()  # replaced as a whole: a flight lands in the state that it began in
 _importing: list[int] = []  # the threads that a fork waits for
-_imported = threading.Condition(_guard)
 
 
 def clear_cache() -> None:
     """Forget every data key of this process; the next load unwraps again."""
-    with _guard:
-        _finished.clear()
-        _flights.clear()
+    global _state  # noqa: PLW0603 (the only process-wide state)
+    _state = _State()
 
 
 def unwrap(
@@ -116,11 +129,11 @@ class _Race:
         self.next_at = 0.0
         self.started = time.monotonic()
         self.result: Unwrapped | None = None
-        with _guard:
-            for copy in group:
-                if (key := _finished.get(copy.key)) is not None:
-                    self.result = Unwrapped(key, copy.item.provider, 0.0, cached=True)
-                    break
+        finished = _state.finished
+        for copy in group:
+            if (key := finished.get(copy.key)) is not None:
+                self.result = Unwrapped(key, copy.item.provider, 0.0, cached=True)
+                break
 
     def over(self) -> bool:
         """Return whether there is nothing more to wait for, or to ask."""
@@ -182,41 +195,47 @@ class _Call:
                 turns = [race.next_at for race in running if len(race.asked) < len(race.group)]
                 # This thread only ever waits here: whatever a provider does, the deadline holds and Ctrl-C is heard.
                 self._news.wait(max(0.0, min([self._deadline, *turns]) - time.monotonic()))
+        for race in races:
+            race.over()  # an answer may have come with the deadline
         for flight in (flight for race in races for flight, _ in race.asked):
             if flight.result is not None and flight.thread is not None:
                 flight.thread.join(JOIN_SECONDS)  # no thread is left when a load has what it asked for
 
     def _board(self, copy: WrappedCopy) -> tuple[_Flight, bool]:
         """Return the flight that will have the answer for *copy*, and whether this call began it."""
-        now, key = time.monotonic(), copy.key
-        with _guard:
-            if key in _finished:
-                return _Flight(now, result=_finished[key]), False
-            flight = _flights.get(key)
-            if flight is not None and now < flight.lost_at:
-                flight.told.append(self._news)
-                return flight, False
-            flight = _flights[key] = _Flight(now + 2 * (self._deadline - now), [self._news])
+        now, key, state = time.monotonic(), copy.key, _state
+        own = _Flight(now + 2 * (self._deadline - now))
+        flight = state.flights.setdefault(key, own)
+        if flight is not own and flight.is_lost(now):
+            flight = state.flights[key] = own
+        flight.told.append(self._news)
+        if flight is not own:
+            return flight, False
+        if key in state.finished:  # looked up only now: an answer is there before its flight is gone
+            _land(own, key, state, state.finished[key])
+            return own, False
         try:
-            self._take_off(flight, copy)
+            self._take_off(own, copy, state)
         except BaseException:
-            _land(flight, key, _raised(copy, "KeyboardInterrupt"))  # nobody else shall wait for it
+            _land(own, key, state, _raised(copy, "KeyboardInterrupt"))  # nobody else shall wait for it
             raise
-        return flight, True
+        return own, True
 
-    def _take_off(self, flight: _Flight, copy: WrappedCopy) -> None:
+    def _take_off(self, flight: _Flight, copy: WrappedCopy, state: _State) -> None:
         provider = self._provider(copy)
         if isinstance(provider, EncenvError):
-            _land(flight, copy.key, provider)
+            _land(flight, copy.key, state, provider)
             return
 
         def fly() -> None:
-            _land(flight, copy.key, _ask(copy, provider, self._deadline - time.monotonic()))
+            _land(flight, copy.key, state, _ask(copy, provider, self._deadline - time.monotonic()))
 
         thread = threading.Thread(target=fly, name="encenv-unwrap", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # there may be no more threads, or the interpreter is ending: then without a deadline
+        except (
+            RuntimeError
+        ):  # there may be no more threads, or the interpreter is ending: then without a deadline
             fly()
         else:
             flight.thread = thread
@@ -234,16 +253,13 @@ class _Call:
         return self._providers[name]
 
 
-def _land(flight: _Flight, key: _CacheKey, result: DataKey | EncenvError) -> None:
-    with _guard:
-        # Not kept after clear_cache(), nor if a fork made this flight another process's.
-        if _flights.get(key) is flight:
-            del _flights[key]
-            if isinstance(result, DataKey):
-                _finished[key] = result
-        flight.result = result
-        told = list(flight.told)
-    for news in told:
+def _land(flight: _Flight, key: _CacheKey, state: _State, result: DataKey | EncenvError) -> None:
+    if isinstance(result, DataKey):
+        state.finished[key] = result
+    if state.flights.get(key) is flight:
+        del state.flights[key]
+    flight.result = result  # before the telling: who asks to be told looks once more afterwards
+    for news in list(flight.told):
         news.set()
 
 
@@ -278,7 +294,7 @@ def _raised(copy: WrappedCopy, kind: str) -> EncenvError:
 
 
 def _shown(copy: WrappedCopy) -> str:
-    return f"the copy of the data key under {copy.item.provider}:{copy.item.reference}"
+    return f"the copy of data key {kid_of(copy.commitment)} under {copy.item.provider}:{copy.item.reference}"
 
 
 def _late(copy: WrappedCopy, seconds: float) -> EncenvError:
@@ -296,35 +312,25 @@ def fork_waits() -> Iterator[None]:
     the same: the lock of that module belongs to a thread that does not exist there.
     """
     thread = threading.get_ident()
-    with _guard:
-        _importing.append(thread)
+    _importing.append(thread)
     try:
         yield
     finally:
-        with _guard:
-            _importing.remove(thread)
-            _imported.notify_all()
+        _importing.remove(thread)
 
 
 def _before_fork() -> None:
-    # Held otherwise only for a few dictionary look-ups, so waiting for it cannot take long.
-    _guard.acquire()
-    own = threading.get_ident()
-    _imported.wait_for(lambda: all(thread == own for thread in _importing), FORK_SECONDS)
+    own, until = threading.get_ident(), time.monotonic() + FORK_SECONDS
+    while any(thread != own for thread in list(_importing)) and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
 
 
 def _after_fork_in_child() -> None:
-    global _guard, _imported  # noqa: PLW0603 (the state of this process, made anew)
-    _guard = threading.RLock()
-    _imported = threading.Condition(_guard)
+    global _state  # noqa: PLW0603 (the state of this process, made anew)
+    _state = _State(_state.finished)
     own = threading.get_ident()
     _importing[:] = [thread for thread in _importing if thread == own]
-    _flights.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=lambda: _guard.release(),  # noqa: PLW0108 (the lock is made anew in a child)
-        after_in_child=_after_fork_in_child,
-    )
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -7,6 +7,7 @@ A local key is 32 random bytes, never made from a password: there is nothing to 
 
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from encenv.errors import (
 from encenv.format import cipher
 from encenv.format.sealed import (
     LOCAL_KEY_NAME,
+    LOCAL_WRAPPED_BYTES,
     NONCE_BYTES,
     WrappedKey,
     b64decode,
@@ -69,64 +71,89 @@ class LocalKeys:
         self, data_key: bytes, key: str, context: Mapping[str, str], nonce: bytes | None = None
     ) -> WrappedKey:
         """Return *data_key* wrapped under the local key whose id is *key* (empty: the only one)."""
-        keys = self._keys()
-        if not key and len(keys) > 1:
-            raise ConflictError(
-                f"there are {len(keys)} local keys: {', '.join(keys)}",
-                hint="name one of them: --key local:<id>",
-            )
-        reference = key or next(iter(keys))
+        chosen = self._choose(key)
+        if isinstance(chosen, EncenvError):
+            raise chosen
+        reference, wrapping = chosen
         nonce = os.urandom(NONCE_BYTES) if nonce is None else nonce
-        wrapping = _wrapping_cipher(self._key(keys, reference))
         return WrappedKey(self.name, cipher.encrypt(wrapping, data_key, _aad(context), nonce), reference)
 
     def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:  # noqa: ARG002 (no I/O to bound)
         """Return the data key in *item*."""
-        wrapping = _wrapping_cipher(self._key(self._keys(), item.reference))
-        try:
-            return cipher.decrypt(wrapping, item.wrapped, _aad(context))
-        except AuthenticationError:
-            pass
+        chosen = self._choose(item.reference)
+        if isinstance(chosen, EncenvError):
+            raise chosen
+        if len(item.wrapped) == LOCAL_WRAPPED_BYTES:
+            try:
+                return cipher.decrypt(chosen[1], item.wrapped, _aad(context))
+            except AuthenticationError:
+                pass
         raise KeyRefusedError(
             f"the local key {item.reference} does not open its wrapped copy: the copy or its context was changed",
             hint="restore the key entry from version control",
         )
 
-    def _key(self, keys: dict[str, bytes], reference: str) -> bytes:
-        if reference in keys:
-            return keys[reference]
-        raise KeyUnreachableError(
-            f"the local key {reference} is not {self._place()}",
-            hint=f"ask a colleague who has it for its key text, and add that line to {self._file()}",
-        )
+    def _choose(self, reference: str) -> tuple[str, AESGCM] | EncenvError:
+        """Return the id and the cipher of the key *reference*, or why there is none.
 
-    def _keys(self) -> dict[str, bytes]:
-        text = self._environ.get(TEXT_VARIABLE) if self._path is None else None
-        if text is not None:
-            return parse_keys(text, TEXT_VARIABLE)
-        path = self._file()
-        return parse_keys(_read_private(path), str(path))
+        An error is returned, not raised: the frames of a raised one would hold the text of the keys.
+        """
+        from_file = self._path is not None or not self._environ.get(TEXT_VARIABLE)
+        try:
+            where = str(self._file()) if from_file else TEXT_VARIABLE
+            keys = parse_keys(
+                _read_private(Path(where)) if from_file else self._environ[TEXT_VARIABLE], where
+            )
+        except EncenvError as error:
+            return error.of()
+        if not reference and len(keys) > 1:
+            return ConflictError(
+                f"there are {len(keys)} local keys: {', '.join(keys)}",
+                hint="name one of them: --key local:<id>",
+            )
+        reference = reference or next(iter(keys))
+        if reference not in keys:
+            return KeyUnreachableError(
+                f"the local key {reference} is not in {where}",
+                hint=f"ask a colleague who has it for its key text, and add that line to {where}",
+            )
+        return reference, AESGCM(cipher.derive(keys[reference], b"encenv:1:local-wrap"))
 
     def _file(self) -> Path:
-        return Path(
-            self._path or self._environ.get(FILE_VARIABLE) or default_path(self._environ)
-        ).expanduser()
-
-    def _place(self) -> str:
-        if self._path is None and TEXT_VARIABLE in self._environ:
-            return f"in {TEXT_VARIABLE}"
-        return f"in {self._file()}"
+        given = self._path or self._environ.get(FILE_VARIABLE)
+        return _at_home(Path(given), self._environ) if given else default_path(self._environ)
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
-    """Return where the local key file is by the platform's convention, whether it exists or not."""
+    """Return where the local key file is by the platform's convention, whether it exists or not.
+
+    Raises:
+        KeyUnreachableError: If this user has no home directory, and the variables do not say where to look.
+    """
     if sys.platform == "win32":
         base = Path(environ.get("APPDATA") or "~/AppData/Roaming")
     elif sys.platform == "darwin":
         base = Path("~/Library/Application Support")
     else:
-        base = Path(environ.get("XDG_CONFIG_HOME") or "~/.config")  # XDG Base Directory Specification
-    return (base / "encenv" / "local.key").expanduser()
+        base = Path(environ.get("XDG_CONFIG_HOME") or "~/.config")
+        if not base.is_absolute():  # XDG Base Directory Specification: a relative path is to be ignored
+            base = Path("~/.config")
+    return _at_home(base / "encenv" / "local.key", environ)
+
+
+def _at_home(path: Path, environ: Mapping[str, str]) -> Path:
+    """Return *path* with a leading ``~`` as a directory."""
+    home = environ.get("HOME") if sys.platform != "win32" else None
+    if home and path.parts[:1] == ("~",):
+        return Path(home, *path.parts[1:])
+    try:
+        return path.expanduser()
+    except RuntimeError:  # of a user that is not in the system's list, as containers may run
+        pass
+    raise KeyUnreachableError(
+        f"there is no home directory to look for the local key in: {path}",
+        hint=f"set {FILE_VARIABLE} to the whole path of a key file, or {TEXT_VARIABLE} to the key text",
+    )
 
 
 def generate_key_text() -> str:
@@ -170,33 +197,36 @@ def _parse_key(text: str, where: str) -> bytes:
     return key
 
 
-def _wrapping_cipher(key: bytes) -> AESGCM:
-    return AESGCM(cipher.derive(key, b"encenv:1:local-wrap"))
-
-
 def _aad(context: Mapping[str, str]) -> bytes:
     return b"encenv:1:local:" + canonical(dict(context))
 
 
 def _read_private(path: Path) -> str:
     """Return the text of the key file *path*, if nobody else could have read or written it."""
+    content, fault = b"", None
     try:
         # Opened first and judged by the descriptor, so that the file judged is the file read. O_NONBLOCK: a FIFO
         # in its place must not hang the start of a service.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            refusal = _refusal(descriptor)
-            content = b"" if refusal else file.read(FILE_MAX + 1)
+        try:
+            fault = _fault(descriptor, path)
+            if fault is None:
+                with os.fdopen(descriptor, "rb", closefd=False) as file:
+                    content = file.read(FILE_MAX + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        failure = _cannot_read(path, error)
-    else:
-        if refusal:
-            failure = FileError(f"the local key file {path} {refusal}", hint=f"run: chmod 600 {path}")
-        elif len(content) > FILE_MAX or not content.isascii():
-            failure = FileError(f"{path} is not a local key file", hint="make one with: encenv keygen")
-        else:
-            return content.decode("ascii")
-    raise failure
+        fault = _cannot_read(path, error)
+    except ValueError:  # a NUL in the path
+        fault = _cannot_read(path, OSError(0, "its name cannot be that of a file"))
+    if fault is None and len(content) > FILE_MAX:
+        fault = FileError(
+            f"{path} is not a local key file: it is too long", hint="name the file of a local key"
+        )
+    if fault is not None:
+        raise fault
+    # Every byte becomes a character, so that a line that is no key is found and named where lines are judged.
+    return content.decode("latin-1")
 
 
 def _cannot_read(path: Path, error: OSError) -> EncenvError:
@@ -207,11 +237,11 @@ def _cannot_read(path: Path, error: OSError) -> EncenvError:
         )
     return FileError(
         f"the local key file {path} cannot be read: {error.strerror}",
-        hint="make it a file that this user can read, or set ENCENV_LOCAL_KEY_FILE to one",
+        hint=f"make it a file that this user can read, or set {FILE_VARIABLE} to one",
     )
 
 
-def _refusal(descriptor: int) -> str | None:
+def _fault(descriptor: int, path: Path) -> EncenvError | None:
     """Return why the open file must not be used, or None.
 
     This user's own file must be closed to everybody else. A file of root's that nobody else can write is what
@@ -219,15 +249,23 @@ def _refusal(descriptor: int) -> str | None:
     """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        return "is not a regular file"
+        return FileError(
+            f"the local key file {path} is not a regular file", hint=f"set {FILE_VARIABLE} to one that is"
+        )
     if sys.platform == "win32":  # no owner and no permission bits to judge by
         return None
-    own = status.st_uid == os.geteuid()
-    if own and not status.st_mode & 0o077:
+    own, roots, mode = status.st_uid == os.geteuid(), status.st_uid == 0, stat.S_IMODE(status.st_mode)
+    read_only = not mode & (0o222 if own else 0o022) or bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
+    if (own and not mode & 0o077) or (roots and read_only):
         return None
+    close = f"run: chmod 600 {shlex.quote(str(path))}"
+    if own:
+        return FileError(f"the local key file {path} can be read or written by others", hint=close)
     if status.st_uid == 0:
-        mounted_read_only = bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
-        if mounted_read_only or not status.st_mode & (0o222 if own else 0o022):
-            return None
-        return "is root's and can be written or read by others"
-    return "can be read by others" if own else "belongs to another user"
+        return FileError(
+            f"the local key file {path} is root's, and others can write it", hint=f"as root, {close}"
+        )
+    return FileError(
+        f"the local key file {path} belongs to another user",
+        hint="copy it to a file of this user's own, with mode 600",
+    )

@@ -4,16 +4,21 @@ A key entry comes with the values it opens, so whoever can write the one can wri
 wrapping keys that this process may use (IAM, the local key file) are the only limit; a `Trust` narrows it.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Self
 
-from encenv.errors import PolicyError
-from encenv.format.sealed import KeyEntry, WrappedKey
+from encenv.errors import MalformedError, PolicyError
+from encenv.format.sealed import KeyEntry, WrappedKey, check_context
 
-ACCOUNT_DIGITS = 12  # an AWS account id
-ARN_FIELDS = 6  # arn:partition:service:region:account:resource
+_ACCOUNT = re.compile(r"[0-9]{12}")
+# What none of these matches could match no wrapping key: a mistake to be told of, not a key to be missed later.
+_ARN = re.compile(
+    r"arn:[a-z0-9*-]+:(?:kms|\*):[a-z0-9*-]+:[0-9*]+:(?:\*|key(?=[/*]))[A-Za-z0-9/*-]*",
+)
+_LOCAL = re.compile(r"local:(?=.*\*|.{8}$)[A-Z2-7*]{1,8}")
+_PLUG_IN = re.compile(r"(?!(?:arn|aws-kms|context|local):)[a-z][a-z0-9-]{0,31}:[A-Za-z0-9_.:/*-]{1,512}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,8 @@ class Trust:
 
     Attributes:
         keys: Patterns of accepted wrapping keys, or None for any: an ARN with ``*`` inside its fields, an
-            account id of 12 digits, ``local:<id>``, or ``<provider>:<reference>`` of a plug-in.
+            account id of 12 digits, ``local:<id>``, or ``<provider>:<reference>`` of a plug-in. No ``*`` reaches
+            over a colon.
         context: Pairs that a key entry's encryption context must carry.
     """
 
@@ -38,18 +44,25 @@ class Trust:
         """Return the rules that a reader's options state.
 
         Raises:
-            PolicyError: If a pattern is none of the accepted forms.
+            PolicyError: If a pattern is none of the accepted forms, or no key entry could carry the context.
         """
         if isinstance(trusted_keys, str):
             trusted_keys = (trusted_keys,)
         keys = None if trusted_keys is None else tuple(trusted_keys)
         for pattern in keys or ():
-            if not _is_account(pattern) and not _is_arn(pattern) and ":" not in pattern.strip(":"):
+            if not isinstance(pattern, str) or not any(
+                form.fullmatch(pattern) for form in (_ACCOUNT, _ARN, _LOCAL, _PLUG_IN)
+            ):
                 raise PolicyError(
                     f"trusted_keys has {pattern!r}, which is no ARN pattern, account id or local:<id>",
-                    hint="write arn:aws:kms:<region>:<account>:key/<id>, 12 digits, or local:<id>",
+                    hint="write arn:aws:kms:<region>:<account>:key/<id>, 12 digits, or local:<id>; an alias can be"
+                    " changed to any key and is no pin",
                 )
-        return cls(keys, tuple(sorted((encryption_context or {}).items())))
+        context = tuple((encryption_context or {}).items())
+        fault = _fault(context)
+        if fault is not None:
+            raise fault
+        return cls(keys, tuple(sorted(context)))
 
     def accepted(self, entry: KeyEntry) -> tuple[WrappedKey, ...]:
         """Return the wrapped copies of *entry* that may be tried; never none.
@@ -76,25 +89,34 @@ class Trust:
         return self.keys is None or any(_matches(pattern, item) for pattern in self.keys)
 
 
-def _is_account(pattern: str) -> bool:
-    return len(pattern) == ACCOUNT_DIGITS and pattern.isdigit() and pattern.isascii()
-
-
-def _is_arn(pattern: str) -> bool:
-    return pattern.startswith("arn:") and pattern.count(":") == ARN_FIELDS - 1
+def _fault(context: tuple[tuple[object, object], ...]) -> PolicyError | None:
+    """Return why no key entry could carry *context*, or None."""
+    pairs = tuple((key, value) for key, value in context if isinstance(key, str) and isinstance(value, str))
+    if len(pairs) != len(context):
+        return PolicyError(
+            "encryption_context has a key or value that is no string", hint="write it as a string"
+        )
+    try:
+        check_context(pairs, where="encryption_context")
+    except MalformedError as error:
+        return PolicyError(error.message, hint=error.hint)
+    return None
 
 
 def _matches(pattern: str, item: WrappedKey) -> bool:
     if item.provider != "aws-kms":
-        return not pattern.startswith("arn:") and fnmatchcase(f"{item.provider}:{item.reference}", pattern)
-    fields = item.reference.split(":", ARN_FIELDS - 1)
-    if _is_account(pattern):
-        return fields[4] == pattern
-    if not _is_arn(pattern):
+        return not pattern.startswith("arn:") and _glob(pattern, f"{item.provider}:{item.reference}")
+    if _ACCOUNT.fullmatch(pattern):
+        return item.reference.split(":")[4] == pattern
+    if not pattern.startswith("arn:"):
         return False
-    wanted = pattern.split(":", ARN_FIELDS - 1)
-    if wanted[5].startswith("key/mrk-") and wanted[5] == fields[5]:
+    fields = pattern.split(":")
+    if "*" not in fields[5] and fields[5].startswith("key/mrk-"):
         # A multi-region key is one key: its replicas share key material and id, and differ in the region alone.
-        wanted[3] = fields[3]
-    # Field by field, so that a * never reaches over a colon into the account or the region.
-    return all(fnmatchcase(field, glob) for field, glob in zip(fields, wanted, strict=True))
+        fields[3] = "*"
+    return _glob(":".join(fields), item.reference)
+
+
+def _glob(pattern: str, text: str) -> bool:
+    """Return whether *text* fits *pattern* field by field: a * never reaches over a colon into the next one."""
+    return re.fullmatch(re.escape(pattern).replace(r"\*", "[^:]*"), text) is not None

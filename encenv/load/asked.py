@@ -1,7 +1,6 @@
 """What a settings class asks an environment for: nothing else is ever decrypted."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +10,39 @@ from pydantic_settings import EnvSettingsSource
 
 
 @dataclass(frozen=True, slots=True)
+class ModelKey:
+    """A key of the model's data under which pydantic looks for a field, perhaps for a path below it."""
+
+    name: str
+    is_path: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AskedField:
     """One field of the model.
 
     Attributes:
+        name: The field's name.
         names: The variables that it is read from, in order, as the source compares names.
-        key: The key under which the model looks for its value first.
-        keys: All keys under which its value can reach the model, or an error name it.
+        keys: Where pydantic looks for its value, in order.
+        lands: For each of *names* the positions in *keys* at which its value may be handed on.
+        has_nested: Whether variables below *names*, such as ``NAME__PART``, are read, too.
     """
 
+    name: str
     names: tuple[str, ...]
-    key: str
-    keys: frozenset[str]
+    keys: tuple[ModelKey, ...]
+    lands: tuple[tuple[int, ...], ...]
+    has_nested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use of a variable: the field, which of its names that is, and the path below it, perhaps empty."""
+
+    field: str
+    index: int
+    path: tuple[str, ...] = ()
 
 
 class Asked:
@@ -33,96 +53,144 @@ class Asked:
     """
 
     def __init__(self, source: EnvSettingsSource) -> None:
-        self._delimiter = source.env_nested_delimiter
-        self._max_split = source.maxsplit
-        self._case_sensitive = source.case_sensitive
-        recorder = _Recorder()
-        kept, source.env_vars = source.env_vars, recorder
-        self.fields: dict[str, AskedField] = {}
-        for name, field in source.settings_cls.model_fields.items():
-            recorder.names.clear()
-            with suppress(
-                Exception
-            ):  # a subclass may not expect a variable to be missing; its names are noted
-                source.get_field_value(field, name)
-            keys = model_keys(name, field, source.config)
-            self.fields[name] = AskedField(tuple(recorder.names), keys[0], frozenset([name, *keys]))
-        source.env_vars = kept
-        self._field_of = {n: field for field, asked in reversed(self.fields.items()) for n in asked.names}
+        self._source = source
+        self._uses: dict[str, list[Use]] = {}
+        kept = source.env_vars
+        try:
+            self.fields = {
+                name: _ask(source, name, field) for name, field in source.settings_cls.model_fields.items()
+            }
+        finally:
+            source.env_vars = kept
 
-    def find(self, name: str) -> tuple[str, list[str]] | None:
-        """Return the field that reads the variable *name* and the path below it; None if none does."""
-        if name in self._field_of:
-            return self._field_of[name], []
-        if self._delimiter and self._delimiter in name:
-            for candidate, field in self._field_of.items():
-                if name.startswith(candidate + self._delimiter):
-                    below = name[len(candidate) + len(self._delimiter) :]
-                    return field, below.split(self._delimiter, self._max_split)
-        return None
+    def uses(self, name: str) -> list[Use]:
+        """Return what the model uses the variable *name* for; nothing if it does not ask for it."""
+        if name not in self._uses:
+            self._uses[name] = [use for field in self.fields.values() for use in self._uses_of(field, name)]
+        return self._uses[name]
 
-    def keys_of(self, name: str) -> set[str]:
-        """Return the keys of every field that reads the variable *name*, not only of the first one."""
-        return {
-            key
-            for field in self.fields.values()
-            if any(name == n or (self._delimiter and name.startswith(n + self._delimiter)) for n in field.names)
-            for key in field.keys
-        }
+    def is_given(self, use: Use, state: Mapping[str, Any], present: Container[str] = ()) -> bool:
+        """Return whether *state*, which earlier sources filled, leaves nothing for *use* to say.
 
-    def is_given(self, name: str, state: Mapping[str, Any]) -> bool:
-        """Return whether *state*, which earlier sources filled, leaves nothing for the variable *name* to say."""
-        found = self.find(name)
-        if found is None:
+        Where that depends on pydantic-settings' version, the answer is no: a value too many is decrypted, none is lost.
+        The source has the variables *present*: what is nested joins what the field's own name gives.
+        """
+        field = self.fields[use.field]
+        lands = field.lands[use.index]
+        if use.path:
+            whole = any(name in present for name in field.names)
+            lands = tuple(range(len(field.keys))) if whole else field.lands[-1]
+        # Behind the key that pydantic takes, a value would be an extra one, which a model may also forbid or keep.
+        is_dropped = len(lands) > 1 or self._source.config.get("extra") == "ignore"
+        return all(
+            (is_dropped and _is_behind(field, position, state))
+            or self._is_shadowed(field, position, use.path, state)
+            for position in lands
+        )
+
+    def _uses_of(self, field: AskedField, name: str) -> Iterator[Use]:
+        if name in field.names:
+            yield Use(field.name, field.names.index(name))
+        delimiter = self._source.env_nested_delimiter
+        if not delimiter or not field.has_nested or delimiter not in name:
+            return
+        for index, own in enumerate(field.names):
+            if name.startswith(own + delimiter):
+                below = name[len(own) + len(delimiter) :]
+                yield Use(field.name, index, tuple(below.split(delimiter, self._source.maxsplit)))
+                return
+
+    def _is_shadowed(
+        self, field: AskedField, position: int, path: tuple[str, ...], state: Mapping[str, Any]
+    ) -> bool:
+        if field.keys[position].name not in state:
             return False
-        field, path = found
-        value: Any = state
-        for key in [self.fields[field].key, *path]:
-            if not isinstance(value, Mapping):
+        value: Any = state[field.keys[position].name]
+        target: Any = self._source.settings_cls.model_fields[field.name]
+        for step in path:
+            if not isinstance(value, dict):
                 return True  # a whole value was given where this variable would add to one
-            match = next((k for k in value if self._same(k, key)), None)
+            target = self._source.next_field(target, step, self._source.case_sensitive)
+            # The parts of a model are found in any case, the keys of a plain dict are not.
+            fold = isinstance(target, FieldInfo) and not self._source.case_sensitive
+            match = next((k for k in value if k == step or (fold and str(k).lower() == step.lower())), None)
             if match is None:
                 return False
             value = value[match]
-        return not isinstance(value, Mapping)  # mappings of two sources are merged
-
-    def _same(self, one: object, other: str) -> bool:
-        return one == other or (
-            not self._case_sensitive and isinstance(one, str) and one.lower() == other.lower()
-        )
+        return not isinstance(value, dict)  # the dicts of two sources are merged
 
 
-def model_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> list[str]:
+def _is_behind(field: AskedField, position: int, state: Mapping[str, Any]) -> bool:
+    return any(key.name in state and not key.is_path for key in field.keys[:position])
+
+
+def model_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> list[ModelKey]:
     """Return the keys under which pydantic looks for a field's value, in its order."""
     alias = field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-    keys = [str(choice.path[0]) if isinstance(choice, AliasPath) else choice for choice in choices if choice]
+    keys = [
+        ModelKey(str(choice.path[0]), len(choice.path) > 1)
+        if isinstance(choice, AliasPath)
+        else ModelKey(choice, is_path=False)
+        for choice in choices
+        if choice
+    ]
     if config.get("validate_by_alias") is False:
         keys = []
-    if not keys or config.get("populate_by_name") or config.get("validate_by_name"):
-        keys.append(name)
+    if not keys or _by_name(config):
+        keys.append(ModelKey(name, is_path=False))
     return keys
 
 
+def loc_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> set[str]:
+    """Return what a validation error may call the field."""
+    return {name, *(key.name for key in model_keys(name, field, config))}
+
+
+def _by_name(config: Mapping[str, Any]) -> bool:
+    return bool(config.get("populate_by_name") or config.get("validate_by_name"))
+
+
+def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> AskedField:
+    """Let *source* look for *field* in an environment without variables, and note what it looks for."""
+    source.env_vars = recorder = _Recorder()
+    try:
+        _, _, is_complex = source.get_field_value(field, name)
+        source.prepare_field_value(name, field, None, is_complex)
+        has_nested = recorder.was_searched
+    except Exception:  # noqa: BLE001 (a subclass may not expect a variable to be missing)
+        has_nested = True
+    keys = model_keys(name, field, source.config)
+    names = tuple(recorder.names)
+    if len(names) == len(keys):
+        lands = tuple(_lands(keys, index, name) for index in range(len(keys)))
+    else:  # a subclass has rules of its own
+        lands = (tuple(range(len(keys))),) * len(names)
+    return AskedField(name, names, tuple(keys), lands, has_nested)
+
+
+def _lands(keys: list[ModelKey], index: int, name: str) -> tuple[int, ...]:
+    # A value goes to its own key, or, in pydantic-settings from 2.14 on, to the first one, if neither is a path.
+    # One found by the field's name always stays there.
+    if keys[index].is_path or keys[0].is_path or keys[index].name == name:
+        return (index,)
+    return (0, index)
+
+
 class _Recorder(Mapping[str, "str | None"]):
-    """An environment without variables that notes which ones it was asked for."""
+    """An environment without variables that notes which ones it is asked for."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.was_searched = False
 
     def __getitem__(self, name: str) -> str | None:
-        if name not in self.names:
-            self.names.append(name)
+        self.names.append(name)
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
+        self.was_searched = True
         return iter(())
 
     def __len__(self) -> int:
         return 0
-
-
-def fields_of(asked: Asked, names: Iterable[str]) -> set[str]:
-    """Return the fields that any of the variables *names* belongs to."""
-    found = (asked.find(name) for name in names)
-    return {match[0] for match in found if match is not None}

@@ -5,15 +5,15 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING
 
-from encenv.errors import FileError, PolicyError
+from encenv.errors import FileError, MalformedError, PolicyError, combine
 from encenv.files.atomic import read
 from encenv.files.envfile import parse
 from encenv.files.expand import Expansion
-from encenv.format.sealed import claims, embeds, entry_kid
-from encenv.load.environ import Load, without_prefix
+from encenv.format.sealed import LOCAL_KEY_NAME, claims, embeds, entry_kid
+from encenv.load.environ import Load, checked, frameless, without_prefix
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from encenv.load.options import ReaderOptions
 
 StrPath = str | os.PathLike[str]
-LOCAL_KEY = "ENCENV_LOCAL_KEY"
+_OWN_FILES = {__file__, frameless.__code__.co_filename}  # whose frames are not the caller's
 _TRUE = {"1", "true", "t", "yes", "y"}  # what python-dotenv takes for PYTHON_DOTENV_DISABLED
 
 logger = logging.getLogger("encenv")
@@ -36,6 +36,7 @@ class LoadedFile:
         where: What to call the file in messages.
         override: Whether the file's earlier lines or the process environment answer a ``${NAME}`` first.
         interpolate: Whether ``${NAME}`` is expanded at all.
+        translate: Whether newlines are read as a text-mode read gives them; a stream's own has seen to that.
 
     Attributes:
         last: For each name, in the order of first lines, the index of its last line: that is its value's.
@@ -43,19 +44,26 @@ class LoadedFile:
     """
 
     def __init__(
-        self, load: Load, text: str, where: str = ".env", *, override: bool = True, interpolate: bool = True
+        self,
+        load: Load,
+        text: str,
+        where: str = ".env",
+        *,
+        override: bool = True,
+        interpolate: bool = True,
+        translate: bool = True,
     ) -> None:
         self._load = load
         self._lines: list[tuple[str, str | None]] = []
-        for binding in parse(text).bindings:
+        for binding in parse(text, translate=translate).bindings:
             if binding.error:
                 logger.warning("%s: the statement on line %d cannot be parsed", where, binding.line)
             elif binding.name is not None:
                 self._lines.append((binding.name, binding.value))
         load.add_entries(self._lines)
-        if any(name == LOCAL_KEY and value for name, value in self._lines):
+        if any(name == LOCAL_KEY_NAME and value for name, value in self._lines):
             raise PolicyError(
-                f"{where} holds {LOCAL_KEY}: the local key would stand beside what it opens",
+                f"{where} holds {LOCAL_KEY_NAME}: the local key would stand beside what it opens",
                 hint=f"move the key to the local key file, see encenv keygen --help, and delete the line from {where}",
             )
         self.last = {name: i for i, (name, _) in enumerate(self._lines) if entry_kid(name) is None}
@@ -100,6 +108,7 @@ class LoadedFile:
         return [text for text in texts if text is not None]
 
 
+@frameless
 def dotenv_values(
     dotenv_path: StrPath | None = None,
     stream: IO[str] | None = None,
@@ -125,11 +134,12 @@ def dotenv_values(
     Raises:
         EncenvError: If a value cannot be decrypted. All failures are reported together.
     """
-    load = Load(options)
+    load = Load(checked(options))
     file = _load_file(load, dotenv_path, stream, verbose, encoding, override=True, interpolate=interpolate)
     return _values(load, file, options, skip={})
 
 
+@frameless
 def load_dotenv(
     dotenv_path: StrPath | None = None,
     stream: IO[str] | None = None,
@@ -162,20 +172,38 @@ def load_dotenv(
     if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in _TRUE:
         logger.debug("not loaded, because of PYTHON_DOTENV_DISABLED")
         return False
-    load = Load(options)
+    load = Load(checked(options))
     file = _load_file(
         load, dotenv_path, stream, verbose, encoding, override=override, interpolate=interpolate
     )
-    values = _values(load, file, options, skip={} if override else os.environ)
-    set_variables(os.environ, values)
+    values = _values(load, file, options, skip={} if override else dict(os.environ))
+    _set(values)
     return bool(file.last)
 
 
-def set_variables(environ: MutableMapping[str, str], values: Mapping[str, str | None]) -> None:
-    """Set *values* in *environ*, leaving out those that are None."""
+def _set(values: Mapping[str, str | None]) -> None:
+    """Set *values* in `os.environ`, all of them or none, leaving out those that are None.
+
+    Raises:
+        MalformedError: If the process environment cannot hold one of them.
+    """
+    unfit = [name for name, value in values.items() if value is not None and not _fits(name, value)]
+    if unfit:
+        failure = MalformedError(
+            "the process environment cannot hold the name or the value: NUL, or a character that the locale has not",
+            hint="encode it, for example as base64, or use a UTF-8 locale: LC_ALL=C.UTF-8",
+        )
+        raise combine([failure.of(*unfit)])
     for name, value in values.items():
         if value is not None:
-            environ[name] = value
+            os.environ[name] = value
+
+
+def _fits(name: str, value: str) -> bool:
+    try:
+        return b"=" not in os.fsencode(name) and b"\x00" not in os.fsencode(name) + os.fsencode(value)
+    except UnicodeEncodeError:
+        return False  # its `object` is the whole text
 
 
 def read_text(path: StrPath, encoding: str | None = "utf-8") -> str:
@@ -201,7 +229,7 @@ def decode(data: bytes, where: str, encoding: str | None = "utf-8") -> str:
     except LookupError:
         what = f"there is no encoding {encoding!r}"
     del data  # the exception keeps this frame, and the frame would keep the file
-    raise FileError(what, hint="save the file as UTF-8, or give its encoding")
+    raise FileError(what, hint="save the file as UTF-8; a loader can also be given another encoding")
 
 
 def _load_file(
@@ -216,15 +244,26 @@ def _load_file(
 ) -> LoadedFile:
     if path is None and stream is None:
         path = _find_dotenv()
+    where, translate = os.fspath(path or ".env"), True
     if path and is_file_or_fifo(path):
         text = read_text(path, encoding)
     elif stream is not None:
-        path, text = "the stream", stream.read()
+        where, translate, text = "the stream", False, _read_stream(stream)
     else:
         if verbose:
-            logger.info("there is no file %s", path or ".env")
+            logger.info("there is no file %s", where)
         text = ""
-    return LoadedFile(load, text, os.fspath(path or ".env"), override=override, interpolate=interpolate)
+    file = LoadedFile(load, text, where, override=override, interpolate=interpolate, translate=translate)
+    load.add_entries(load.environ.items())
+    return file
+
+
+def _read_stream(stream: IO[str]) -> str:
+    try:
+        return stream.read()
+    except UnicodeError:  # its `object` is the whole text
+        pass
+    raise FileError("the stream is not in its encoding", hint="open the file in the encoding that it has")
 
 
 def _values(
@@ -261,16 +300,16 @@ def _find_dotenv() -> str:
         hasattr(sys, "ps1") or hasattr(sys, "ps2") or not hasattr(sys.modules.get("__main__"), "__file__")
     )
     if interactive or sys.gettrace() is not None or getattr(sys, "frozen", False):
-        start = os.getcwd()  # noqa: PTH109 (as the rest: plain strings)
+        start = os.getcwd()
     else:
         frame = sys._getframe()  # noqa: SLF001 (documented, and the only way to a caller's file)
         while frame.f_back is not None and (
-            frame.f_code.co_filename == __file__ or not os.path.exists(frame.f_code.co_filename)  # noqa: PTH110
+            frame.f_code.co_filename in _OWN_FILES or not os.path.exists(frame.f_code.co_filename)
         ):
             frame = frame.f_back
-        start = os.path.dirname(os.path.abspath(frame.f_code.co_filename))  # noqa: PTH100, PTH120
+        start = os.path.dirname(os.path.abspath(frame.f_code.co_filename))
     for folder in _upwards(start):
-        path = os.path.join(folder, ".env")  # noqa: PTH118
+        path = os.path.join(folder, ".env")
         if is_file_or_fifo(path):
             return path
     return ""
@@ -278,6 +317,6 @@ def _find_dotenv() -> str:
 
 def _upwards(folder: str) -> Iterator[str]:
     yield folder
-    while (parent := os.path.dirname(folder)) != folder:  # noqa: PTH120
+    while (parent := os.path.dirname(folder)) != folder:
         yield parent
         folder = parent

@@ -4,15 +4,16 @@ The order is the promise: everything that can be judged without a key or a netwo
 rules) is judged before the first data key is unwrapped.
 """
 
+import functools
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, MalformedError, PolicyError, combine
 from encenv.format.sealed import (
-    COPY_AGAIN,
     ENTRY_PREFIX,
+    LOCAL_KEY_NAME,
     KeyEntry,
     SealedValue,
     claims,
@@ -24,10 +25,13 @@ from encenv.keys.trust import Trust
 
 TYPE_CHECKING = False  # not typing's: a load with nothing sealed should cost nothing
 if TYPE_CHECKING:
-    from typing import Unpack
+    from typing import ParamSpec, TypeVar, Unpack
 
     from encenv.keys.datakeys import Unwrapped, WrappedCopy
     from encenv.load.options import ReaderOptions
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 DATA_KEYS_MAX = 32  # distinct data keys in one load: a bound on what a hostile environment can cost
 UNWRAP_SECONDS = 10.0  # for all of a load's unwraps together
@@ -89,7 +93,7 @@ class Load:
             )
         if forbidden:
             # What the reader's rules forbid is not followed by a network call, not even for the other values.
-            stop = PolicyError("not unwrapped, because of the failures beside it", hint="mend those first")
+            stop = PolicyError("not decrypted, because of the failures beside it", hint="mend those first")
             self._keys.update((kid, stop) for kid, _ in wanted)
         elif wanted:
             from encenv.keys import (
@@ -164,7 +168,7 @@ class Load:
         if not entries:
             raise KeyEntryError(
                 f"there is no key entry {ENTRY_PREFIX}{kid} to open it with",
-                hint=f"copy the line {ENTRY_PREFIX}{kid}=… from where the value comes from, too",
+                hint=f"set {ENTRY_PREFIX}{kid} as well: its line stands where the value was copied from",
             )
         if len({entry.commitment for entry in entries}) > 1:
             raise ConflictError(
@@ -197,6 +201,22 @@ class Load:
         return 3
 
 
+def frameless(function: "Callable[P, R]") -> "Callable[P, R]":
+    """Let what *function* raises keep none of its frames: their locals hold keys and values."""
+
+    @functools.wraps(function)
+    def call(*args: "P.args", **kwargs: "P.kwargs") -> "R":
+        try:
+            return function(*args, **kwargs)
+        except (EncenvError, ValueError, KeyboardInterrupt) as error:
+            raised = error.with_traceback(None)
+            raised.__cause__ = raised.__context__ = None
+        raise raised
+
+    return call
+
+
+@frameless
 def decrypt_environ(
     environ: Mapping[str, str] = os.environ,
     names: Iterable[str] | None = None,
@@ -210,33 +230,46 @@ def decrypt_environ(
         **options: The reader's rules, see `ReaderOptions`.
 
     Returns:
-        The variables without the key entries. With the option ``encrypted_prefix``, a sealed variable of that
-        prefix stands under its name without it.
+        The variables without the keys: neither key entries nor ``ENCENV_LOCAL_KEY``. With the option
+        ``encrypted_prefix``, a sealed variable of that prefix stands under its name without it.
 
     Raises:
         EncenvError: If a value cannot be decrypted. All failures are reported together.
     """
+    if isinstance(names, str):
+        raise TypeError("names is one text; give a list of names")
     asked = None if names is None else set(names)
-    load = Load(options)
+    load = Load(checked(options))
     load.add_entries(environ.items())
-    variables = [(name, value) for name, value in environ.items() if entry_kid(name) is None]
+    variables = [
+        (name, value) for name, value in environ.items() if entry_kid(name) is None and name != LOCAL_KEY_NAME
+    ]
     mapped = without_prefix(load, variables, options.get("encrypted_prefix") or "", asked)
-    wanted = [
+    kept = [
         (to, name, value)
         for (name, value), to in zip(variables, mapped, strict=True)
-        if value is not None and (asked is None or to in asked or not claims(value))
+        if value is not None and (asked is None or to in asked or not (claims(value) or embeds(value)))
     ]
-    load.prepare(value for _, _, value in wanted)
-    decrypted = {}
-    for to, name, value in wanted:
-        # A plaintext that is not asked for is handed on as it is, whatever stands in it.
-        text = load.decrypt(name, value) if asked is None or to in asked else value
-        if text is not None:
-            decrypted[to] = text
+    load.prepare(value for _, _, value in kept)
+    decrypted = {to: load.decrypt(name, value) for to, name, value in kept}
     failure = load.finish()
     if failure is not None:
         raise failure
-    return decrypted
+    return {name: text for name, text in decrypted.items() if text is not None}
+
+
+def checked(options: "ReaderOptions") -> "ReaderOptions":
+    """Return *options*, if there is none among them that is misspelt: a rule must not be lost that way.
+
+    Raises:
+        TypeError: As Python itself does about an unknown argument.
+    """
+    if options:
+        from encenv.load.options import ReaderOptions  # a lazy door: it imports typing_extensions
+
+        for name in options.keys() - ReaderOptions.__annotations__.keys():
+            raise TypeError(f"got an unexpected keyword argument {name!r}")
+    return options
 
 
 def without_prefix(
@@ -281,5 +314,5 @@ def _parsed(text: str) -> SealedValue | EncenvError:
 def _embedded() -> MalformedError:
     return MalformedError(
         "a sealed value stands inside the text: in quotes, with white space, or pasted into it",
-        hint=f"{COPY_AGAIN}; to build one value from others, write ${{NAME}} in the .env file",
+        hint="set the variable to the sealed value alone; to build one value from others, write ${NAME} in a .env file",
     )

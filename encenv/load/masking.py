@@ -7,10 +7,10 @@ free of values is carried over: what the model's own schema says, and what plain
 import functools
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time
 from enum import Enum
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import (
@@ -31,12 +31,37 @@ MASK = "**********"  # what pydantic's own SecretStr shows
 WITHHELD = "withheld: it may hold a decrypted value"
 
 # The parts of pydantic's messages that come from the model, never from the input: pydantic_core's list of errors.
-_OF_THE_SCHEMA = frozenset(
-    "class class_name decimal_places discriminator encoding expected expected_schemes expected_tags expected_version "
-    "field_type ge gt le lt max_digits max_length method_name min_length multiple_of pattern tz_expected whole_digits".split()
-)
-_OF_THE_INPUT = frozenset("actual_length attribute encoding_error error tag tz_actual".split())
-_BY_PYDANTIC = frozenset("and data dictionary frozenset generator or value".split())  # its own words in those parts
+_OF_THE_SCHEMA = {"class", "class_name", "decimal_places", "discriminator", "encoding", "expected"}
+_OF_THE_SCHEMA |= {
+    "expected_schemes",
+    "expected_tags",
+    "expected_version",
+    "field_type",
+    "ge",
+    "gt",
+    "le",
+    "lt",
+}
+_OF_THE_SCHEMA |= {
+    "max_digits",
+    "max_length",
+    "method_name",
+    "min_length",
+    "multiple_of",
+    "pattern",
+    "tz_expected",
+}
+_OF_THE_SCHEMA |= {"whole_digits"}
+_OF_THE_INPUT = {"actual_length", "attribute", "encoding_error", "error", "tag", "tz_actual"}
+_WORDS_OF_PYDANTIC = {
+    "and",
+    "data",
+    "dictionary",
+    "frozenset",
+    "generator",
+    "or",
+    "value",
+}  # beside the schema's
 # What these say as well is a number of the input, in whose place no sentence may stand.
 _WITHOUT_NUMBER = {
     "too_short": "{field_type} should have at least {min_length} items after validation",
@@ -78,23 +103,27 @@ def _made_anew(error: BaseException, model: type[BaseSettings], load: "SettingsL
         match = _SETTINGS_ERROR.fullmatch(str(error))
         known = match and match[1] in model.model_fields and match[2] in load.source_names()
         return SettingsError(match[0] if match and known else f"the settings cannot be loaded; {WITHHELD}")
-    if isinstance(error, EncenvError) and _frame_of(error.__traceback__) == "encenv":
-        rebuild, parts = error.__reduce__()[:2]  # message, hint, variables and failures: no notes, no frames
+    if isinstance(error, EncenvError):
+        return _own_anew(error, load)
+    if isinstance(error, (Exception, BaseExceptionGroup)):
+        return None
+    if isinstance(error, SystemExit) and not isinstance(error.code, (int, NoneType)):
+        return SystemExit(f"exit {_place(error.__traceback__)}; its text is {WITHHELD}")
+    # Ctrl-C, a cancelled task, an exit: whoever stops a program must get the very object back.
+    error.args = ()
+    vars(error).clear()
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _own_anew(error: EncenvError, load: "SettingsLoad") -> EncenvError | None:
+    """Return *error* again without notes and frames; None if it is the application that raised it about a value."""
+    packages = [package for package, _ in _frames(error.__traceback__)]
+    if packages[-1:] == ["encenv"]:
+        rebuild, parts = error.__reduce__()[:2]
         anew: EncenvError = rebuild(*parts)
         return anew
-    if isinstance(error, SystemExit):
-        return SystemExit(
-            error.code
-            if error.code is None or isinstance(error.code, int)
-            else f"exit {_place(error.__traceback__)}; its text is {WITHHELD}"
-        )
-    if not isinstance(error, (Exception, BaseExceptionGroup)):
-        # Ctrl-C, a cancelled task: whoever stops a program must get the very object back.
-        error.args = ()
-        vars(error).clear()
-        error.__cause__ = error.__context__ = None
-        return error.with_traceback(None)
-    return None
+    return None if load.decrypted else error
 
 
 class _Shown:
@@ -107,43 +136,45 @@ class _Shown:
 
     def __init__(self, model: type[BaseSettings], load: "SettingsLoad") -> None:
         self._texts = set(_leaves(model.__pydantic_core_schema__))
-        self._words = {word for text in self._texts for word in _WORD.findall(text.casefold())} | _BY_PYDANTIC
+        self._words = {word for text in self._texts for word in _WORD.findall(text.casefold())}
+        self._words |= _WORDS_OF_PYDANTIC
         self._decrypted = load.decrypted_keys
         self._names: set[str] = set()
-        self._plain: dict[str, list[Any]] = {key: list(texts) for key, texts in load.plain_texts.items()}
+        self._plain: dict[str, set[str]] = {key: set(texts) for key, texts in load.plain_texts.items()}
         for state, is_plain in load.states():
             self._names.update(state)
             for key, value in state.items() if is_plain else ():
-                self._plain.setdefault(key, []).append(value)
+                self._plain.setdefault(key, set()).update(_leaves(value))
 
     def line(self, line: ErrorDetails) -> InitErrorDetails:
         """Return one line of a `ValidationError` anew; `type` and, where pydantic allows it, `url` stay."""
-        key = str(line["loc"][0]) if line["loc"] else ""
-        plain = any(type(text) is str and text == line["input"] for text in self._plain.get(key, ()))
-        shown = type(line["input"]) is str and plain
+        first, *below = line["loc"] or ("",)
+        key, value = str(first), line["input"]
+        shown = type(value) is str and value in self._plain.get(key, ())
         kind, ctx = self._without_values(line["type"], line.get("ctx", {}))
-        anew = InitErrorDetails(type=kind, loc=self._loc(*line["loc"]), input=line["input"] if shown else MASK)
+        anew = InitErrorDetails(type=kind, loc=self._loc(key, *below), input=value if shown else MASK)
         if ctx:
             anew["ctx"] = ctx
         return anew
 
-    def _loc(self, first: int | str = "", *below: int | str) -> tuple[int | str, ...]:
-        key = str(first)
-        if not (key in self._names or self._in_schema(key)):
-            return (MASK,)
+    def _loc(self, key: str, *below: int | str) -> tuple[int | str, ...]:
+        if not key:
+            return ()  # it is the whole model that is not valid
+        if key not in self._names and not self._in_schema(key):
+            return (MASK,)  # a name out of a value, by way of a validator of the whole model
         if below and key in self._decrypted:
             return (key, MASK)
-        return (key, *(part if self._is_plain(key, part) else MASK for part in below)) if key else ()
+        return (key, *(part if self._is_plain(key, part) else MASK for part in below))
 
     def _is_plain(self, key: str, part: int | str) -> bool:
         """Return whether *part* of a place below *key* comes from the schema or from what was plain there."""
+        texts = self._plain.get(key, ())
         if isinstance(part, int):
-            return key in self._plain
-        texts = (value if isinstance(value, str) else repr(value) for value in self._plain.get(key, ()))
+            return bool(texts)
         return self._in_schema(part) or any(part in text for text in texts)
 
     def _in_schema(self, part: object) -> bool:
-        """Return whether *part* is a text of the schema, or put together of its words, as ``list[int]``, ``'a' or 'b'``."""
+        """Return whether *part* is a text of the schema, or put together of its words, as ``list[int]``."""
         text = str(part)
         words = _WORD.findall(text.casefold())
         return text in self._texts or (
@@ -157,12 +188,11 @@ class _Shown:
             return kind, {"error": ValueError(WITHHELD)}  # a fresh one: the validator's own holds its frames
         if kind == "assertion_error":
             return kind, {"error": AssertionError(WITHHELD)}
-        # A validator may raise pydantic's own errors with numbers and texts of its own, so a name is not enough.
-        safe: dict[str, Any] = {
-            name: value if name in _OF_THE_SCHEMA and self._in_schema(value) else WITHHELD
-            for name, value in ctx.items()
-            if name in _OF_THE_SCHEMA | _OF_THE_INPUT  # a name of the application's may have been made from a value
-        }
+        # A name is not enough to go by: a validator may raise pydantic's own errors about what it likes.
+        safe: dict[str, Any] = dict.fromkeys(_OF_THE_INPUT & ctx.keys(), WITHHELD)
+        for name in _OF_THE_SCHEMA & ctx.keys():
+            value = ctx[name] if type(ctx[name]) in (int, float) else str(ctx[name])
+            safe[name] = value if self._in_schema(value) else WITHHELD
         if kind == "too_long":
             safe["actual_length"] = None
         try:
@@ -172,31 +202,34 @@ class _Shown:
         else:
             return kind, safe
         sentence = _WITHOUT_NUMBER.get(kind, f"Input is not valid ({WITHHELD})")
-        names = _OF_THE_SCHEMA & safe.keys() if kind in _WITHOUT_NUMBER else ()
-        return PydanticCustomError(kind, sentence, {name: safe[name] for name in names}), {}  # type: ignore[arg-type]
+        parts = {name: safe[name] for name in _OF_THE_SCHEMA & safe.keys() if kind in _WITHOUT_NUMBER}
+        return PydanticCustomError(kind, sentence, parts or None), {}  # none of it is of the input
 
 
 def _leaves(schema: object) -> Iterator[str]:
-    """Yield the texts of all constants in a schema, and the names of its classes and functions."""
-    if isinstance(schema, Mapping):
-        for key, value in schema.items():
-            yield from _leaves(key)
-            yield from _leaves(value)
-    elif isinstance(schema, (list, tuple, set, frozenset)):
-        for value in schema:
-            yield from _leaves(value)
-    elif isinstance(schema, functools.partial):
-        yield from _leaves([schema.func, schema.args, schema.keywords])
-    elif isinstance(schema, Enum):
-        yield from _leaves(schema.value)
-    elif isinstance(schema, re.Pattern):
-        yield from _leaves(schema.pattern)
+    """Yield the texts of all constants in *schema*, and the names of its classes and functions."""
+    if isinstance(schema, (str, int, float, complex)) and not isinstance(schema, Enum):
+        yield str(schema)
     elif isinstance(schema, (date, time)):
         yield schema.isoformat()
-    elif isinstance(schema, (str, int, float, complex)):
-        yield str(schema)
-    elif isinstance(name := getattr(schema, "__qualname__", None), str):
-        yield name
+    else:
+        for part in _parts(schema):
+            yield from _leaves(part)
+
+
+def _parts(schema: object) -> Iterable[object]:
+    if isinstance(schema, Mapping):
+        return (part for pair in schema.items() for part in pair)
+    if isinstance(schema, (list, tuple, set, frozenset)):
+        return schema
+    if isinstance(schema, functools.partial):
+        return schema.func, schema.args, schema.keywords
+    if isinstance(schema, Enum):
+        return (schema.value,)
+    if isinstance(schema, re.Pattern):
+        return (schema.pattern,)
+    name = getattr(schema, "__qualname__", None)
+    return (name,) if isinstance(name, str) else ()
 
 
 def _frames(traceback: TracebackType | None) -> Iterator[tuple[str, str]]:
@@ -205,11 +238,6 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[str, str]]:
         package = str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
         yield package, f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
-
-
-def _frame_of(traceback: TracebackType | None) -> str:
-    """Return the package whose code raised."""
-    return next((package for package, _ in reversed(list(_frames(traceback)))), "")
 
 
 def _place(traceback: TracebackType | None) -> str:

@@ -1,17 +1,20 @@
 """`EncryptedSettings`: a `BaseSettings` whose variables may be sealed.
 
-Three seams of pydantic-settings are used, all public: the hook that orders the sources (whoever defines it: it is
-wrapped where a class resolves it), a validator before the model's own, and the call that makes an instance. What
-happens in between is in sources.py.
+Two seams of pydantic-settings are used, both public: the hook that orders the sources (whoever defines it: it is
+wrapped where a class resolves it), which also gets a last source that stops a load that has failed before the
+model sees anything; and the call that makes an instance. What happens in between is in sources.py.
 """
 
 import functools
+import inspect
 import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
-from pydantic import SecretBytes, SecretStr, model_validator
+from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import ENV_FILE_SENTINEL
 
@@ -22,35 +25,42 @@ from encenv.load.masking import masked
 from encenv.load.options import ReaderOptions
 from encenv.load.sources import SettingsLoad, Withheld
 
-if TYPE_CHECKING:
-    from typing import Self
-
-    from pydantic import ModelWrapValidatorHandler  # not in the oldest pydantic that pydantic-settings allows
-
 _loading: ContextVar[SettingsLoad | None] = ContextVar("encenv_loading", default=None)
 _OPTIONS = frozenset(ReaderOptions.__annotations__)
+_SIGNATURE = inspect.signature(BaseSettings.__init__)
 
 
 class EncryptedSettingsConfigDict(SettingsConfigDict, ReaderOptions, total=False):
     """`SettingsConfigDict` with the reader's own options, see `ReaderOptions`."""
 
 
-def _opened(hook: Any) -> Any:
-    """Wrap a `settings_customise_sources` so that the sources it is given and returns read sealed values."""
+class LastSource(PydanticBaseSettingsSource):
+    """The last source of a load gives nothing, and stops the load if it has failed.
 
-    @functools.wraps(hook)
-    def settings_customise_sources(
-        cls: type[BaseSettings], *args: Any, **sources: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        load = _loading.get() or SettingsLoad(cls.model_config)
-        # Before the hook, so that a source of the application's which wraps one of these reads sealed values too.
-        load.adopt([source for source in (*args, *sources.values()) if not isinstance(source, type)])
-        ordered: tuple[PydanticBaseSettingsSource, ...] = hook(cls, *args, **sources)
-        load.adopt(ordered)
-        return ordered
+    So nothing of the application's own runs on what was loaded in part: no validator, no default factory.
+    """
 
-    settings_customise_sources._encenv_opens = True  # type: ignore[attr-defined]  # noqa: SLF001
-    return classmethod(settings_customise_sources)
+    def __init__(self, load: SettingsLoad) -> None:
+        super().__init__(load.settings_cls)
+        self.load = load
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (asked for by the base)
+        """Return that there is no value."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return nothing, or raise the first failure; `EncryptedSettings` reports all of them."""
+        for key, value in self.current_state.items():
+            if self._is_used(key) and _holds_sealed(value):
+                self.load.fail(key, _elsewhere())
+        if self.load.failures:
+            raise self.load.failures[0]
+        return {}
+
+    def _is_used(self, key: str) -> bool:
+        fields = self.settings_cls.model_fields.items()
+        keys = {own.name for name, field in fields for own in model_keys(name, field, self.config)}
+        return key in keys or self.config.get("extra") != "ignore"
 
 
 class EncryptedSettings(BaseSettings):
@@ -77,69 +87,54 @@ class EncryptedSettings(BaseSettings):
         for option in _OPTIONS & kwargs.keys():
             cls.model_config[option] = kwargs.pop(option)  # type: ignore[literal-required,misc]
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
-        hook = cls.settings_customise_sources
-        if not getattr(
-            hook, "_encenv_opens", False
-        ):  # the class's own, or a mixin's that knows nothing of encenv
-            # This also covers EncryptedSettings' own, BaseSettings': no instance is ever made of this class itself.
-            cls.settings_customise_sources = _opened(getattr(hook, "__func__", hook))  # type: ignore[method-assign]
+        _open_hook(cls)
 
-    if not TYPE_CHECKING:  # a type checker sees the signature of BaseSettings
+    if not TYPE_CHECKING:  # a type checker sees the signatures of BaseSettings
+
+        @classmethod
+        def settings_customise_sources(cls, *args: Any, **sources: Any) -> Any:
+            """Define the sources and their order, as `BaseSettings.settings_customise_sources`."""
+            # Not a hook of its own: bases that stand behind this one in a class may have one.
+            return _call_opened(super().settings_customise_sources, cls, args, sources)
 
         @functools.wraps(BaseSettings.__init__)
         def __init__(__pydantic_self__, *args: Any, **values: Any) -> None:  # noqa: N805 (a field may be called self)
             cls = type(__pydantic_self__)
             is_new = not __pydantic_self__.__dict__  # else it is loaded again in place, and keeps what it has
+            _open_hook(cls)  # one that was put in place since
+            if args:
+                values = _named(__pydantic_self__, *args, **values)
+            load = _prepared(cls, values)
             outer = _loading.get()
-            load = _load_of(values.get("_build_sources")) or SettingsLoad(cls.model_config)
-            if not args and values.get("_build_sources") is None:
-                env_file = values.get("_env_file", ENV_FILE_SENTINEL)
-                env_file = cls.model_config.get("env_file") if env_file == ENV_FILE_SENTINEL else env_file
-                if env_file is not None:
-                    values["_env_file"] = Withheld(env_file)
             raised: BaseException | None = None
             token = _loading.set(load)
             try:
-                super().__init__(*args, **values)
+                super().__init__(**values)
             except BaseException as error:  # noqa: BLE001 (raised again below, outside of this block and its context)
                 raised = error
             finally:
                 _loading.reset(token)
             failed = load.finish()
-            stopped = not isinstance(raised, Exception) and raised is not None  # Ctrl-C, which no failure replaces
+            stopped = raised is not None and not isinstance(
+                raised, Exception
+            )  # Ctrl-C, which no failure replaces
             if failed is not None and not stopped:
                 raised = failed
-            elif raised is not None and (load.opened if stopped else load.decrypted or isinstance(raised, EncenvError)):
+            elif raised is not None and (
+                load.opened if stopped else load.decrypted or isinstance(raised, EncenvError)
+            ):
                 raised = masked(raised, cls, load)
             if outer is not None:
                 outer.decrypted += load.decrypted
             if raised is not None:
                 # The frame of this call is all that the exception keeps of the load; it must not hold values either,
                 # nor what its callers hold: the instance, and the sources that `CliApp` built.
-                if load.decrypted:
+                if load.opened:
                     load.forget((values.get("_build_sources") or [()])[0])
                     if is_new:
                         _empty(__pydantic_self__)
                 del __pydantic_self__, args, values, load, outer, token
                 raise raised
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _refuse_what_is_still_sealed(cls, data: Any, handler: "ModelWrapValidatorHandler[Self]") -> "Self":
-        """Stop before the model sees anything, if the load has failed or sealed text came from elsewhere."""
-        load = _loading.get()
-        if load is not None and isinstance(data, Mapping):
-            used = {
-                key
-                for name, field in cls.model_fields.items()
-                for key in model_keys(name, field, cls.model_config)
-            }
-            for key, value in data.items():
-                if (key in used or cls.model_config.get("extra") != "ignore") and _holds_sealed(value):
-                    load.fail(str(key), _elsewhere())
-            if load.failures:
-                raise load.failures[0]  # __init__ reports all of them
-        return handler(data)
 
 
 def _empty(instance: BaseSettings) -> None:
@@ -149,13 +144,65 @@ def _empty(instance: BaseSettings) -> None:
         object.__setattr__(instance, slot, None)
 
 
-def _load_of(built: Any) -> SettingsLoad | None:
-    """Return the load that `CliApp` began when it built the sources *built*, if it did."""
-    for source in built[0] if built else ():
-        load = getattr(source, "encenv_load", None)
-        if isinstance(load, SettingsLoad):
-            return load
-    return None
+def _open_hook(cls: type[BaseSettings]) -> None:
+    """Wrap the hook that *cls* resolves, unless it is wrapped: its own, or a mixin's that knows nothing of encenv."""
+    name = BaseSettings.settings_customise_sources.__name__
+    resolver = next(base for base in cls.__mro__ if name in base.__dict__)
+    if resolver is EncryptedSettings or getattr(resolver.__dict__[name], "_encenv_opens", False):
+        return
+    own = cls.__dict__.get(name)
+
+    @functools.wraps(getattr(cls, name))
+    def settings_customise_sources(sub: type[BaseSettings], *args: Any, **sources: Any) -> Any:
+        hook = getattr(super(cls, sub), name) if own is None else own.__get__(None, sub)
+        return _call_opened(hook, sub, args, sources)
+
+    settings_customise_sources._encenv_opens = True  # type: ignore[attr-defined]  # noqa: SLF001
+    setattr(cls, name, classmethod(settings_customise_sources))
+
+
+def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sources: dict[str, Any]) -> Any:
+    """Call *hook* so that the sources it is given and those it returns read sealed values."""
+    load = _loading.get()
+    if load is None or load.settings_cls is not cls:
+        load = SettingsLoad(cls)  # CliApp makes the sources before the instance
+    outermost, load.in_hook = not load.in_hook, True
+    token = _loading.set(load)
+    try:
+        # Before the hook, so that a source of the application's which wraps one of these reads sealed values too.
+        load.adopt([source for source in (*args, *sources.values()) if not isinstance(source, type)])
+        ordered = hook(*args, **sources)
+        load.adopt(ordered)
+    finally:
+        _loading.reset(token)
+        load.in_hook = not outermost
+    return (*ordered, LastSource(load)) if outermost else ordered
+
+
+def _named(*args: Any, **values: Any) -> dict[str, Any]:
+    """Return the arguments of `BaseSettings.__init__`, except for the instance, by name."""
+    named = _SIGNATURE.bind(*args, **values).arguments
+    _, *names = named
+    return {**{name: named[name] for name in names if name != "values"}, **named.get("values", {})}
+
+
+def _prepared(cls: type[BaseSettings], values: dict[str, Any]) -> SettingsLoad:
+    """Return the load of an instance of *cls* made with the arguments *values*, in which it takes its place."""
+    built = values.get("_build_sources")
+    if built is None:
+        load = SettingsLoad(cls)
+        env_file = values.get("_env_file", ENV_FILE_SENTINEL)
+        env_file = cls.model_config.get("env_file") if env_file == ENV_FILE_SENTINEL else env_file
+        if env_file is not None:
+            values["_env_file"] = Withheld(env_file)
+        return load
+    for source in built[0]:
+        if isinstance(source, LastSource):
+            return source.load
+    load = SettingsLoad(cls)
+    load.adopt(built[0])
+    values["_build_sources"] = (*built[0], LastSource(load)), built[1]
+    return load
 
 
 def _holds_sealed(value: Any) -> bool:
@@ -167,6 +214,8 @@ def _holds_sealed(value: Any) -> bool:
         return b"encenv:" in value and _holds_sealed(value.decode("utf-8", "replace"))
     if isinstance(value, Mapping):
         return any(_holds_sealed(item) for pair in value.items() for item in pair)
+    if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
+        return _holds_sealed(getattr(value, "__dict__", {}))
     return isinstance(value, (list, tuple, set, frozenset)) and any(_holds_sealed(item) for item in value)
 
 

@@ -3,6 +3,7 @@
 Run it beside the file: python settings.py
 """
 
+import re
 from typing import Literal
 
 from pydantic import AmqpDsn, BaseModel, Field, HttpUrl, PostgresDsn, RedisDsn, SecretStr
@@ -62,5 +63,5 @@ class Settings(EncryptedSettings, env_file=".env", env_nested_delimiter="__", ex
 
 if __name__ == "__main__":
     for name, value in Settings():
-        # A URL shows its password, so only its host is printed.
-        print(f"{name:22}{value.host if hasattr(value, 'host') else value!r}")
+        # SecretStr hides itself; a URL shows its credentials, so they are taken out before it is printed.
+        print(f"{name:22}{re.sub('//[^/@]+@', '//***@', repr(value))}")
