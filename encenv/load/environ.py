@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, MalformedError, PolicyError, combine
 from encenv.format.sealed import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 DATA_KEYS_MAX = 32  # distinct data keys in one load: a bound on what a hostile environment can cost
 UNWRAP_SECONDS = 10.0  # for all of a load's unwraps together
 
+loading: "ContextVar[Load | None]" = ContextVar("encenv_loading", default=None)  # a settings class's
 logger = logging.getLogger("encenv")
 
 
@@ -51,6 +53,7 @@ class Load:
         self.environ = environ
         self.failures: list[EncenvError] = []
         self.decrypted = 0
+        self.has_decrypted = False  # it, or a load inside of it
         self.trust = Trust.of(options.get("trusted_keys"), options.get("encryption_context"))
         self.given: Sequence[KeyProvider] = tuple(options.get("key_providers") or ())
         self.seconds = options.get("unwrap_timeout") or UNWRAP_SECONDS
@@ -126,6 +129,7 @@ class Load:
             self.fail(name, error)
             return None
         self.decrypted += 1
+        self.has_decrypted = True
         return plain
 
     def fail(self, name: str, failure: EncenvError) -> None:
@@ -134,6 +138,9 @@ class Load:
 
     def finish(self) -> EncenvError | None:
         """Write the load's log record; return all its failures as one error, or None if there are none."""
+        outer = loading.get()
+        if outer is not None and self.has_decrypted:
+            outer.has_decrypted = True
         if self.failures:
             return combine(self.failures)
         if self.decrypted:

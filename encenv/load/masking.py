@@ -53,15 +53,8 @@ _OF_THE_SCHEMA |= {
 }
 _OF_THE_SCHEMA |= {"whole_digits"}
 _OF_THE_INPUT = {"actual_length", "attribute", "encoding_error", "error", "tag", "tz_actual"}
-_WORDS_OF_PYDANTIC = {
-    "and",
-    "data",
-    "dictionary",
-    "frozenset",
-    "generator",
-    "or",
-    "value",
-}  # beside the schema's
+# Words that pydantic itself puts into those of the schema.
+_WORDS_OF_PYDANTIC = {"and", "data", "dictionary", "frozenset", "generator", "or", "value"}
 # What these say as well is a number of the input, in whose place no sentence may stand.
 _WITHOUT_NUMBER = {
     "too_short": "{field_type} should have at least {min_length} items after validation",
@@ -85,7 +78,9 @@ def masked(error: BaseException, model: type[BaseSettings], load: "SettingsLoad"
         made = _made_anew(error, model, load)
     except Exception:  # noqa: BLE001 (an object of the application's, inside of the error, raised when it was shown)
         made = None
-    return made or UserCodeError(
+    if made is not None:
+        return made
+    return UserCodeError(
         f"{type(error).__name__} was raised {_place(error.__traceback__)}; its text is {WITHHELD}",
         hint="debug it with plain values, or catch it where it is raised",
     )
@@ -123,7 +118,7 @@ def _own_anew(error: EncenvError, load: "SettingsLoad") -> EncenvError | None:
         rebuild, parts = error.__reduce__()[:2]
         anew: EncenvError = rebuild(*parts)
         return anew
-    return None if load.decrypted else error
+    return None if load.has_decrypted else error
 
 
 class _Shown:

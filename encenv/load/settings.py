@@ -9,7 +9,6 @@ import functools
 import inspect
 import logging
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
@@ -21,11 +20,11 @@ from pydantic_settings.sources import ENV_FILE_SENTINEL
 from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
 from encenv.load.asked import model_keys
+from encenv.load.environ import loading
 from encenv.load.masking import masked
 from encenv.load.options import ReaderOptions
 from encenv.load.sources import SettingsLoad, Withheld
 
-_loading: ContextVar[SettingsLoad | None] = ContextVar("encenv_loading", default=None)
 _OPTIONS = frozenset(ReaderOptions.__annotations__)
 _SIGNATURE = inspect.signature(BaseSettings.__init__)
 
@@ -80,7 +79,8 @@ class EncryptedSettings(BaseSettings):
         ValidationError: As from `BaseSettings`; if anything was decrypted, with the inputs masked.
     """
 
-    model_config: ClassVar[EncryptedSettingsConfigDict] = EncryptedSettingsConfigDict(encrypted_prefix="ENC_")
+    # The plain type: a subclass may have a `SettingsConfigDict` as well.
+    model_config: ClassVar[SettingsConfigDict] = EncryptedSettingsConfigDict(encrypted_prefix="ENC_")
 
     def __init_subclass__(cls, **kwargs: Unpack[EncryptedSettingsConfigDict]) -> None:
         # pydantic has taken the keywords that it knows; the rest are these options, or nobody's.
@@ -105,15 +105,14 @@ class EncryptedSettings(BaseSettings):
             if args:
                 values = _named(__pydantic_self__, *args, **values)
             load = _prepared(cls, values)
-            outer = _loading.get()
             raised: BaseException | None = None
-            token = _loading.set(load)
+            token = loading.set(load)
             try:
                 super().__init__(**values)
             except BaseException as error:  # noqa: BLE001 (raised again below, outside of this block and its context)
                 raised = error
             finally:
-                _loading.reset(token)
+                loading.reset(token)
             failed = load.finish()
             stopped = raised is not None and not isinstance(
                 raised, Exception
@@ -121,11 +120,9 @@ class EncryptedSettings(BaseSettings):
             if failed is not None and not stopped:
                 raised = failed
             elif raised is not None and (
-                load.opened if stopped else load.decrypted or isinstance(raised, EncenvError)
+                load.opened if stopped else load.has_decrypted or isinstance(raised, EncenvError)
             ):
                 raised = masked(raised, cls, load)
-            if outer is not None:
-                outer.decrypted += load.decrypted
             if raised is not None:
                 # The frame of this call is all that the exception keeps of the load; it must not hold values either,
                 # nor what its callers hold: the instance, and the sources that `CliApp` built.
@@ -133,7 +130,7 @@ class EncryptedSettings(BaseSettings):
                     load.forget((values.get("_build_sources") or [()])[0])
                     if is_new:
                         _empty(__pydantic_self__)
-                del __pydantic_self__, args, values, load, outer, token
+                del __pydantic_self__, args, values, load, token
                 raise raised
 
 
@@ -163,20 +160,29 @@ def _open_hook(cls: type[BaseSettings]) -> None:
 
 def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sources: dict[str, Any]) -> Any:
     """Call *hook* so that the sources it is given and those it returns read sealed values."""
-    load = _loading.get()
-    if load is None or load.settings_cls is not cls:
+    load = loading.get()
+    if not isinstance(load, SettingsLoad) or load.settings_cls is not cls:
         load = SettingsLoad(cls)  # CliApp makes the sources before the instance
     outermost, load.in_hook = not load.in_hook, True
-    token = _loading.set(load)
+    raised: BaseException | None = None
+    token = loading.set(load)
     try:
         # Before the hook, so that a source of the application's which wraps one of these reads sealed values too.
         load.adopt([source for source in (*args, *sources.values()) if not isinstance(source, type)])
         ordered = hook(*args, **sources)
         load.adopt(ordered)
+    except BaseException as error:  # noqa: BLE001 (raised again below, as in EncryptedSettings.__init__)
+        raised = error
     finally:
-        _loading.reset(token)
+        loading.reset(token)
         load.in_hook = not outermost
-    return (*ordered, LastSource(load)) if outermost else ordered
+    if raised is None:
+        return (*ordered, LastSource(load)) if outermost else ordered
+    if outermost and load.opened:
+        raised = masked(raised, cls, load)
+        load.forget(())
+        del hook, args, sources, load, token
+    raise raised
 
 
 def _named(*args: Any, **values: Any) -> dict[str, Any]:
@@ -228,8 +234,10 @@ def _elsewhere() -> MalformedError:
 
 def _names_only(record: logging.LogRecord) -> bool:
     """Take the values out of what PYDANTIC_SETTINGS_DEBUG logs of a load that decrypted something."""
-    load = _loading.get()
-    if load is not None and load.decrypted and not record.args:  # with args it is a path that is logged
+    load = loading.get()
+    if (
+        isinstance(load, SettingsLoad) and load.has_decrypted and not record.args
+    ):  # with args it is a path that is logged
         record.msg = load.names_by_source()
     return True
 

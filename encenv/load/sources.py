@@ -18,6 +18,7 @@ from pydantic_settings import (
     CliSettingsSource,
     DotEnvSettingsSource,
     EnvSettingsSource,
+    InitSettingsSource,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
@@ -59,9 +60,11 @@ class SettingsLoad(Load):
             int, tuple[object, Reader | None]
         ] = {}  # a source is kept: then its id is its own
         self._order: Sequence[object] = ()
+        self._given: Sequence[object] = ()  # to the hook, by pydantic-settings
 
     def adopt(self, sources: Sequence[Any]) -> None:
         """Make those of *sources* that read variables read sealed ones; *sources* are in order of precedence."""
+        self._given = self._given or sources
         self._order = sources
         for source in sources:
             if id(source) not in self._readers:
@@ -102,8 +105,8 @@ class SettingsLoad(Load):
 
     @property
     def opened(self) -> bool:
-        """Whether a data key was looked for, so that the frames of this load may hold one."""
-        return bool(self._copies)
+        """Whether a data key was looked for, so that the frames of this load may hold one, or a value."""
+        return self.has_decrypted or bool(self._copies)
 
     def source_names(self) -> set[str]:
         """Return what the sources are called in errors."""
@@ -114,9 +117,14 @@ class SettingsLoad(Load):
         for name, state in self._states().items():
             sources = [source for source in self._order if type(source).__name__ == name]
             # What a source of the application's gives may have been made from what was decrypted.
-            own = getattr(pydantic_settings, name, None)
-            if own is not None and all(type(source) is own for source in sources):
+            if hasattr(pydantic_settings, name) and all(self._is_own(source) for source in sources):
                 yield state, all(self._readers[id(source)][1] is None for source in sources)
+
+    def _is_own(self, source: object) -> bool:
+        cls = type(source)
+        # What the application hands to a source as init arguments it may have decrypted itself.
+        given = cls is not InitSettingsSource or any(source is one for one in self._given)
+        return given and cls is getattr(pydantic_settings, cls.__name__, None)
 
     def names_by_source(self) -> str:
         """Return what the sources have given, by name, highest first."""
