@@ -1,4 +1,4 @@
-"""Each wrapped data key is unwrapped once per process. The only process-wide state is here.
+"""Each wrapped data key is unwrapped once per process. All data keys that a process keeps are here.
 
 Single flight: of the threads that want one wrapped copy at one time, one asks the provider and the others wait
 for its answer. There is no lock, only single operations of dictionaries and lists, so a fork never inherits one that
@@ -9,21 +9,19 @@ what was under way. A failure is not kept.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from encenv import errors
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
+from encenv.keys.forks import fork_waits
 from encenv.keys.provider import KeyProvider
 
 FindProvider = Callable[[str], KeyProvider]
 
 SECONDS_MAX = 86_400.0  # what a thread may wait for has a limit, and infinity is beyond it
-FORK_SECONDS = 5.0  # that a fork waits for an import: boto3's takes 0.2, or some where the CPU is throttled
-POLL_SECONDS = 0.002
 JOIN_SECONDS = 1.0  # for a thread that has only its return left
 
 
@@ -92,7 +90,6 @@ class _State:
 
 
 _state = _State()  # replaced as a whole: a flight lands in the state that it began in
-_importing: list[int] = []  # the threads that a fork waits for
 
 
 def clear_cache() -> None:
@@ -304,33 +301,10 @@ def _late(copy: WrappedCopy, seconds: float) -> EncenvError:
     )
 
 
-@contextmanager
-def fork_waits() -> Iterator[None]:
-    """Make a fork by another thread wait for this block, which imports something, but not for ever.
-
-    What one thread imports while another forks is never finished in the child, which would hang when it imports
-    the same: the lock of that module belongs to a thread that does not exist there.
-    """
-    thread = threading.get_ident()
-    _importing.append(thread)
-    try:
-        yield
-    finally:
-        _importing.remove(thread)
-
-
-def _before_fork() -> None:
-    own, until = threading.get_ident(), time.monotonic() + FORK_SECONDS
-    while any(thread != own for thread in list(_importing)) and time.monotonic() < until:
-        time.sleep(POLL_SECONDS)
-
-
 def _after_fork_in_child() -> None:
     global _state  # noqa: PLW0603 (the state of this process, made anew)
     _state = _State(_state.finished)
-    own = threading.get_ident()
-    _importing[:] = [thread for thread in _importing if thread == own]
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError, MalformedError
 from encenv.format.sealed import WrappedKey, aws_region
-from encenv.keys.datakeys import fork_waits
+from encenv.keys.forks import fork_waits
 from encenv.keys.kms_errors import failure_of, shown
 
 if TYPE_CHECKING:
