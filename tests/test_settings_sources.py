@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import pytest
-from equivalence import KEY_TEXT, Case, CountingKeys, Environment, assert_equivalent, debug_texts, process, raised
+from equivalence import (
+    KEY_TEXT,
+    Case,
+    CountingKeys,
+    Environment,
+    assert_equivalent,
+    debug_texts,
+    process,
+    raised,
+)
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
@@ -34,14 +43,10 @@ ENVIRON = {"A": "process", "X_A": "x", "X_B": "x"}
 
 
 class Part(BaseModel):
+    """A part of a model."""
+
     host: str = "nowhere"
     port: int = 1
-
-
-class Fields:
-    a: str = "none"
-    b: str = "none"
-    c: str = "none"
 
 
 def fields(base):
@@ -60,6 +65,7 @@ class Upper(EnvSettingsSource):
     """A source with its own idea of how a value is prepared."""
 
     def prepare_field_value(self, field_name, field, value, value_is_complex):
+        """Split a list at its commas, and write everything else in capitals."""
         if field_name == "list":
             return [int(part) for part in value.split(",")] if value else value
         value = super().prepare_field_value(field_name, field, value, value_is_complex)
@@ -74,10 +80,12 @@ class Wrapping(PydanticBaseSettingsSource):
         self.inner = inner
 
     def get_field_value(self, field, field_name):
+        """Put the other source's value into brackets."""
         value, key, is_complex = self.inner.get_field_value(field, field_name)
         return value and f"<{value}>", key, is_complex
 
     def __call__(self):
+        """Give what the other source has."""
         return {
             key: value
             for name, field in self.settings_cls.model_fields.items()
@@ -109,6 +117,7 @@ class OtherFile(DotEnvSettingsSource):
 
 
 def a_plain_function(settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings):
+    """Order the sources without being a class method."""
     return init_settings, dotenv_settings, env_settings, file_secret_settings
 
 
@@ -146,8 +155,8 @@ HOOKS = {
 def test_hooks(tmp_path, name, place):
     """settings_customise_sources works the same on the class, a parent or a mixin, whatever it does with the sources."""
 
-    def hook(cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings):
-        return HOOKS[name](settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings)
+    def hook(cls, settings_cls, **sources):
+        return HOOKS[name](settings_cls, *sources.values())
 
     def load(base):
         made = fields(base)
@@ -227,7 +236,56 @@ def test_static_hook(tmp_path):
     """A hook may be a static method."""
 
     def load(base):
-        return type("Hooked", (fields(base),), {"settings_customise_sources": staticmethod(a_plain_function)})()
+        return type(
+            "Hooked", (fields(base),), {"settings_customise_sources": staticmethod(a_plain_function)}
+        )()
+
+    assert_equivalent(tmp_path, Case(load, ENVIRON, FILE), singly=False)
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_hook_that_returns_no_tuple(tmp_path, kind):
+    """A hook that does not return a tuple is the TypeError that it was, and loads nothing."""
+
+    def load(base):
+        hook = {
+            "settings_customise_sources": classmethod(lambda cls, *_, **sources: kind(list(sources.values())))
+        }
+        return type(raised(type("Hooked", (fields(base),), hook)))
+
+    assert assert_equivalent(tmp_path, Case(load, {"A": "1"})) is TypeError
+
+
+def test_sources_that_the_application_keeps(tmp_path, monkeypatch):
+    """A source object that serves several loads reads, and fails, in each of them anew."""
+    monkeypatch.chdir(tmp_path)
+    kept = {}
+
+    class Hooked(fields(EncryptedSettings)):
+        @classmethod
+        def settings_customise_sources(cls, settings_cls, file_secret_settings, **sources):
+            kept.setdefault("env", EnvSettingsSource(settings_cls))
+            kept.setdefault("dotenv", DotEnvSettingsSource(settings_cls))
+            kept.setdefault("files", file_secret_settings)
+            return tuple(kept.values())
+
+    (tmp_path / "secrets").mkdir()
+    for text in ("1", "2"):
+        environment = Environment()
+        (tmp_path / "secrets" / "c").write_text(environment.seal(c=text)["c"])
+        (tmp_path / ".env").write_text(f"B={environment.seal(B=text)['B']}\n")
+        with process(environment.sealed(A=text)):
+            assert set(Hooked(_secrets_dir="secrets").model_dump().values()) == {text}
+        with process(environment.seal(A=text)):
+            assert set(raised(lambda: Hooked(_secrets_dir="secrets")).variables) == {"A", "B", "c"}
+
+
+def test_sources_built_beforehand(tmp_path):
+    """An instance made from sources of the application's own reads sealed values from them."""
+
+    def load(base):
+        made = fields(base)
+        return made(_build_sources=((EnvSettingsSource(made), DotEnvSettingsSource(made)), {}))
 
     assert_equivalent(tmp_path, Case(load, ENVIRON, FILE), singly=False)
 
@@ -252,7 +310,10 @@ def test_hook_that_looks_at_the_sources(tmp_path):
 
 
 NESTED_SECRETS = {
-    "delimiter": ({"secrets_nested_delimiter": "__"}, {"s/a": " 1 \n", "s/part__host": "h", "s/part__port": "3"}),
+    "delimiter": (
+        {"secrets_nested_delimiter": "__"},
+        {"s/a": " 1 \n", "s/part__host": "h", "s/part__port": "3"},
+    ),
     "folders": ({"secrets_nested_subdir": True}, {"s/a": "1", "s/part/host": "h", "s/part/port": "3"}),
     "prefix": ({"secrets_prefix": "p_"}, {"s/p_a": "1", "s/a": "2"}),
     "two folders": ({"secrets_dir": ["s", "t"]}, {"s/a": "1", "s/B": "2", "t/A": "3"}),
@@ -284,7 +345,8 @@ def test_nested_secret_files(tmp_path, name):
 
 
 COMMAND_LINES = {
-    "an argument": ["--a", "argument"],
+    "an argument": ["-a", "argument"],
+    "a long one": ["--long", "argument"],
     "a part": ["--part.host", "argument"],
     "a whole": ["--part", '{"port": 5}'],
     "nothing": [],
@@ -303,6 +365,7 @@ def test_command_line(tmp_path, name, how, capsys):
     def load(base):
         class Made(fields(base)):
             part: Part = Part()
+            long: str = "none"
 
             def cli_cmd(self):
                 self.__dict__["c"] = "ran"
@@ -319,12 +382,18 @@ def test_command_line(tmp_path, name, how, capsys):
         class Hooked(Made):
             @classmethod
             def settings_customise_sources(cls, settings_cls, env_settings, dotenv_settings, **sources):
-                return env_settings, CliSettingsSource(settings_cls, cli_parse_args=arguments), dotenv_settings
+                return (
+                    env_settings,
+                    CliSettingsSource(settings_cls, cli_parse_args=arguments),
+                    dotenv_settings,
+                )
 
         return Hooked()
 
-    files = {".env": "A=file\nB=file\nC=file\nPART__HOST=file\nPART__PORT=7\n"}
-    assert_equivalent(tmp_path, Case(load, {"B": "process", "PART__HOST": "process"}, files), singly=how == "call")
+    files = {".env": "A=file\nB=file\nC=file\nLONG=file\nPART__HOST=file\nPART__PORT=7\n"}
+    assert_equivalent(
+        tmp_path, Case(load, {"B": "process", "PART__HOST": "process"}, files), singly=how == "call"
+    )
 
 
 def test_command_line_with_commands(tmp_path):
@@ -350,6 +419,8 @@ def test_command_line_with_commands(tmp_path):
 
 
 def inherited(base):
+    """A field is inherited, one overridden, one added."""
+
     class Child(fields(base)):
         b: int = 0
         d: str = Field("none", alias="X_A")
@@ -358,6 +429,8 @@ def inherited(base):
 
 
 def generic(base):
+    """A generic class with its parameter."""
+
     class Box(base, Generic[T]):
         a: T
         b: T
@@ -366,6 +439,8 @@ def generic(base):
 
 
 def inner(base):
+    """A settings class as the default of another's field."""
+
     class Database(base):
         model_config = SettingsConfigDict(env_prefix="DB_")
         host: str
@@ -379,6 +454,8 @@ def inner(base):
 
 
 def inner_from_parts(base):
+    """A settings class as a field that is given in parts."""
+
     class Database(base):
         model_config = SettingsConfigDict(env_prefix="DB_")
         host: str
@@ -392,6 +469,8 @@ def inner_from_parts(base):
 
 
 def inner_fails(base):
+    """A settings class that fails inside of another one."""
+
     class Database(base):
         model_config = SettingsConfigDict(env_prefix="DB_")
         host: int
@@ -403,6 +482,7 @@ def inner_fails(base):
 
 
 def validated(base):
+    """All the ways to make an instance but the call."""
     made = fields(base)
     return [
         made.model_validate({"a": "given"}).model_dump(),
@@ -414,6 +494,8 @@ def validated(base):
 
 
 def assigned(base):
+    """Assignments are validated."""
+
     class Made(fields(base), validate_assignment=True):
         n: int = Field(0, alias="N")
 
@@ -424,6 +506,7 @@ def assigned(base):
 
 
 def copied(base):
+    """Copies and dumps of an instance."""
     made = fields(base)()
     return [
         copy.copy(made) == made,
@@ -435,6 +518,7 @@ def copied(base):
 
 
 def reloaded(base):
+    """An instance is loaded again in place."""
     made = fields(base)()
     os.environ["B"] = "reloaded"
     made.__init__()
@@ -442,6 +526,8 @@ def reloaded(base):
 
 
 def own_init(base):
+    """A class with its own constructor."""
+
     class Made(fields(base)):
         def __init__(self, name, **values):
             super().__init__(c=name, **values)
@@ -450,8 +536,10 @@ def own_init(base):
 
 
 def private(base):
+    """A class with private attributes and a post-init."""
+
     class Made(fields(base)):
-        _seen: list = []
+        _seen: list = []  # noqa: RUF012 (pydantic copies it)
 
         def model_post_init(self, context):
             self._seen = [self.a, self.b]
@@ -460,6 +548,8 @@ def private(base):
 
 
 def dropped_fields(base):
+    """A class with options of pydantic's own."""
+
     class Made(fields(base)):
         model_config = SettingsConfigDict(frozen=True, str_to_upper=True, title="Other")
 
@@ -467,6 +557,7 @@ def dropped_fields(base):
 
 
 def a_field_called_self(base):
+    """A field with the name of a parameter."""
     return create_model("Made", __base__=base, self=(str, "none"))(self="given")
 
 
@@ -490,7 +581,15 @@ CLASSES = [
 @pytest.mark.parametrize("load", CLASSES, ids=lambda load: load.__name__)
 def test_classes_and_instances(tmp_path, load):
     """Subclasses, generic and nested classes, and everything an instance can do, are as over BaseSettings."""
-    environ = {"A": "1", "B": "2", "N": "7", "DB_HOST": "db", "DB_PASSWORD": "p", "DATABASE__HOST": "part", "SELF": "s"}
+    environ = {
+        "A": "1",
+        "B": "2",
+        "N": "7",
+        "DB_HOST": "db",
+        "DB_PASSWORD": "p",
+        "DATABASE__HOST": "part",
+        "SELF": "s",
+    }
     assert_equivalent(tmp_path, Case(load, environ, {".env": "C=3\nX_A=4\n"}))
 
 
@@ -535,6 +634,8 @@ def test_threads():
 
 
 def as_keywords(**options):
+    """Give options as class keywords."""
+
     class Made(EncryptedSettings, **options):
         token: str
 
@@ -542,6 +643,8 @@ def as_keywords(**options):
 
 
 def as_config(**options):
+    """Give options in model_config."""
+
     class Made(EncryptedSettings):
         model_config = EncryptedSettingsConfigDict(**options)
         token: str
@@ -550,6 +653,8 @@ def as_config(**options):
 
 
 def as_dict(**options):
+    """Give options in a plain dict."""
+
     class Made(EncryptedSettings):
         model_config = options
         token: str
@@ -558,10 +663,13 @@ def as_dict(**options):
 
 
 def as_created(**options):
+    """Give options to create_model."""
     return create_model("Made", __base__=EncryptedSettings, __cls_kwargs__=options, token=(str, ...))
 
 
 def as_parent(**options):
+    """Give options on a parent class."""
+
     class Made(as_keywords(**options)):
         pass
 
@@ -569,7 +677,11 @@ def as_parent(**options):
 
 
 def as_override(**options):
-    class Made(as_keywords(trusted_keys=["local:*"], encryption_context={"env": "prod"}, encrypted_prefix="S_")):
+    """Give options over those of a parent class."""
+
+    class Made(
+        as_keywords(trusted_keys=["local:*"], encryption_context={"env": "prod"}, encrypted_prefix="S_")
+    ):
         model_config = EncryptedSettingsConfigDict(**options)
 
     return Made
@@ -624,7 +736,10 @@ def test_debug_log(tmp_path, caplog, monkeypatch, flag):
     class Made(fields(EncryptedSettings)):
         model_config = SettingsConfigDict(env_file=[".env", "missing"])
 
-    with caplog.at_level(logging.DEBUG, "pydantic_settings"), process(PYDANTIC_SETTINGS_DEBUG=flag, B="plain"):
+    with (
+        caplog.at_level(logging.DEBUG, "pydantic_settings"),
+        process(PYDANTIC_SETTINGS_DEBUG=flag, B="plain"),
+    ):
         Made(c="canary too")
     said = debug_texts([record for record in caplog.records if record.name == "pydantic_settings"])
     assert "canary" not in said
@@ -659,7 +774,12 @@ def test_nothing_sealed_costs_nothing(tmp_path):
         "print((set(sys.modules) - before) & heavy)\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env={"ENCENV_LOCAL_KEY": KEY_TEXT}, text=True, capture_output=True
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"ENCENV_LOCAL_KEY": KEY_TEXT},
+        text=True,
+        capture_output=True,
+        check=False,
     )
     assert ran.stdout == "set()\n", ran.stderr
 

@@ -92,9 +92,8 @@ class Variables(Mapping[str, "str | None"]):
     def __init__(self, load: "SettingsLoad", source: EnvSettingsSource, layers: Sequence[Layer]) -> None:
         self._load, self._source = load, source
         self._asked = Asked(source)
-        self._places: dict[
-            str, list[tuple[Layer, str]]
-        ] = {}  # by the name supplied, as the source compares it
+        # By the name that is supplied, as the source compares names.
+        self._places: dict[str, list[tuple[Layer, str]]] = {}
         for layer in layers:
             for name, raw in layer.raw_items():
                 self._places.setdefault(self._supplied(name, raw), []).append((layer, name))
@@ -166,23 +165,24 @@ class Variables(Mapping[str, "str | None"]):
             Names that the source must not see: with one sealed value kept from it, it would turn to these instead.
         """
         hidden: set[str] = set()
-        given: set[str] = set()
+        kept: set[str] = set()  # fields whose value is kept from the source
         for field in self._asked.fields.values():
             for index, name in enumerate(field.names):
                 if name not in self._places or self._is_nothing(name):
                     continue
                 # The first name that has a value is taken, whatever comes of it; those behind it are not looked at.
-                if not self._is_needed(Use(field.name, index), state, skip):
-                    given.add(field.name)
-                elif get(name) is None:
-                    continue
-                hidden.update(field.names[index + 1 :])
+                if self._is_needed(Use(field.name, index), state, skip):
+                    if get(name) is None and (field.name,) not in self._load.lost:
+                        continue
+                elif not all(layer.is_plain(own) for layer, own in self._places[name]):
+                    kept.add(field.name)
+                    hidden.update(field.names[index + 1 :])
                 break
         for name in self._places:
             uses = self._asked.uses(name)
             nested = [use for use in uses if use.path]
-            hidden.update(name for use in nested if use.field in given)
-            needed = any(use.field not in given and self._is_needed(use, state, skip) for use in nested)
+            hidden.update(name for use in nested if use.field in kept)
+            needed = any(use.field not in kept and self._is_needed(use, state, skip) for use in nested)
             if needed or self._is_handed_on(name, state, asked=bool(uses)):
                 get(name)
         return hidden
@@ -223,7 +223,8 @@ class Variables(Mapping[str, "str | None"]):
                 # An unused sealed line is reported by name where its plain text would be, and dropped elsewhere.
                 return MASK if not uses and self._source.config.get("extra") == "forbid" else _ABSENT
             failures = len(self._load.failures)
-            self._refuse_two(layer, name)
+            if wanted:
+                self._refuse_two(layer, name)
             text = layer.value(own)
             if len(self._load.failures) > failures:
                 self._load.lost.update((use.field, *use.path) for use in uses)

@@ -177,7 +177,7 @@ def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sour
         loading.reset(token)
         load.in_hook = not outermost
     if raised is None:
-        return (*ordered, LastSource(load)) if outermost else ordered
+        return ordered + (LastSource(load),) if outermost else ordered  # noqa: RUF005 (what is no tuple stays an error)
     if outermost and load.opened:
         raised = masked(raised, cls, load)
         load.forget(())

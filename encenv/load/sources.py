@@ -56,9 +56,8 @@ class SettingsLoad(Load):
         self.plain_texts: dict[str, set[str]] = {}
         self.lost: set[tuple[str, ...]] = set()
         self.in_hook = False
-        self._readers: dict[
-            int, tuple[object, Reader | None]
-        ] = {}  # a source is kept: then its id is its own
+        # By the id of the source, which is kept: as long as it lives its id is its own.
+        self._readers: dict[int, tuple[object, Reader | None]] = {}
         self._order: Sequence[object] = ()
         self._given: Sequence[object] = ()  # to the hook, by pydantic-settings
 
@@ -68,11 +67,12 @@ class SettingsLoad(Load):
         self._order = sources
         for source in sources:
             if id(source) not in self._readers:
-                reader = None
+                reader: Reader | None
                 try:
                     reader = _reader_for(self, source)
                 except EncenvError as error:
                     self.failures.append(error.of(*error.variables))
+                    reader = Variables(self, source, [])  # only files fail here
                 self._readers[id(source)] = source, reader
 
     def open(self, reader: Reader, state: Mapping[str, Any]) -> None:
@@ -138,10 +138,11 @@ class SettingsLoad(Load):
             if isinstance(source, PydanticBaseSettingsSource):
                 source._set_current_state({})  # noqa: SLF001 (what gave it the decrypted values)
                 source._set_settings_sources_data({})  # noqa: SLF001
-                for replaced in ("get_field_value", "find_case_path", "load"):
-                    vars(source).pop(replaced, None)
+                vars(source).pop("load", None)
+                if isinstance(source, SecretsSettingsSource):
+                    _restore(source)
                 if isinstance(source, EnvSettingsSource) and isinstance(source.env_vars, Variables):
-                    source.env_vars = {}
+                    vars(source.env_vars).clear()  # not replaced: by this it is known to have served a load
 
     def _states(self) -> dict[str, dict[str, Any]]:
         sources = (source for source in self._order if isinstance(source, PydanticBaseSettingsSource))
@@ -160,27 +161,33 @@ class Withheld(list[str]):
         self.env_file = env_file
 
 
+def _restore(source: SecretsSettingsSource) -> None:
+    """Take out what a load has put into *source*."""
+    for replaced in ("get_field_value", "find_case_path"):
+        vars(source).pop(replaced, None)
+
+
 def _reader_for(load: SettingsLoad, source: Any) -> Reader | None:
     """Return what *source* is to read from; None if it is left as it is."""
-    if isinstance(source, SecretsSettingsSource) and source.secrets_dir is not None:
-        return SecretFiles(load, source)
+    if isinstance(source, SecretsSettingsSource):
+        _restore(source)
+        return SecretFiles(load, source) if source.secrets_dir is not None else None
     if not isinstance(source, EnvSettingsSource) or isinstance(source, CliSettingsSource):
         return None
     families = (NestedSecretsSettingsSource, DotEnvSettingsSource, EnvSettingsSource)
     family: type[EnvSettingsSource] = next(family for family in families if isinstance(source, family))
     if any(getattr(type(source), name, None) is not getattr(family, name, None) for name in _LOADERS):
         return None
+    if isinstance(source.env_vars, Variables):  # the application keeps the source: it has served another load
+        source.env_vars = source._load_env_vars()  # noqa: SLF001 (as when it was made)
     layers = _files(load, source) if isinstance(source, DotEnvSettingsSource) else _texts(load, source)
     return Variables(load, source, layers) if layers else None
 
 
 def _texts(load: SettingsLoad, source: EnvSettingsSource) -> Sequence[Layer]:
     """Return what *source* reads from: the process environment, or folders; nothing if nothing there is sealed."""
-    nested = isinstance(source, NestedSecretsSettingsSource)
-    read = _names_upper(source) if nested else os.environ
-    if not any(
-        name.startswith(ENTRY_PREFIX) or (value and "encenv:" in value) for name, value in read.items()
-    ):
+    read = _names_upper(source) if isinstance(source, NestedSecretsSettingsSource) else os.environ
+    if not any(name.startswith(ENTRY_PREFIX) or "encenv:" in (value or "") for name, value in read.items()):
         return []
     if isinstance(source, NestedSecretsSettingsSource):
         return [Texts(load, source.load_secrets(path), strip=True) for path in source.secrets_paths]
@@ -196,9 +203,8 @@ def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
         source.env_file = source.env_file.env_file
     paths = list(_existing_files(source, report=withheld))
     if not withheld and any(path.is_fifo() for path in paths):
-        return [
-            Texts(load, _names_upper(source))
-        ]  # a source that the application made itself has emptied the FIFO
+        # A source that the application made itself has emptied the FIFO already.
+        return [Texts(load, _names_upper(source))]
     encoding = source.env_file_encoding or "utf-8"
     files = [LoadedFile(load, read_text(path, encoding), str(path)) for path in paths]
     if not all(file.is_plain(*file.last) and not file.has_entries for file in files):

@@ -6,13 +6,19 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from encenv import AwsKms, EncryptedSettings, EncryptedSettingsConfigDict, LocalKeys
 
 
-class ByKeyword(EncryptedSettings, env_file=".env", trusted_keys=["123456789012"], encryption_context={"env": "prod"}):
+class ByKeyword(
+    EncryptedSettings, env_file=".env", trusted_keys=["123456789012"], encryption_context={"env": "prod"}
+):
+    """Options as class keywords."""
+
     secret_key: SecretStr
     database_url: PostgresDsn
     debug: bool = False
 
 
 class ByConfig(EncryptedSettings):
+    """Options in model_config."""
+
     model_config = EncryptedSettingsConfigDict(
         env_file=".env",
         extra="ignore",
@@ -26,6 +32,8 @@ class ByConfig(EncryptedSettings):
 
 
 class ByPlainConfig(EncryptedSettings):
+    """The config and the hook of a plain settings class."""
+
     model_config = SettingsConfigDict(env_prefix="APP_")
     secret_key: SecretStr
 
@@ -43,7 +51,8 @@ class ByPlainConfig(EncryptedSettings):
 
 
 class Child(ByKeyword, unwrap_timeout=1):
-    pass
+    """An option added to those of a parent class."""
+
 
 
 key: SecretStr = ByKeyword().secret_key
