@@ -608,7 +608,7 @@ INIT = st.dictionaries(
 )
 
 
-@settings(max_examples=4000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     fields=st.dictionaries(st.sampled_from(["a", "b", "a__b", "c"]), ANNOTATED, min_size=1, max_size=3),
     config=CONFIGS,

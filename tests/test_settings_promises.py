@@ -528,6 +528,14 @@ def test_a_failure_of_the_provider():
     assert keys.unwraps == 1
 
 
+def test_a_failed_choice_has_no_second(folder):
+    """Where the first of several names fails, the others are neither used nor reported, in any source."""
+    (folder / ".env").write_text(lines(no_entry("TWO")))
+    with process(changed("ONE"), no_entry("TWO")):
+        error = raised(made())
+    assert error.variables == ("ONE",)
+
+
 def test_command_line_app_fails_alike(folder):
     """CliApp reports the failures of a load as the class itself does, files included."""
     if "env_file_depth" not in SettingsConfigDict.__annotations__:

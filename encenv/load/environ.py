@@ -21,11 +21,13 @@ from encenv.format.sealed import (
     embeds,
     entry_kid,
 )
+from encenv.keys.forks import fork_waits
 from encenv.keys.provider import KeyProvider, find_provider
 from encenv.keys.trust import Trust
 
 TYPE_CHECKING = False  # not typing's: a load with nothing sealed should cost nothing
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import ParamSpec, TypeVar, Unpack
 
     from encenv.keys.datakeys import Unwrapped, WrappedCopy
@@ -58,6 +60,7 @@ class Load:
         self.given: Sequence[KeyProvider] = tuple(options.get("key_providers") or ())
         self.seconds = options.get("unwrap_timeout") or UNWRAP_SECONDS
         self._started = time.monotonic()
+        self._waited = 0.0  # seconds, for data keys
         self._entries: dict[str, list[str]] = {}
         self._copies: dict[str, list[WrappedCopy] | EncenvError] = {}
         self._keys: dict[str, Unwrapped | EncenvError] = {}
@@ -99,11 +102,10 @@ class Load:
             stop = PolicyError("not decrypted, because of the failures beside it", hint="mend those first")
             self._keys.update((kid, stop) for kid, _ in wanted)
         elif wanted:
-            from encenv.keys import (
-                datakeys,
-            )  # a lazy door: without a sealed value, no cryptography is imported
-
-            found = datakeys.unwrap([copies for _, copies in wanted], self._provider, self.seconds)
+            # One deadline for the whole load, however often it finds that it needs another data key.
+            left, started = max(0.0, self.seconds - self._waited), time.monotonic()
+            found = _datakeys().unwrap([copies for _, copies in wanted], self._provider, left)
+            self._waited += time.monotonic() - started
             self._keys.update(zip((kid for kid, _ in wanted), found, strict=True))
 
     def decrypt(self, name: str, text: str) -> str | None:
@@ -182,8 +184,7 @@ class Load:
                 f"two key entries {ENTRY_PREFIX}{kid} name different data keys",
                 hint="keep the entry that belongs to the values, as version control shows it",
             )
-        from encenv.keys.datakeys import WrappedCopy  # a lazy door: see prepare
-
+        wrapped_copy = _datakeys().WrappedCopy
         # Copies of several entries add up; one entry that the rules accept is enough.
         copies: dict[WrappedCopy, None] = {}
         refusal: EncenvError | None = None
@@ -193,7 +194,7 @@ class Load:
             except PolicyError as error:
                 refusal = error.of()
                 continue
-            copies.update((WrappedCopy(item, entry.context, entry.commitment), None) for item in items)
+            copies.update((wrapped_copy(item, entry.context, entry.commitment), None) for item in items)
         if not copies and refusal is not None:
             raise refusal
         return sorted(copies, key=self._turn)
@@ -309,6 +310,13 @@ def without_prefix(
             )
         names.append(to)
     return names
+
+
+def _datakeys() -> "ModuleType":
+    with fork_waits():
+        # A lazy door: without a sealed value, no cryptography is imported.
+        from encenv.keys import datakeys
+    return datakeys
 
 
 def _parsed(text: str) -> SealedValue | EncenvError:

@@ -114,9 +114,8 @@ class EncryptedSettings(BaseSettings):
             finally:
                 loading.reset(token)
             failed = load.finish()
-            stopped = raised is not None and not isinstance(
-                raised, Exception
-            )  # Ctrl-C, which no failure replaces
+            # Ctrl-C, which no failure replaces.
+            stopped = raised is not None and not isinstance(raised, Exception)
             if failed is not None and not stopped:
                 raised = failed
             elif raised is not None and (
@@ -235,9 +234,8 @@ def _elsewhere() -> MalformedError:
 def _names_only(record: logging.LogRecord) -> bool:
     """Take the values out of what PYDANTIC_SETTINGS_DEBUG logs of a load that decrypted something."""
     load = loading.get()
-    if (
-        isinstance(load, SettingsLoad) and load.has_decrypted and not record.args
-    ):  # with args it is a path that is logged
+    # With args it is a path that is logged.
+    if isinstance(load, SettingsLoad) and load.has_decrypted and not record.args:
         record.msg = load.names_by_source()
     return True
 
