@@ -54,7 +54,7 @@ class Asked:
 
     def __init__(self, source: EnvSettingsSource) -> None:
         self._source = source
-        self._uses: dict[str, list[Use]] = {}
+        self._uses: dict[str, list[Use]] = {}  # for names that stand alone, then for all that were asked about
         kept = source.env_vars
         try:
             self.fields = {
@@ -62,6 +62,10 @@ class Asked:
             }
         finally:
             source.env_vars = kept
+        for field in self.fields.values():
+            for index, name in enumerate(field.names):
+                self._uses.setdefault(name, []).append(Use(field.name, index))
+        self._nested: dict[str, list[Use]] = {}
 
     def uses(self, name: str) -> list[Use]:
         """Return what the model uses the variable *name* for; nothing if it does not ask for it."""

@@ -50,7 +50,7 @@ class LastSource(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """Return nothing, or raise the first failure; `EncryptedSettings` reports all of them."""
         for key, value in self.current_state.items():
-            if self._is_used(key) and _holds_sealed(value):
+            if _holds_sealed(value) and self._is_used(key):
                 self.load.fail(key, _elsewhere())
         if self.load.failures:
             raise self.load.failures[0]

@@ -54,7 +54,6 @@ class Child(ByKeyword, unwrap_timeout=1):
     """An option added to those of a parent class."""
 
 
-
 key: SecretStr = ByKeyword().secret_key
 other: SecretStr = ByConfig(_env_file=None, _env_prefix="X_").secret_key
 child: bool = Child(debug=True).debug
