@@ -54,7 +54,6 @@ class Asked:
 
     def __init__(self, source: EnvSettingsSource) -> None:
         self._source = source
-        self._uses: dict[str, list[Use]] = {}  # for names that stand alone, then for all that were asked about
         kept = source.env_vars
         try:
             self.fields = {
@@ -62,16 +61,19 @@ class Asked:
             }
         finally:
             source.env_vars = kept
+        self._uses: dict[str, list[Use]] = {}
         for field in self.fields.values():
-            for index, name in enumerate(field.names):
-                self._uses.setdefault(name, []).append(Use(field.name, index))
-        self._nested: dict[str, list[Use]] = {}
+            for name in dict.fromkeys(field.names):
+                self._uses.setdefault(name, []).append(Use(field.name, field.names.index(name)))
+        self._with_nested: set[str] = set()  # names whose uses below another name have been added
 
     def uses(self, name: str) -> list[Use]:
         """Return what the model uses the variable *name* for; nothing if it does not ask for it."""
-        if name not in self._uses:
-            self._uses[name] = [use for field in self.fields.values() for use in self._uses_of(field, name)]
-        return self._uses[name]
+        delimiter = self._source.env_nested_delimiter
+        if delimiter and delimiter in name and name not in self._with_nested:
+            self._with_nested.add(name)
+            self._uses[name] = [*self._uses.get(name, ()), *self._nested_uses(name, delimiter)]
+        return self._uses.get(name, [])
 
     def is_given(self, use: Use, state: Mapping[str, Any], present: Container[str] = ()) -> bool:
         """Return whether *state*, which earlier sources filled, leaves nothing for *use* to say.
@@ -92,17 +94,13 @@ class Asked:
             for position in lands
         )
 
-    def _uses_of(self, field: AskedField, name: str) -> Iterator[Use]:
-        if name in field.names:
-            yield Use(field.name, field.names.index(name))
-        delimiter = self._source.env_nested_delimiter
-        if not delimiter or not field.has_nested or delimiter not in name:
-            return
-        for index, own in enumerate(field.names):
-            if name.startswith(own + delimiter):
-                below = name[len(own) + len(delimiter) :]
+    def _nested_uses(self, name: str, delimiter: str) -> Iterator[Use]:
+        for field in self.fields.values():
+            starts = (index for index, own in enumerate(field.names) if name.startswith(own + delimiter))
+            index = next(starts, None) if field.has_nested else None
+            if index is not None:
+                below = name[len(field.names[index]) + len(delimiter) :]
                 yield Use(field.name, index, tuple(below.split(delimiter, self._source.maxsplit)))
-                return
 
     def _is_shadowed(
         self, field: AskedField, position: int, path: tuple[str, ...], state: Mapping[str, Any]
