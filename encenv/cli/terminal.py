@@ -5,15 +5,57 @@ Texts may hold paths and names that somebody else chose, so what is said never r
 
 import os
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from encenv.errors import FileError
+
+PROGRESS_AFTER = 0.5  # seconds; what takes less needs no bar
+PROGRESS_EVERY = 0.1  # seconds
+BAR = 24  # characters
+
+T = TypeVar("T")
+_is_quiet = False
+_bar_stands = False
 
 
 def say(text: str) -> None:
     """Write *text* to standard error; that nobody can read it is no failure of what was done."""
-    _put(_printable(text))
+    if not _is_quiet:
+        _put(_printable(text))
+
+
+def warn(text: str) -> None:
+    """Write a warning to standard error: nothing failed, but somebody should know."""
+    _put(f"{_styled('encenv: warning:', '33')} {_printable(text)}")
+
+
+def hush(*, is_quiet: bool) -> None:
+    """Say nothing from now on (-q), or speak again; warnings and errors are always said."""
+    global _is_quiet  # noqa: PLW0603 (one process has one standard error)
+    _is_quiet = is_quiet
+
+
+def progress(items: Sequence[T], doing: str) -> Iterator[T]:
+    """Yield *items*; if that takes long and a person is looking, draw a bar on standard error."""
+    is_seen = (
+        not _is_quiet
+        and sys.stderr is not None
+        and sys.stderr.isatty()
+        and os.environ.get("TERM", "") != "dumb"
+    )
+    drawn = time.monotonic() + PROGRESS_AFTER - PROGRESS_EVERY
+    try:
+        for done, item in enumerate(items):
+            if is_seen and time.monotonic() - drawn >= PROGRESS_EVERY:
+                drawn = time.monotonic()
+                bar = ("#" * (BAR * done // len(items))).ljust(BAR, ".")
+                _draw(f"{doing} {bar} {done:,} of {len(items):,}")
+            yield item
+    finally:
+        _clear()
 
 
 def fail(message: str, hint: str, code: int = 1) -> int:
@@ -53,12 +95,35 @@ def give_up_output() -> None:
     _give_up(sys.stdout)
 
 
+def painted(text: str, style: str) -> str:
+    """Return *text* for standard output in a *style* (the numbers of an SGR sequence) if that is a terminal."""
+    return _in_style(text, style, sys.stdout)
+
+
 def shown(path: str) -> str:
     """Return *path* as one line without control characters."""
     return path if path.isprintable() else ascii(path)
 
 
+def _draw(text: str) -> None:
+    global _bar_stands  # noqa: PLW0603 (one process has one standard error)
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stderr.write(f"\r\033[K{_printable(text)}")
+        sys.stderr.flush()
+        _bar_stands = True
+
+
+def _clear() -> None:
+    global _bar_stands  # noqa: PLW0603 (one process has one standard error)
+    if _bar_stands:
+        _bar_stands = False
+        with suppress(AttributeError, OSError, ValueError):
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+
 def _put(text: str) -> None:
+    _clear()
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
@@ -77,5 +142,10 @@ def _printable(text: str) -> str:
 
 
 def _styled(text: str, style: str) -> str:
-    plain = "NO_COLOR" in os.environ or sys.stderr is None or not sys.stderr.isatty()  # https://no-color.org
+    return _in_style(text, style, sys.stderr)
+
+
+def _in_style(text: str, style: str, stream: TextIO | None) -> str:
+    # https://no-color.org
+    plain = not style or "NO_COLOR" in os.environ or stream is None or not stream.isatty()
     return text if plain else f"\033[{style}m{text}\033[0m"

@@ -83,7 +83,7 @@ class EnvFile:
         """
         added = self._line(name, value)
         texts = [binding.text for binding in self.bindings]
-        blank = _blank_lines(texts[index])
+        blank = blank_lines(texts[index])
         texts[index] = texts[index][:blank] + added.text + texts[index][blank:]
         return self._proven(texts, [*self.bindings[:index], added, *self.bindings[index:]])
 
@@ -107,7 +107,7 @@ class EnvFile:
         """
         gone = set(indexes)
         texts = (
-            binding.text[: _blank_lines(binding.text)] if index in gone else binding.text
+            binding.text[: blank_lines(binding.text)] if index in gone else binding.text
             for index, binding in enumerate(self.bindings)
         )
         return self._proven(texts, (kept for index, kept in enumerate(self.bindings) if index not in gone))
@@ -150,7 +150,7 @@ def parse(text: str, *, translate: bool = True) -> EnvFile:
     for statement, source in zip(statements, texts, strict=True):
         line = statement.original.line
         if source[0].isspace():
-            line += len(_NEWLINE.findall(source, 0, _blank_lines(source)))
+            line += len(_NEWLINE.findall(source, 0, blank_lines(source)))
         bindings.append(Binding(statement.key, statement.value, source, line, statement.error))
     file = EnvFile(tuple(bindings), head)
     if str(file) == text:
@@ -271,7 +271,7 @@ def _readings(bindings: Iterable[Binding]) -> list[tuple[str | None, str | None]
     ]
 
 
-def _blank_lines(text: str) -> int:
+def blank_lines(text: str) -> int:
     """Return how many characters of *text* are blank lines before its statement."""
     space = text[
         : len(text) - len(text.lstrip())

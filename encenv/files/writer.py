@@ -233,14 +233,14 @@ def agreed_keys(known: Sequence[FileKey], where: str, *, has_entries: bool = Fal
     if len({frozenset(one.keys) for one in known}) > 1:
         raise ConflictError(
             f"{where} has values under more than one wrapping key",
-            hint="name the one to use: encenv encrypt --key …",
+            hint="name the one to use: --key …",
         )
     if known:
         return known[0].keys
     if has_entries:
         raise PolicyError(
             f"no wrapping key is named, and the values in {where} are under contributors' data keys only",
-            hint="name the one to use: encenv encrypt --key …",
+            hint="name the one to use: --key …",
         )
     file = "-" if where == "standard input" else shlex.quote(where)
     raise PolicyError(
@@ -260,7 +260,7 @@ def agreed_context(known: Iterable[FileKey], writer: Writer, where: str) -> Pair
     if writer.context is None and len(contexts) > 1:
         raise ConflictError(
             f"{where} has values under more than one encryption context",
-            hint="name the one to use: encenv encrypt --context key=value",
+            hint="name the one to use: --context key=value",
         )
     return writer.context if writer.context is not None else next(iter(contexts), ())
 

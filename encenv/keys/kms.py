@@ -1,4 +1,4 @@
-"""AWS KMS as a key provider: three calls, and the checks on their answers."""
+"""AWS KMS as a key provider: four calls, and the checks on their answers."""
 
 import importlib
 import logging
@@ -113,6 +113,35 @@ class AwsKms:
                 hint=f"{failure.hint}; or, for the replica in {aws_region(near)}: {answer.hint}",
             )
         raise failure
+
+    def rewrap(
+        self, item: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
+    ) -> WrappedKey | None:
+        """Return the data key in *item* wrapped under *key*, an ARN or ``alias/<name>`` (ReEncrypt).
+
+        The data key never leaves KMS, so that nobody has seen whether it is the one that the key entry names. None
+        if the two keys are in different regions: KMS re-encrypts within one.
+        """
+        region = aws_region(key) if _is_key_arn(key) else _alias_region(key) or self.own_region()
+        if region != aws_region(item.reference):
+            return None
+        answer = self._call(
+            "ReEncrypt",
+            key,
+            lambda client: client.re_encrypt(
+                CiphertextBlob=item.wrapped,
+                SourceKeyId=item.reference,
+                SourceEncryptionContext=dict(context),
+                DestinationKeyId=key,
+                DestinationEncryptionContext=dict(to_context),
+            ),
+        )
+        if answer["SourceKeyId"] != item.reference:
+            raise KeyRefusedError(
+                f"AWS KMS answered for another key than {item.reference}",
+                hint="check AWS_ENDPOINT_URL_KMS and who answers there",
+            )
+        return _wrapped(answer)
 
     def own_region(self) -> str | None:
         """Return the region that this process works in.
@@ -265,6 +294,7 @@ _PARTS: dict[str, tuple[tuple[str, type], ...]] = {  # AWS KMS API reference, "R
     "Decrypt": (("KeyId", str), ("Plaintext", bytes)),
     "Encrypt": (("KeyId", str), ("CiphertextBlob", bytes)),
     "GenerateDataKey": (("KeyId", str), ("Plaintext", bytes), ("CiphertextBlob", bytes)),
+    "ReEncrypt": (("KeyId", str), ("SourceKeyId", str), ("CiphertextBlob", bytes)),
 }
 
 

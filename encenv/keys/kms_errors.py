@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}(?=$|:)")  # of "prefix#Code:address", which some servers send
-_HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt and GenerateDataKey
+_HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, GenerateDataKey and ReEncrypt
     "AccessDeniedException": "allow {action} on this key, under this encryption context, for the role that runs here",
     "CloudHsmClusterInvalidConfigurationException": "mend the key's custom key store in AWS KMS",
     "CustomKeyStoreInvalidStateException": "connect the key's custom key store in AWS KMS",
@@ -24,6 +24,7 @@ _HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt and GenerateDa
     "UnsupportedOperationException": "name a symmetric key for encrypting and decrypting",
     "ValidationException": "check how the key is written: a full ARN, or alias/<name>",
 }
+_ACTIONS = {"ReEncrypt": "kms:ReEncryptFrom and kms:ReEncryptTo"}  # where IAM calls it otherwise
 _TRY_AGAIN = "try again"
 _NOT_KNOWN = "check the AWS credentials; AWS does not know this access key"
 _NOT_SIGNED = "check the AWS secret access key and this machine's clock"
@@ -120,5 +121,6 @@ def _refusal(operation: str, key: str, error: "ClientError") -> EncenvError:
         )
     hint = _HINTS.get(code, "look the code up in the AWS KMS API reference")
     return KeyRefusedError(
-        f"AWS KMS refused {operation} with {shown(key)}: {code}", hint=hint.format(action=f"kms:{operation}")
+        f"AWS KMS refused {operation} with {shown(key)}: {code}",
+        hint=hint.format(action=_ACTIONS.get(operation, f"kms:{operation}")),
     )

@@ -6,7 +6,7 @@ environment and returns an object with these four members.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from encenv.errors import KeyRefusedError
 from encenv.format.sealed import WrappedKey
@@ -40,6 +40,17 @@ class KeyProvider(Protocol):
 
     def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
         """Return the data key (32 bytes) in *item*, in at most about *timeout* seconds."""
+        ...
+
+
+@runtime_checkable
+class Rewraps(Protocol):
+    """What a key provider may have besides: from one wrapping key to another without showing the data key here."""
+
+    def rewrap(
+        self, item: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
+    ) -> WrappedKey | None:
+        """Return the data key in *item* wrapped under *key* with *to_context*; None if these two are too far apart."""
         ...
 
 

@@ -1,0 +1,139 @@
+"""``encenv edit``: edit a .env file as plaintext, and seal what changed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from encenv.cli.inputs import STANDARD_INPUT, place
+from encenv.cli.options import quiet
+from encenv.cli.private import private_folder
+from encenv.cli.project import project_of
+from encenv.cli.terminal import fail, say, shown, warn
+from encenv.cli.writers import FILE_MODE, context_of, count, key_options, keys_of, report
+from encenv.errors import ConflictError, EncenvError, FileError
+from encenv.files.atomic import PRIVATE, create, read, rewriting
+from encenv.files.edits import Opened, close_edited, open_to_edit
+from encenv.files.merge import merge
+from encenv.files.rewrite import Rewritten, Wanted, Writer
+from encenv.load.envfiles import decode
+
+EDITORS = ("sensible-editor", "editor", "nano", "vi")  # the first that is there, if none is configured
+# What these write besides the file: swap and backup files, undo histories, registers. Told to leave it.
+QUIETLY = dict.fromkeys(
+    ("vim", "nvim", "gvim", "vimx"), ("-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup")
+)
+
+
+@click.command(short_help="Edit a .env file decrypted.")
+@click.argument("file", metavar="[FILE]", default=".env")
+@key_options
+@quiet
+def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
+    """Open FILE (.env) decrypted in your editor ($VISUAL, else $EDITOR), and seal what you changed.
+
+    Values that you leave alone keep their bytes. What is changed or new is sealed if it was, or if it must be: see
+    encenv check --help. The plaintext is in a folder that only you can enter, in memory where the system has such a
+    place, and is wiped when the editor ends. If the text cannot be saved, you can go on editing it.
+
+    \b
+    Example:
+      encenv edit .env.staging
+      EDITOR="code --wait" encenv edit
+    """
+    if file == STANDARD_INPUT:
+        raise click.UsageError("FILE is a file; - cannot be edited")
+    of = project_of(file)
+    writer, wanted = of.writer(keys_of(keys), context_of(context)), of.policy().requires
+    exists = Path(file).exists() or Path(file).is_symlink()
+    if not exists and not writer.keys:
+        raise FileError(
+            f"the file {shown(file)} does not exist",
+            hint="check the path; or, to make it, name a wrapping key: --key local",
+        )
+    text = decode(read(file), place(file)) if exists else None
+    opened = open_to_edit(text or "", writer, place(file))
+    with private_folder(os.environ) as (folder, in_memory):
+        if not in_memory:
+            warn(f"there is no folder in memory here: until the editor ends the plaintext is in {folder}")
+        path = folder / (Path(file).name or ".env")
+        path.touch(PRIVATE)
+        path.write_bytes(opened.shown.encode("utf-8"))
+        outcome = _edited(file, path, opened, writer, wanted, is_new=text is None)
+    if outcome.text == opened.text:
+        say(f"{shown(file)}: no change")
+        return
+    report(file, f"changed {count(len(outcome.names), 'variable')}" if outcome.names else "changed", outcome)
+
+
+def _edited(  # noqa: PLR0913 (what an edit is made of)
+    file: str, path: Path, opened: Opened, writer: Writer, wanted: Wanted, *, is_new: bool
+) -> Rewritten:
+    """Have *path* edited until it can be saved as *file*, or the person gives up."""
+    while True:
+        _run_editor(path, os.environ)
+        try:
+            edited = decode(read(path), place(file))
+            outcome = close_edited(opened, edited, writer, place(file), wanted)
+            _save(file, opened, outcome, is_new=is_new)
+        except EncenvError as error:
+            failure = error.of()
+        else:
+            return outcome
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise failure
+        fail(failure.message, failure.hint)
+        if not click.confirm("Edit it again? (No: your changes are lost)", default=True, err=True):
+            raise ConflictError(
+                f"{shown(file)} was left as it was", hint="run encenv edit again to begin anew"
+            )
+
+
+def _save(file: str, opened: Opened, outcome: Rewritten, *, is_new: bool) -> None:
+    if outcome.text == opened.text:
+        return
+    if is_new:
+        create(file, outcome.text.encode(), FILE_MODE)
+        return
+    with rewriting(file) as now:
+        text = decode(now.data, place(file))
+        if text == opened.text:
+            now.replace(outcome.text.encode())
+            return
+        # Somebody else changed it meanwhile: what differs in other variables goes together.
+        merged = merge(opened.text, outcome.text, text)
+        if merged.conflicts:
+            names = ", ".join(shown(name) for name in merged.conflicts)
+            raise ConflictError(
+                f"{shown(file)} was changed by another program meanwhile, and so was what you changed: {names}",
+                hint="look at it in another window; to keep its change, edit again and leave those lines as they were",
+            )
+        now.replace(merged.text.encode())
+        say(f"{shown(file)}: put together with what another program changed meanwhile")
+
+
+def _run_editor(path: Path, environ: Mapping[str, str]) -> None:
+    """Let the person edit *path*; the signals of the terminal are the editor's."""
+    editor = environ.get("VISUAL") or environ.get("EDITOR")
+    editor = editor or next((name for name in EDITORS if shutil.which(name)), "vi")
+    program = Path(editor.split(maxsplit=1)[0]).name if editor.split() else ""
+    arguments = [*QUIETLY.get(program, ()), str(path)]
+    # As git does: the setting is a piece of shell, with options and quotes.
+    line = [editor, *arguments] if os.name == "nt" else ["sh", "-c", f'{editor} "$@"', editor, *arguments]
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the editor would inherit
+    try:
+        code = subprocess.call(line)  # noqa: S603 (the editor that the user chose)
+    except OSError:
+        code = 127
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if code:
+        raise FileError(
+            f"the editor {shown(program)} ended with exit code {code}; nothing was changed",
+            hint="set EDITOR to an editor that is installed and waits, for example: export EDITOR=nano",
+        )

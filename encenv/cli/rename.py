@@ -1,0 +1,36 @@
+"""``encenv rename``: give a variable of a .env file another name."""
+
+import click
+
+from encenv.cli.inputs import place
+from encenv.cli.options import quiet
+from encenv.cli.project import complete_names, project_of
+from encenv.cli.terminal import shown
+from encenv.cli.writers import context_of, file_option, key_options, keys_of, report, rewrite
+from encenv.files.edits import rename
+from encenv.files.rewrite import Rewritten
+
+
+@click.command(short_help="Give a variable of a .env file another name.")
+@click.argument("old", metavar="OLD", shell_complete=complete_names)
+@click.argument("new", metavar="NEW")
+@file_option
+@key_options
+@quiet
+def command(old: str, new: str, file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
+    """Give the variable OLD of the file (.env) the name NEW.
+
+    A sealed value is bound to its name, so it is decrypted and encrypted anew. A NEW that is there already is
+    refused. ${OLD} in other values stays as it is.
+
+    \b
+    Example:
+      encenv rename DB_URL DATABASE_URL
+    """
+    writer = project_of(file).writer(keys_of(keys), context_of(context))
+
+    def change(text: str) -> tuple[str, Rewritten]:
+        outcome = rename(text, old, new, writer, place(file))
+        return outcome.text, outcome
+
+    report(file, f"renamed {shown(old)} to {shown(new)}", rewrite(file, change))

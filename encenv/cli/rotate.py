@@ -1,0 +1,47 @@
+"""``encenv rotate``: a new data key for .env files."""
+
+import click
+
+from encenv.cli.inputs import place
+from encenv.cli.options import quiet
+from encenv.cli.project import project_of
+from encenv.cli.terminal import progress, say
+from encenv.cli.writers import context_of, count, key_options, keys_of, report, rewrite
+from encenv.files.rewrite import Rewritten, Writer, rotate
+
+
+@click.command(short_help="Encrypt the values of .env files under a new data key.")
+@click.argument("files", metavar="[FILE]...", nargs=-1)
+@key_options
+@quiet
+def command(files: tuple[str, ...], keys: tuple[str, ...], context: tuple[str, ...]) -> None:
+    """Encrypt every sealed value of FILE (.env) anew, under a new data key; the key entries before go.
+
+    What contributors added under data keys of their own is folded in. KEY and the context may change; left out,
+    they are those of pyproject.toml, else the file's. Plain values stay plain.
+
+    Whoever could decrypt before still can decrypt what version control kept. So after someone left, change the
+    secrets themselves as well.
+
+    \b
+    Example:
+      encenv rotate .env .env.staging
+      encenv rotate --key alias/production --context stage=production .env.production
+    """
+    key_names, pairs = keys_of(keys), context_of(context)
+    changed = False
+    for path in progress(files or (".env",), "rotating"):
+        writer = project_of(path).writer(key_names, pairs)
+
+        def change(text: str, path: str = path, writer: Writer = writer) -> tuple[str, Rewritten]:
+            outcome = rotate(text, writer, place(path))
+            return outcome.text, outcome
+
+        outcome = rewrite(path, change)
+        if outcome.entry is None:
+            say(f"{place(path)}: nothing to rotate: no value is sealed")
+            continue
+        changed = True
+        report(path, f"rotated {count(len(outcome.names))}", outcome)
+    if changed:
+        say("what was encrypted before still opens with the data key before: change secrets that should not")

@@ -1,0 +1,27 @@
+"""``encenv unset``: remove variables from a .env file."""
+
+import click
+
+from encenv.cli.inputs import place
+from encenv.cli.options import quiet
+from encenv.cli.project import complete_names
+from encenv.cli.terminal import say, shown
+from encenv.cli.writers import file_option, rewrite
+from encenv.files.edits import unset
+
+
+@click.command(short_help="Remove variables from a .env file.")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+@file_option
+@quiet
+def command(names: tuple[str, ...], file: str) -> None:
+    """Remove the lines of the variables NAME from the file (.env); no key is needed.
+
+    A key entry goes with the last value that is under it. Comments stay.
+
+    \b
+    Example:
+      encenv unset OLD_TOKEN
+    """
+    rewrite(file, lambda text: (unset(text, names, place(file)), None))
+    say(f"{place(file)}: removed {', '.join(shown(name) for name in dict.fromkeys(names))}")

@@ -1,0 +1,258 @@
+"""``encenv edit``, and what a script cannot say of the other verbs that write: terminals, editors, signals, races."""
+
+import os
+import pty
+import select
+import signal
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from desk import CANARY, PROGRAM, in_words
+
+from encenv.cli import private
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX")
+
+
+def editor(desk, script):
+    """Make *script*, in Python, the editor; it finds the path in ``path`` and the text in ``text``."""
+    program = desk.write(
+        "../editor.py",
+        f"import sys, os, time\nfrom pathlib import Path\npath = Path(sys.argv[1])\ntext = path.read_text()\n{script}\n",
+    )
+    desk.environ["VISUAL"] = f"'{sys.executable}' '{program}'"
+
+
+def left_over():
+    """Return the folders for plaintext that there are."""
+    return {path for place in ("/dev/shm", "/tmp") for path in Path(place).glob("encenv-*")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """No test leaves plaintext behind."""
+    before = left_over()
+    yield
+    for _ in range(100):
+        if not left_over() - before:
+            return
+        time.sleep(0.05)
+    raise AssertionError(left_over() - before)
+
+
+def test_edit(sealed):
+    """What is changed is sealed, in a private place in memory; what is not keeps its bytes."""
+    before = (sealed.folder / ".env").read_text()
+    editor(
+        sealed,
+        "state = os.stat(path.parent)\n"
+        "Path('seen').write_text(f'{path} {oct(state.st_mode & 0o777)} {oct(os.stat(path).st_mode & 0o777)}')\n"
+        "path.write_text(text.replace('A=', 'NEW=1\\nA='))",
+    )
+    result = sealed.run("edit")
+    assert result.code == 0, result.err
+    assert result.err.startswith(".env: changed 1 variable under data key ")
+    path, folder_mode, mode = (sealed.folder / "seen").read_text().split()
+    assert (folder_mode, mode) == ("0o700", "0o600")
+    assert path.endswith("/.env")
+    assert not Path(path).parent.exists()
+    after = (sealed.folder / ".env").read_text().splitlines()
+    assert [line for line in after if line not in before.splitlines()] == [
+        next(line for line in after if line.startswith("NEW=encenv:1:"))
+    ]
+    assert sealed.run("get", "NEW").out == "1"
+
+
+def test_edit_without_change(sealed):
+    """An editor that changes nothing, or gives up, leaves the file untouched."""
+    path = sealed.folder / ".env"
+    state = path.stat()
+    editor(sealed, "path.write_text(text)")
+    result = sealed.run("edit", ".env")
+    assert (result.code, result.err) == (0, ".env: no change\n")
+    editor(sealed, "path.write_text('X=1'); sys.exit(3)")
+    assert "ended with exit code 3" in in_words(sealed.run("edit"))[0]
+    sealed.environ["VISUAL"] = "no-such-editor --wait"
+    result = sealed.run("edit")  # the shell says its own of it first
+    assert (
+        "encenv: error: the editor no-such-editor ended with exit code 127; nothing was changed\n"
+        in result.err
+    )
+    assert (result.code, "export EDITOR=" in result.err) == (1, True)
+    after = path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
+
+
+def test_edit_what_does_not_exist(sealed):
+    """A file that is not there is made if a wrapping key is named."""
+    editor(sealed, "path.write_text('A=1\\n')")
+    assert in_words(sealed.run("edit", "new.env"))[0] == "the file new.env does not exist"
+    assert sealed.run("edit", "new.env", "--key", "local").code == 0
+    assert sealed.run("get", "A", "-f", "new.env").out == "1"
+    assert in_words(sealed.run("edit", "-"), code=2)
+
+
+def test_a_bad_edit_without_a_terminal(sealed):
+    """Where nobody can be asked, a text that cannot be saved changes nothing, and is not repeated."""
+    before = (sealed.folder / ".env").read_bytes()
+    editor(sealed, f"path.write_text(text + '{CANARY} not a line\\n')")
+    assert "cannot be parsed" in in_words(sealed.run("edit"))[0]
+    assert (sealed.folder / ".env").read_bytes() == before
+
+
+def test_changed_meanwhile(sealed):
+    """What another program changed in other variables stays; the same variable is a conflict, and nothing is lost."""
+    editor(
+        sealed,
+        f"os.system(\"printf other | '{PROGRAM}' set OTHER --stdin -q\")\npath.write_text(text.replace('A=', 'NEW=1\\nA='))",
+    )
+    result = sealed.run("edit")
+    assert result.code == 0, result.err
+    assert "put together" in result.err
+    assert sealed.run("get", "OTHER").out == "other"
+    assert sealed.run("get", "NEW").out == "1"
+    editor(
+        sealed,
+        f"os.system(\"printf theirs | '{PROGRAM}' set OTHER --stdin -q\")\npath.write_text(text.replace('=other', '=mine'))",
+    )
+    message, _ = in_words(sealed.run("edit"))
+    assert message.endswith("and so was what you changed: OTHER")
+    assert sealed.run("get", "OTHER").out == "theirs"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_wiped_when_killed(sealed, number):
+    """Whatever ends encenv while the editor is open, the plaintext goes and the file is as it was."""
+    before = (sealed.folder / ".env").read_bytes()
+    editor(sealed, "Path('seen.tmp').write_text(str(path)); os.rename('seen.tmp', 'seen'); time.sleep(5)")
+    with sealed.start("edit") as process:
+        seen = sealed.folder / "seen"
+        for _ in range(200):
+            if seen.exists():
+                break
+            time.sleep(0.05)
+        path = Path(seen.read_text())
+        assert path.exists()
+        process.send_signal(number)
+        process.wait(timeout=10)
+    for _ in range(100):
+        if not path.parent.exists():
+            break
+        time.sleep(0.05)
+    assert not path.parent.exists()
+    assert (sealed.folder / ".env").read_bytes() == before
+
+
+def test_no_memory_for_it(monkeypatch, tmp_path):
+    """Without a place in memory a private folder is made all the same, and said to be none in memory."""
+    monkeypatch.setattr(private, "_places", lambda _: iter(()))
+    monkeypatch.setattr(private.tempfile, "tempdir", str(tmp_path))
+    with private.private_folder({}) as (folder, in_memory):
+        assert not in_memory
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / "x").write_text(CANARY)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_which_places_are_in_memory(monkeypatch, tmp_path):
+    """A place counts as in memory if the system says so of the file system that it is on."""
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"x / ext4 rw 0 0\nx {tmp_path} tmpfs rw 0 0\nx {tmp_path}/disk ext4 rw 0 0\nshort\n")
+    monkeypatch.setattr(private, "_MOUNTS", mounts)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "inner").mkdir()
+    found = [*private._places({"XDG_RUNTIME_DIR": str(tmp_path / "inner")})]
+    assert found[0] == tmp_path / "inner"
+    assert private._is_usable(found[0])
+    assert not private._is_usable(tmp_path / "disk")
+    assert not private._is_usable(Path("relative"))
+    monkeypatch.setattr(private, "_MOUNTS", tmp_path / "none")
+    assert not private._is_usable(found[0])
+
+
+# --- a terminal --------------------------------------------------------------------------------------------------
+
+
+def on_a_terminal(desk, answers, *args):
+    """Run the program on a terminal, giving each of *answers* after the text it is for; return code and screen."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(desk.folder)
+        os.execve(str(PROGRAM), [str(PROGRAM), *args], desk.environ)
+    screen, waiting = "", [*answers]
+    while True:
+        if waiting and waiting[0][0] in screen:
+            time.sleep(0.1)  # until the echo is off
+            os.write(terminal, waiting.pop(0)[1].encode())
+        try:
+            if select.select([terminal], [], [], 0.1)[0]:
+                data = os.read(terminal, 4096)
+                if not data:
+                    break
+                screen += data.decode()
+        except OSError:  # the other end is closed
+            break
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), screen.replace("\r\n", "\n")
+
+
+def test_set_asks_unseen(sealed):
+    """On a terminal the value is asked for and never shown; get ends its line there."""
+    code, screen = on_a_terminal(sealed, [("A (unseen)", CANARY + "\n")], "set", "A")
+    assert code == 0, screen
+    assert CANARY not in screen
+    code, screen = on_a_terminal(sealed, [], "get", "A")
+    assert (code, screen) == (0, CANARY + "\n")
+
+
+def test_set_refuses_a_part_of_a_value(sealed):
+    """A certificate that is pasted would lose all but its first line, so it is refused."""
+    code, screen = on_a_terminal(sealed, [("A (unseen)", "-----BEGIN PRIVATE KEY-----\n")], "set", "A")
+    assert code == 1
+    assert "--from-file" in screen
+
+
+def test_a_bad_edit_is_offered_again(sealed):
+    """On a terminal a text that cannot be saved is kept and edited again, until it can be, or one gives up."""
+    editor(
+        sealed,
+        "bad = 'not a line' in text\n"
+        "path.write_text(text.replace('not a line\\n', 'C=3\\n') if bad else text + 'not a line\\n')",
+    )
+    code, screen = on_a_terminal(sealed, [("Edit it again?", "y\n")], "edit")
+    assert code == 0, screen
+    assert "cannot be parsed" in screen
+    assert sealed.run("get", "C").out == "3"
+    before = (sealed.folder / ".env").read_bytes()
+    code, screen = on_a_terminal(sealed, [("Edit it again?", "n\n")], "edit")
+    assert code == 1
+    assert "was left as it was" in screen
+    assert (sealed.folder / ".env").read_bytes() == before
+
+
+# --- races -------------------------------------------------------------------------------------------------------
+
+
+def test_many_set_at_once(sealed):
+    """Of many sets of one file at one time none is lost."""
+    sources = [sealed.write(f"v{i}", f"value {i}") for i in range(10)]
+    processes = [sealed.start("set", f"N{i}", "--from-file", str(path)) for i, path in enumerate(sources)]
+    for process in processes:
+        assert process.communicate(timeout=60)[1].startswith(".env: set N")
+    assert [sealed.call("get", f"N{i}").out for i in range(10)] == [f"value {i}" for i in range(10)]
+    assert (sealed.folder / ".env").read_text().count("ENCENV_KEY_") == 1
+
+
+def test_killed_while_it_sets(sealed):
+    """Killed at any moment, the file is the old or the new one, and opens."""
+    value = sealed.write("value", "x" * 100_000)
+    for attempt in range(12):
+        with sealed.start("set", "BIG", "--from-file", str(value)) as process:
+            time.sleep(0.12 + attempt * 0.02)
+            process.kill()
+        assert sealed.call("get", "A").out == CANARY
+        assert sealed.call("decrypt").code == 0
+    assert sealed.run("set", "BIG", "--from-file", str(value)).code == 0
+    assert {path.name for path in sealed.folder.iterdir()} == {".env", "value"}
