@@ -11,10 +11,25 @@ from encenv.cli.terminal import fail, give_up_output
 from encenv.errors import EncenvError
 
 _VERBS = {  # in the order of a first visit; each is imported when it is called, so that none pays for another's imports
+    "init": "encenv.cli.init",
     "keygen": "encenv.cli.keygen",
     "encrypt": "encenv.cli.encrypt",
     "decrypt": "encenv.cli.decrypt",
+    "set": "encenv.cli.set",
+    "get": "encenv.cli.get",
+    "unset": "encenv.cli.unset",
+    "rename": "encenv.cli.rename",
+    "edit": "encenv.cli.edit",
+    "rotate": "encenv.cli.rotate",
+    "rewrap": "encenv.cli.rewrap",
     "run": "encenv.cli.run",
+    "status": "encenv.cli.status",
+    "check": "encenv.cli.check",
+    "diff": "encenv.cli.diff",
+    "export": "encenv.cli.export",
+    "iam-policy": "encenv.cli.iam_policy",
+    "doctor": "encenv.cli.doctor",
+    "hook": "encenv.cli.hook",
     "demo": "encenv.cli.demo",
 }
 WRONG_CALL = 2

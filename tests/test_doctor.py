@@ -1,0 +1,246 @@
+"""``encenv doctor``: each thing that can be wrong, made wrong, and what it says about it."""
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+from desk import CANARY
+
+from encenv.format.sealed import KeyEntry
+from encenv.keys.kms_probe import KmsProbe
+from encenv.testing import KmsServer
+
+
+@pytest.fixture
+def kms(desk):
+    """A KMS that the desk's environment leads to, its key, and a .env sealed under it."""
+    with KmsServer() as server:
+        desk.environ |= server.environ() | {"AWS_MAX_ATTEMPTS": "1"}
+        server.key = server.create_key(alias="alias/shop")
+        desk.write(".env", f"A={CANARY}\n")
+        assert desk.call("encrypt", "--key", server.key, "--context", "stage=prod").code == 0
+        server.clear()
+        yield server
+
+
+def look(desk, *args):
+    """Return the findings that are not ok, by what was looked at, and the exit code."""
+    result = desk.call("doctor", *args, "--json")
+    assert CANARY not in result.out + result.err
+    report = json.loads(result.out)
+    assert report["broken"] == sum(one["state"] == "broken" for one in report["findings"])
+    assert result.code == bool(report["broken"])
+    assert all(one["remedy"] for one in report["findings"] if one["state"] in {"warn", "broken"})
+    found = [(one["state"], one["check"], one["message"], one["remedy"]) for one in report["findings"]]
+    return [one for one in found if one[0] != "ok"], result.code, found
+
+
+def test_all_is_well(desk, kms):
+    """With a key that may be used nothing is broken, nothing was decrypted, and each line is aligned."""
+    result = desk.call("doctor")
+    assert result.code == 0
+    assert f"{kms.key} opens it (dry run)" in result.out
+    assert "clock" in result.out
+    assert all(
+        line[:7].strip() in {"ok", "skipped", "warn"} or line.startswith(" ")
+        for line in result.out.splitlines()
+    )
+    assert kms.count("Decrypt") == 0  # a dry run is an error to the server
+    assert {call.error for call in kms.calls if call.operation == "Decrypt"} == {"DryRunOperationException"}
+    bad, code, _ = look(desk)
+    assert (bad, code) == ([("skipped", "git", "this folder is in no git repository", None)], 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message", "remedy"),
+    [
+        (lambda kms: kms.disable(kms.key), "is in the state Disabled", "enable it in AWS KMS"),
+        (
+            lambda kms: kms.schedule_deletion(kms.key),
+            "is in the state PendingDeletion",
+            "cancel its deletion",
+        ),
+        (lambda kms: kms.deny("Decrypt"), "AWS KMS refused Decrypt", "allow kms:Decrypt on this key"),
+        (lambda kms: kms.deny(), "AWS KMS refused Decrypt", "allow kms:Decrypt on this key"),
+        (lambda kms: kms.fail("Decrypt"), "AWS KMS could not answer Decrypt", "try again"),
+        (lambda kms: kms.fail("*", code="ThrottlingException"), "ThrottlingException", "quota is used up"),
+        (lambda kms: kms.fail("*", code="ExpiredTokenException"), "ExpiredTokenException", "sign in again"),
+        (lambda kms: kms.fail("*", code="InvalidSignatureException"), "InvalidSignatureException", "clock"),
+        (lambda kms: kms.drop(), "AWS KMS was not reached for Decrypt", "check the network"),
+        (lambda kms: kms.stop(), "AWS KMS was not reached for Decrypt", "check the network"),
+    ],
+)
+def test_kms_fails(desk, kms, wrong, message, remedy):
+    """Whatever is wrong with the key is one broken finding, with its remedy; what could not be asked is said."""
+    wrong(kms)
+    bad, code, _ = look(desk)
+    broken = [one for one in bad if one[0] == "broken"]
+    assert code == 1
+    assert len(broken) == 1
+    assert message in broken[0][2]
+    assert remedy in broken[0][3]
+
+
+def test_nobody_may_describe_it(desk, kms):
+    """A role that may decrypt and nothing else is healthy."""
+    kms.deny("DescribeKey")
+    assert look(desk)[1] == 0
+
+
+def test_no_network(desk, kms):
+    """Without a network it ends soon and says what was not judged; with --offline it does not try."""
+    kms.stop()
+    started = time.monotonic()
+    bad, code, _ = look(desk)
+    assert code == 1
+    assert time.monotonic() - started < 10
+    assert ("skipped", "clock", "AWS gave no answer to compare it with", None) in bad
+    bad, code, _ = look(desk, "--offline")
+    assert code == 0
+    assert "not asked, because of --offline: credentials, clock and keys are not judged" in [
+        one[2] for one in bad
+    ]
+
+
+def test_credentials_and_region(desk, kms):
+    """Without credentials nothing is asked; without a region only an alias needs one."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del desk.environ[name]
+    bad, code, _ = look(desk)
+    assert code == 1
+    assert bad[0][:3] == ("broken", "credentials", "there are no AWS credentials")
+    assert kms.calls == []
+    desk.environ |= kms.environ()
+    del desk.environ["AWS_REGION"], desk.environ["AWS_DEFAULT_REGION"]
+    assert look(desk)[1] == 0
+    desk.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/shop"]\n')
+    assert ("broken", "region", "none is set, and an alias is looked up in one", "set AWS_REGION") in look(
+        desk
+    )[0]
+    desk.environ["AWS_PROFILE"] = "nobody"
+    assert next(one[1] for one in look(desk)[0] if one[0] == "broken") == "credentials"
+
+
+def test_writing(desk, kms):
+    """For the keys of the settings it says who one is: a writer, a contributor, or neither."""
+    desk.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/shop"]\ncontext = { stage = "prod" }\n')
+    assert ("ok", "encrypting", "under alias/shop is permitted (dry run)", None) in look(desk)[2]
+    kms.deny("GenerateDataKey", unless_context={"encenv-add": "1"})
+    assert ("ok", "encrypting", "under alias/shop is permitted to a contributor (dry run)", None) in look(
+        desk
+    )[2]
+    kms.deny("GenerateDataKey")
+    found = [one for one in look(desk)[0] if one[1] == "encrypting"]
+    assert found[0][0] == "warn"
+    assert found[0][2].startswith("AWS KMS refused GenerateDataKey with alias/shop")
+
+
+def test_multi_region(desk, kms):
+    """A multi-Region key is asked for where the process works first, and one that opens is enough."""
+    key = kms.create_key("eu-west-1", multi_region=True)
+    near = kms.replicate(key, "us-east-1")
+    desk.write("m.env", "A=1\n")
+    desk.call("encrypt", "--key", key, "m.env")
+    found = look(desk, "m.env")[2]
+    assert [one[2] for one in found if one[1].startswith("data key")] == [
+        f"{near} opens it (dry run)", f"{key} opens it (dry run)",
+    ]  # fmt: skip
+    kms.disable(key)
+    bad, code, _ = look(desk, "m.env")
+    assert code == 0
+    assert bad[0][0] == "warn"
+    assert "another wrapping key of the file opens it" in bad[0][2]
+
+
+def test_clock(desk, kms, monkeypatch):
+    """A clock that AWS would not accept is broken; one that is a little off is told."""
+    entry_text = next(
+        line for line in (desk.folder / ".env").read_text().splitlines() if "ENCENV_KEY_" in line
+    )
+    name, _, value = entry_text.partition("=")
+    entry = KeyEntry.parse(name[-8:], value)
+    for variable, text in desk.environ.items():
+        monkeypatch.setenv(variable, text)
+    probe = KmsProbe(os.environ, now=lambda: time.time() + 1000)
+    assert probe.skew is None
+    probe.may_unwrap(entry.items[0], {"encenv": "1", "stage": "prod"})
+    assert probe.skew == pytest.approx(1000, abs=5)
+    for seconds, state, said in (
+        (1000, "broken", "seconds ahead of"),
+        (-90, "warn", "seconds behind"),
+        (0, "ok", "as AWS's"),
+    ):
+        monkeypatch.setattr(
+            "encenv.cli.doctor.KmsProbe", lambda s=seconds: KmsProbe(os.environ, now=lambda: time.time() + s)
+        )
+        found = [one for one in look(desk)[2] if one[1] == "clock"]
+        assert found[0][0] == state
+        assert said in found[0][2]
+
+
+def test_local_key(sealed):
+    """A local key that is missing, open to others or another one is broken, with what to do."""
+    assert look(sealed)[1] == 0
+    key = sealed.home / ".config/encenv/local.key"
+    key.chmod(0o644)
+    bad, code, _ = look(sealed)
+    assert code == 1
+    assert [one[3][:15] for one in bad if one[0] == "broken"] == ["run: chmod 600 "]
+    key.unlink()
+    assert "there is no local key" in str(look(sealed)[0])
+    sealed.call("keygen")
+    bad, code, _ = look(sealed)
+    assert code == 1
+    assert "ask a colleague" in str([one for one in bad if one[0] == "broken"])
+    sealed.environ["ENCENV_LOCAL_KEY"] = key.read_text()
+    assert "ENCENV_LOCAL_KEY is set" in str(look(sealed)[2])
+
+
+def test_files(sealed):
+    """Damage, plaintext, and who else may read or write it, are told by name."""
+    path = sealed.folder / ".env"
+    with path.open("a") as file:
+        file.write(f"C={CANARY}\nD=encenv:1:broken\n")
+    path.chmod(0o646)
+    bad, code, _ = look(sealed)
+    assert code == 1
+    texts = [f"{state} {message} {remedy}" for state, _, message, remedy in bad]
+    assert any("broken line 5: D: " in text for text in texts), texts
+    assert any(
+        "warn 1 must be sealed and are plaintext: C run: encenv encrypt .env" in text for text in texts
+    )
+    assert any("broken everybody can write it (mode 646) run: chmod go-w .env" in text for text in texts)
+    assert any("warn others can read its plaintext" in text for text in texts)
+    assert look(sealed, "gone.env")[0][0][:3] == ("broken", "gone.env", "the file gone.env does not exist")
+
+
+def test_settings(sealed):
+    """Settings that cannot be read are a finding, not the end."""
+    sealed.write("pyproject.toml", '[tool.encenv]\nkey = "local"\n')
+    bad, code, found = look(sealed)
+    assert code == 1
+    assert bad[0][1] == "settings"
+    assert any("opens it" in one[2] for one in found)
+    sealed.write("pyproject.toml", '[tool.encenv]\nkeys = ["local"]\nsettings = "nowhere:Settings"\n')
+    bad, _, found = look(sealed)
+    assert bad[0][1] == "settings"
+    assert any(one[1] == "local key" and one[0] == "ok" for one in found)
+
+
+def test_git(sealed):
+    """In a repository it says whether the hooks and the drivers are in place, and what puts them there."""
+    subprocess.run(["git", "init", "-q"], cwd=sealed.folder, env=sealed.environ, check=True)
+    bad, code, _ = look(sealed)
+    assert code == 0
+    assert {one[3] for one in bad if one[1] == "git"} == {"run: encenv hook install"}
+    assert sealed.call("hook", "install").code == 0
+    assert [one for one in look(sealed)[0] if one[1] == "git"] == []
+
+
+def test_nothing_there(desk):
+    """In an empty folder nothing is broken."""
+    bad, code, _ = look(desk)
+    assert code == 0
+    assert {one[0] for one in bad} == {"skipped"}
