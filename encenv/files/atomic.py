@@ -21,7 +21,7 @@ try:
 except ImportError:  # Windows: there the comparison just before the replacement has to do
     fcntl = None  # type: ignore[assignment]
 
-LOCK_SECONDS = 30.0  # a rewrite takes milliseconds, one that unwraps its data key first perhaps ten seconds
+LOCK_SECONDS = 30.0  # a rewrite takes milliseconds; one that unwraps its data key first, up to UNWRAP_SECONDS in writer.py
 PRIVATE = 0o600
 _TEMPORARY = re.compile(r"\.encenv-[0-9a-f]{16}\.tmp")
 # NONBLOCK: to open a FIFO that came to stand there must not wait for its other end. Windows has neither flag.
