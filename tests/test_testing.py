@@ -32,10 +32,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from encenv import testing
 from encenv.keys.local import parse_keys
-from encenv.kms_server import OPERATIONS
-from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Call, KmsServer
+from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Call, KmsServer, signature
+from encenv.testing.operations import OPERATIONS
 
 pytest_plugins = ["encenv.testing"]
 
@@ -598,7 +597,7 @@ def test_old_signatures(monkeypatch):
             def now(cls, tz=None):
                 return super().now(tz) + dt.timedelta(hours=1)
 
-        monkeypatch.setattr(testing, "datetime", Later)
+        monkeypatch.setattr(signature, "datetime", Later)
         assert send(kms, headers)[1]["__type"] == "InvalidSignatureException"
 
 
