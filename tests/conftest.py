@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from desk import CANARY, Desk
+from kms_client import client_of
+
+from encenv.testing import KmsServer
 
 
 @pytest.fixture
@@ -22,3 +25,22 @@ def sealed(desk) -> Desk:
     assert desk.call("keygen").code == 0
     assert desk.call("encrypt", "--key", "local").code == 0
     return desk
+
+
+@pytest.fixture
+def kms():
+    """A fresh test KMS."""
+    with KmsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(kms):
+    """A boto3 client of it in us-east-1 that tries once."""
+    return client_of(kms)
+
+
+@pytest.fixture
+def key(kms):
+    """The ARN of a symmetric key on it in us-east-1."""
+    return kms.create_key()

@@ -72,7 +72,7 @@ def _builder(
     """Return what every certificate here has; from Python 3.13 the two key identifiers are looked for."""
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder(
-        subject, issuer, own, x509.random_serial_number(), now - SLACK, now + LIFE
+        issuer, subject, own, x509.random_serial_number(), now - SLACK, now + LIFE
     )
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
     return builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)

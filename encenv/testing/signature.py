@@ -83,11 +83,11 @@ class Signature:
 
 def _check_time(stamp: str, day: str) -> None:
     try:
-        signed = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        signed = datetime.fromisoformat(stamp).replace(tzinfo=UTC)
     except ValueError:
         signed = datetime.min.replace(tzinfo=UTC)
     away = abs((datetime.now(UTC) - signed).total_seconds())
-    if away > CLOCK_SKEW_SECONDS or not stamp.startswith(day):
+    if away > CLOCK_SKEW_SECONDS or not (stamp.startswith(f"{day}T") and stamp.endswith("Z")):
         raise Refusal(
             "InvalidSignatureException", "X-Amz-Date is missing, not today's scope, or too far from now"
         )
