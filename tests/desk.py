@@ -20,6 +20,9 @@ from encenv.testing import KmsServer
 
 PROGRAM = Path(sys.executable).with_name("encenv")
 CANARY = "hunter2-the-canary"
+MEASURED = (
+    "COVERAGE_PROCESS_CONFIG"  # by this variable coverage measures a child process as it does its parent
+)
 
 
 @dataclass
@@ -48,6 +51,8 @@ class Desk:
             "PYTHONDONTWRITEBYTECODE": "1",
             "TMPDIR": str(self.root),
         }
+        if MEASURED in os.environ:
+            self.environ[MEASURED] = os.environ[MEASURED]
 
     @property
     def folder(self) -> Path:
@@ -134,6 +139,11 @@ def in_words(result: Result, code: int = 1) -> tuple[str, str]:
     assert (result.code, result.out) == (code, "")
     assert CANARY not in result.err
     return found[1], found[2]
+
+
+def unmeasured(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return *environ* for a child that is asked what it imports or how long it takes: coverage has its own modules."""
+    return {name: value for name, value in environ.items() if name != MEASURED}
 
 
 @dataclass

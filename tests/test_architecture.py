@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import os
 import subprocess
 import sys
 import tokenize
@@ -13,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from desk import unmeasured
 
 import encenv
 
@@ -366,7 +368,14 @@ def test_unknown_name():
 def modules_of(code: str) -> set[str]:
     """Return the modules that *code* adds in a fresh interpreter."""
     script = f"import json, sys\nbefore = set(sys.modules)\n{code}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=unmeasured(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+    )
     return set(json.loads(done.stdout))
 
 
