@@ -15,6 +15,7 @@ from unittest.mock import patch
 import dotenv
 import pytest
 from canary import CANARY, assert_silent, caught
+from desk import unmeasured
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -520,7 +521,8 @@ def folders(tmp_path_factory):
 
 def ran(arguments, folder, stdin=None):
     """Return what a Python started in *folder* prints."""
-    environ = {name: value for name, value in os.environ.items() if name != "WHERE"}
+    # python-dotenv takes coverage's tracer for a debugger, and then looks in the current folder.
+    environ = unmeasured({name: value for name, value in os.environ.items() if name != "WHERE"})
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
