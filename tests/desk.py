@@ -3,10 +3,13 @@
 import contextlib
 import io
 import os
+import pty
 import re
+import select
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,6 +147,28 @@ def in_words(result: Result, code: int = 1) -> tuple[str, str]:
 def unmeasured(environ: Mapping[str, str]) -> dict[str, str]:
     """Return *environ* for a child that is asked what it imports or how long it takes: coverage has its own modules."""
     return {name: value for name, value in environ.items() if name != MEASURED}
+
+
+def on_a_terminal(desk: Desk, answers: Sequence[tuple[str, str]], *args: str) -> tuple[int, str]:
+    """Run the program on a terminal, giving each of *answers* after the text it is for; return code and screen."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(desk.folder)
+        os.execve(str(PROGRAM), [str(PROGRAM), *args], desk.environ)
+    screen, waiting = "", [*answers]
+    while True:
+        if waiting and waiting[0][0] in screen:
+            time.sleep(0.1)  # until the echo is off
+            os.write(terminal, waiting.pop(0)[1].encode())
+        try:
+            if select.select([terminal], [], [], 0.1)[0]:
+                data = os.read(terminal, 4096)
+                if not data:
+                    break
+                screen += data.decode()
+        except OSError:  # the other end is closed
+            break
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), screen.replace("\r\n", "\n")
 
 
 @dataclass

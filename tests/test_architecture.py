@@ -61,6 +61,7 @@ HOUSE = (
     "load.settings",
     "cli.terminal",
     "cli.git",
+    "cli.asking",
     "cli.arming",
     "cli.inputs",
     "cli.required",

@@ -1,8 +1,6 @@
 """``encenv edit``, and what a script cannot say of the other verbs that write: terminals, editors, signals, races."""
 
 import os
-import pty
-import select
 import signal
 import stat
 import sys
@@ -10,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from desk import CANARY, PROGRAM, in_words
+from desk import CANARY, PROGRAM, in_words, on_a_terminal
 
 from encenv.cli import private
 
@@ -73,7 +71,7 @@ def test_edit_without_change(sealed):
     editor(sealed, "path.write_text(text)")
     result = sealed.run("edit", ".env")
     assert (result.code, result.err) == (0, ".env: no change\n")
-    editor(sealed, "path.write_text('X=1'); sys.exit(3)")
+    editor(sealed, "sys.exit(3)")
     assert "ended with exit code 3" in in_words(sealed.run("edit"))[0]
     sealed.environ["VISUAL"] = "no-such-editor --wait"
     result = sealed.run("edit")  # the shell says its own of it first
@@ -93,14 +91,45 @@ def test_edit_what_does_not_exist(sealed):
     assert sealed.run("edit", "new.env", "--key", "local").code == 0
     assert sealed.run("get", "A", "-f", "new.env").out == "1"
     assert in_words(sealed.run("edit", "-"), code=2)
+    sealed.write("plain.env", "A=1\n")
+    assert in_words(sealed.run("edit", "plain.env"))[0].startswith("no wrapping key is named")
 
 
-def test_a_bad_edit_without_a_terminal(sealed):
-    """Where nobody can be asked, a text that cannot be saved changes nothing, and is not repeated."""
+def kept(desk, result, name=".env.unsaved"):
+    """Return the edit that was kept, having seen that only its sealed text is anywhere."""
+    said, rest = result.err.removeprefix("Killed\n").split("\n", 1)  # the shell says its own of a crash
+    assert said == f"encenv: warning: what you wrote is kept, sealed; to see it: encenv get EDITED -f {name}"
+    assert rest.startswith("encenv: error: ")
+    path = desk.folder / name
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert CANARY not in path.read_text() + result.err
+    return desk.run("get", "EDITED", "-f", name).out
+
+
+@pytest.mark.parametrize(
+    "script", ["", "; sys.exit(1)", "; os.kill(os.getpid(), 9)"], ids=["bad", "given up", "crashed"]
+)
+def test_a_bad_edit_without_a_terminal(sealed, script):
+    """Where nobody can be asked, a text that cannot be saved changes nothing, is not repeated, and is kept sealed."""
     before = (sealed.folder / ".env").read_bytes()
-    editor(sealed, f"path.write_text(text + '{CANARY} not a line\\n')")
-    assert "cannot be parsed" in in_words(sealed.run("edit"))[0]
+    text = sealed.run("decrypt").out
+    editor(sealed, f"path.write_text('{CANARY} not a line é\\n'){script}")
+    result = sealed.run("edit")
+    assert result.code == 1
+    assert kept(sealed, result) == f"{CANARY} not a line é\n"
     assert (sealed.folder / ".env").read_bytes() == before
+    result = sealed.run("edit")
+    assert kept(sealed, result, ".env.unsaved-2")
+    assert sealed.run("decrypt").out == text
+
+
+def test_an_edit_that_cannot_even_be_kept(sealed):
+    """Where the text can be neither saved nor kept, that is said, without any of it."""
+    editor(sealed, f"path.write_bytes(b'A={CANARY}\\0')")
+    result = sealed.run("edit")
+    assert "what you wrote could not be kept: " in result.err
+    assert CANARY not in result.err
+    assert [path.name for path in sealed.folder.iterdir()] == [".env"]
 
 
 def test_changed_meanwhile(sealed):
@@ -118,16 +147,24 @@ def test_changed_meanwhile(sealed):
         sealed,
         f"os.system(\"printf theirs | '{PROGRAM}' set OTHER --stdin -q\")\npath.write_text(text.replace('=other', '=mine'))",
     )
-    message, _ = in_words(sealed.run("edit"))
-    assert message.endswith("and so was what you changed: OTHER")
+    result = sealed.run("edit")
+    assert "and so was what you changed: OTHER\n" in result.err
+    assert "OTHER=mine" in kept(sealed, result)
     assert sealed.run("get", "OTHER").out == "theirs"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_wiped_when_killed(sealed, number):
-    """Whatever ends encenv while the editor is open, the plaintext goes and the file is as it was."""
+    """Whatever ends encenv while the editor is open, the plaintext goes and the file is as it was.
+
+    What the editor has saved is kept, sealed, if there is a moment left for it.
+    """
     before = (sealed.folder / ".env").read_bytes()
-    editor(sealed, "Path('seen.tmp').write_text(str(path)); os.rename('seen.tmp', 'seen'); time.sleep(5)")
+    editor(
+        sealed,
+        f"path.write_text('NEW={CANARY}'); Path('seen.tmp').write_text(str(path))\n"
+        "os.rename('seen.tmp', 'seen'); time.sleep(5)",
+    )
     with sealed.start("edit") as process:
         seen = sealed.folder / "seen"
         for _ in range(200):
@@ -144,6 +181,11 @@ def test_wiped_when_killed(sealed, number):
         time.sleep(0.05)
     assert not path.parent.exists()
     assert (sealed.folder / ".env").read_bytes() == before
+    there = (sealed.folder / ".env.unsaved").exists()
+    assert there == (number != signal.SIGKILL)
+    if there:
+        assert sealed.run("get", "EDITED", "-f", ".env.unsaved").out == f"NEW={CANARY}"
+    assert not any(CANARY in path.read_text() for path in sealed.folder.iterdir())
 
 
 def test_no_memory_for_it(monkeypatch, tmp_path):
@@ -176,28 +218,6 @@ def test_which_places_are_in_memory(monkeypatch, tmp_path):
 # --- a terminal --------------------------------------------------------------------------------------------------
 
 
-def on_a_terminal(desk, answers, *args):
-    """Run the program on a terminal, giving each of *answers* after the text it is for; return code and screen."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(desk.folder)
-        os.execve(str(PROGRAM), [str(PROGRAM), *args], desk.environ)
-    screen, waiting = "", [*answers]
-    while True:
-        if waiting and waiting[0][0] in screen:
-            time.sleep(0.1)  # until the echo is off
-            os.write(terminal, waiting.pop(0)[1].encode())
-        try:
-            if select.select([terminal], [], [], 0.1)[0]:
-                data = os.read(terminal, 4096)
-                if not data:
-                    break
-                screen += data.decode()
-        except OSError:  # the other end is closed
-            break
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), screen.replace("\r\n", "\n")
-
-
 def test_set_asks_unseen(sealed):
     """On a terminal the value is asked for and never shown; get ends its line there."""
     code, screen = on_a_terminal(sealed, [("A (unseen)", CANARY + "\n")], "set", "A")
@@ -226,10 +246,16 @@ def test_a_bad_edit_is_offered_again(sealed):
     assert "cannot be parsed" in screen
     assert sealed.run("get", "C").out == "3"
     before = (sealed.folder / ".env").read_bytes()
-    code, screen = on_a_terminal(sealed, [("Edit it again?", "n\n")], "edit")
-    assert code == 1
-    assert "was left as it was" in screen
-    assert (sealed.folder / ".env").read_bytes() == before
+    for answer, said, name in (
+        ("n\n", "was left as it was", ""),
+        ("\3", "interrupted", "-2"),
+        ("\4", "", "-3"),
+    ):
+        code, screen = on_a_terminal(sealed, [("Edit it again?", answer)], "edit")
+        assert code == 1
+        assert said in screen
+        assert (sealed.folder / ".env").read_bytes() == before
+        assert sealed.run("get", "EDITED", "-f", f".env.unsaved{name}").out.endswith("C=3\nnot a line\n")
 
 
 # --- races -------------------------------------------------------------------------------------------------------

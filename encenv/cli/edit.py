@@ -1,6 +1,7 @@
 """``encenv edit``: edit a .env file as plaintext, and seal what changed."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,14 +12,14 @@ from pathlib import Path
 import click
 
 from encenv.cli.inputs import STANDARD_INPUT, place
-from encenv.cli.options import quiet
+from encenv.cli.options import FILE, quiet
 from encenv.cli.private import private_folder
 from encenv.cli.project import project_of
 from encenv.cli.terminal import fail, say, shown, warn
 from encenv.cli.writers import FILE_MODE, context_of, count, key_options, keys_of, report
 from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import PRIVATE, create, read, rewriting
-from encenv.files.edits import Opened, close_edited, open_to_edit
+from encenv.files.edits import EDITED, Opened, close_edited, keep_edited, open_to_edit
 from encenv.files.merge import merge
 from encenv.files.rewrite import Rewritten, Wanted, Writer
 from encenv.load.envfiles import decode
@@ -31,7 +32,7 @@ QUIETLY = dict.fromkeys(
 
 
 @click.command(short_help="Edit a .env file decrypted.")
-@click.argument("file", metavar="[FILE]", default=".env")
+@click.argument("file", metavar="[FILE]", default=".env", type=FILE)
 @key_options
 @quiet
 def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
@@ -39,7 +40,8 @@ def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
 
     Values that you leave alone keep their bytes. What is changed or new is sealed if it was, or if it must be: see
     encenv check --help. The plaintext is in a folder that only you can enter, in memory where the system has such a
-    place, and is wiped when the editor ends. If the text cannot be saved, you can go on editing it.
+    place, and is wiped when the editor ends. If the text cannot be saved, you can go on editing it; if you do not, it
+    is kept, sealed, in FILE.unsaved.
 
     \b
     Example:
@@ -74,24 +76,46 @@ def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
 def _edited(  # noqa: PLR0913 (what an edit is made of)
     file: str, path: Path, opened: Opened, writer: Writer, wanted: Wanted, *, is_new: bool
 ) -> Rewritten:
-    """Have *path* edited until it can be saved as *file*, or the person gives up."""
-    while True:
-        _run_editor(path, os.environ)
-        try:
-            edited = decode(read(path), place(file))
-            outcome = close_edited(opened, edited, writer, place(file), wanted)
-            _save(file, opened, outcome, is_new=is_new)
-        except EncenvError as error:
-            failure = error.of()
-        else:
-            return outcome
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise failure
-        fail(failure.message, failure.hint)
-        if not click.confirm("Edit it again? (No: your changes are lost)", default=True, err=True):
-            raise ConflictError(
-                f"{shown(file)} was left as it was", hint="run encenv edit again to begin anew"
-            )
+    """Have *path* edited until it can be saved as *file*; if it never is, keep what was written."""
+    is_saved = False
+    try:
+        while True:
+            _run_editor(path, os.environ)
+            try:
+                edited = decode(read(path), place(file))
+                outcome = close_edited(opened, edited, writer, place(file), wanted)
+                _save(file, opened, outcome, is_new=is_new)
+            except EncenvError as error:
+                failure = error.of()
+            else:
+                is_saved = True
+                return outcome
+            if sys.stdin is None or not sys.stdin.isatty():
+                raise failure
+            fail(failure.message, failure.hint)
+            if not click.confirm("Edit it again? (No: your text is kept, sealed)", default=True, err=True):
+                raise ConflictError(
+                    f"{shown(file)} was left as it was", hint="run encenv edit again to begin anew"
+                )
+    finally:  # also for Ctrl-C, and for the signals that end a process
+        if not is_saved:
+            _keep(file, path, opened, writer)
+
+
+def _keep(file: str, path: Path, opened: Opened, writer: Writer) -> None:
+    """Keep what the editor has saved in *path*, if it is something new, sealed in a file beside *file*."""
+    try:
+        edited = read(path).decode("utf-8", "surrogateescape")
+        if edited in (opened.shown, opened.shown + "\n"):
+            return
+        text = keep_edited(opened, edited, writer, place(file))
+        beside = (f"{file}.unsaved", *(f"{file}.unsaved-{number}" for number in range(2, 1000)))
+        kept = next(one for one in beside if not os.path.lexists(one))
+        create(kept, text.encode())
+    except EncenvError as error:
+        warn(f"what you wrote could not be kept: {error.message}")
+    else:
+        warn(f"what you wrote is kept, sealed; to see it: encenv get {EDITED} -f {shlex.quote(kept)}")
 
 
 def _save(file: str, opened: Opened, outcome: Rewritten, *, is_new: bool) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import click
 
 from encenv.cli import arming, keygen
+from encenv.cli.asking import hint_of
 from encenv.cli.git import contents, git, history, is_ignored, is_repository, top_level
+from encenv.cli.options import quiet
 from encenv.cli.project import Project, project
-from encenv.cli.terminal import say, shown
+from encenv.cli.terminal import fail, say, shown
 from encenv.errors import ConflictError, EncenvError, FileError, MalformedError
 from encenv.files.atomic import create, read, rewriting
 from encenv.files.envfile import parse
@@ -35,6 +37,7 @@ NAMES_SHOWN = 20
     "--context", "context", metavar="KEY=VALUE", multiple=True, help="A pair of the encryption context."
 )
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing: a local key, unless --key says otherwise.")
+@quiet
 def command(keys: tuple[str, ...], context: tuple[str, ...], yes: bool) -> None:
     """Make this project ready: a wrapping key, [tool.encenv] in pyproject.toml, the git hook and drivers.
 
@@ -73,7 +76,7 @@ def _keep(found: Project, keys: tuple[str, ...]) -> None:
         found.writer().new_key(found.keys, found.context or ())
     except EncenvError as error:  # whoever has just cloned it may commit all the same
         say(f"you cannot use them yet: {error.message}")
-        say(f"to do so, {error.hint}")
+        say(f"to do so, {hint_of(error)}")
 
 
 def _choose(found: Project, texts: tuple[str, ...], context: Pairs) -> None:
@@ -104,8 +107,14 @@ def _asked(*, yes: bool) -> tuple[str, ...]:
         "A wrapping key is what opens everything else: local for a key file of your own, the ARN of an AWS KMS"
     )
     say("key, or alias/NAME of one. More people: KMS. One person, or a first try: local.")
-    answer: str = click.prompt("Wrapping key", default="local", err=True)
-    return (answer.strip(),)
+    while True:
+        answer: str = click.prompt("Wrapping key", default="local", err=True)
+        try:
+            KeyName.parse(answer.strip())
+        except MalformedError as error:
+            fail(error.message, error.hint)
+        else:
+            return (answer.strip(),)
 
 
 def _parsed(text: str) -> KeyName:

@@ -10,6 +10,9 @@ from encenv.cli.terminal import hush
 from encenv.load.policy import matches
 
 F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(
+    readable=False, allow_dash=True
+)  # what it is, is found out when it is opened; shells complete it
 
 
 def quiet(command: F) -> F:

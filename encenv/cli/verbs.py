@@ -72,7 +72,9 @@ def call(args: list[str] | None) -> int:
     except click.Abort:
         raise KeyboardInterrupt from None
     except EncenvError as error:
-        return fail(error.message, error.hint)
+        from encenv.cli.asking import hint_of  # a lazy door: only a failure looks for git
+
+        return fail(error.message, hint_of(error))
     except click.ClickException as error:
         hint = getattr(error, "hint", "") or f"see: {_called(error, args)} --help"
         return fail(_one_line(error.format_message()), hint, error.exit_code)

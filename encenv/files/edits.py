@@ -9,10 +9,11 @@ from encenv.errors import AuthenticationError, ConflictError, FileError, Malform
 from encenv.files.envfile import Binding, EnvFile, blank_lines, parse, with_name, with_value
 from encenv.files.rewrite import Wanted, every
 from encenv.files.sealing import Rewritten, frameless, judge, names_of, open_values, seal, without_unused
-from encenv.files.writer import Writer, data_key_for
+from encenv.files.writer import Writer, agreed_keys, data_key_for
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import ENTRY_PREFIX, LOCAL_KEY_NAME, SealedValue, claims, entry_kid
 
+EDITED = "EDITED"  # the variable that holds an edit that was kept
 # A new name is one that a shell, docker and systemd can do something with. One that is there may be any.
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 _KID_OF = re.compile(r"encenv:1:([A-Z2-7]{8}):")
@@ -142,9 +143,12 @@ def open_to_edit(text: str, writer: Writer, where: str = ".env") -> Opened:
     """Return the .env file *text* with its values decrypted, to be given to `close_edited` afterwards.
 
     Raises:
-        EncenvError: If a value does not open.
+        EncenvError: If a value does not open, or it is not clear under which key a new one would be sealed.
     """
     judged = judge(parse(text), where)
+    if not writer.keys:  # said before somebody has written something that cannot be sealed
+        known = [*judged.keys.values()]
+        agreed_keys([one for one in known if not one.is_contributed], where, has_entries=bool(known))
     values = open_values(judged, writer, where)
     bindings = judged.file.bindings
     changes = {index: with_value(bindings[index], value) for index, value in values.items()}
@@ -211,6 +215,19 @@ def close_edited(
     kept = sum(claims(binding.value or "") for binding in parse(text).bindings) - len(plain)
     changed = (*names_of(base, plain), *gone)
     return Rewritten(text, changed, kept, entry, is_new)
+
+
+@frameless
+def keep_edited(opened: Opened, edited: str, writer: Writer, where: str = ".env") -> str:
+    """Return a .env file that holds *edited* whole, as it is, as one sealed variable: for a text that is no such file.
+
+    Arguments and errors as for `close_edited`.
+    """
+    known = judge(parse(opened.text), where).keys
+    data_key, entry, _ = data_key_for(
+        writer, [*known.values()], where
+    )  # unwrapped already: it asks for nothing
+    return f"{entry.name}={entry}\n{EDITED}={data_key.encrypt(EDITED, edited)}\n"
 
 
 def _compare(

@@ -99,13 +99,16 @@ class LocalKeys:
         An error is returned, not raised: the frames of a raised one would hold the text of the keys.
         """
         from_file = self._path is not None or not self._environ.get(TEXT_VARIABLE)
+        where, keys = "", {}
         try:
             where = str(self._file()) if from_file else TEXT_VARIABLE
             keys = parse_keys(
                 _read_private(Path(where)) if from_file else self._environ[TEXT_VARIABLE], where
             )
         except EncenvError as error:
-            return error.of()
+            if not (reference and where and isinstance(error, KeyUnreachableError)):
+                return error.of()
+            # There is none at all; but a fresh one, as the error would have it, does not open what is there.
         if not reference and len(keys) > 1:
             return ConflictError(
                 f"there are {len(keys)} local keys: {', '.join(keys)}",
@@ -115,7 +118,8 @@ class LocalKeys:
         if reference not in keys:
             return KeyUnreachableError(
                 f"the local key {reference} is not in {where}",
-                hint=f"ask a colleague who has it for its key text, and add that line to {where}",
+                hint=f"ask a colleague who has it for its key text, and add that line to {where}"
+                + ("" if keys or not from_file else ", a file of mode 600"),
             )
         return reference, AESGCM(cipher.derive(keys[reference], b"encenv:1:local-wrap"))
 
