@@ -219,6 +219,20 @@ def test_completion(repo):
         env={"_ENCENV_COMPLETE": "bash_complete", "COMP_WORDS": "encenv encrypt --only al", "COMP_CWORD": "3"}
     )
     assert result.out.split() == ["plain,ALPHA", "plain,Alpine"]
+    repo.write("b.env", "GAMMA=1\n")
+    for words, expected in (
+        ("set A", ["plain,ALPHA", "plain,Alpine"]),
+        ("get -f b.env ''", ["plain,GAMMA"]),
+        ("rename b", ["plain,BETA"]),
+        ("unset ALPHA b", ["plain,BETA"]),
+        ("encrypt .e", ["file,.e"]),  # the shell goes on with its files
+        ("decrypt -o .e", ["file,.e"]),
+        ("edit .e", ["file,.e"]),
+        ("set A --from-file x", ["file,x"]),
+        ("get A -f b", ["file,b"]),
+    ):
+        line = {"COMP_WORDS": f"encenv {words}", "COMP_CWORD": str(len(words.split()))}
+        assert repo.run(env={"_ENCENV_COMPLETE": "bash_complete"} | line).out.split() == expected, words
 
 
 def on_a_terminal(desk, *args: str, **env: str) -> str:
@@ -270,3 +284,14 @@ def test_progress(monkeypatch, capsys):
     finally:
         terminal.hush(is_quiet=False)
     assert capsys.readouterr().err == "encenv: warning: this\n"
+
+
+def test_progress_within_a_file(repo, monkeypatch):
+    """Progress is told for the values of one long file, too, by each verb that opens or seals all of them."""
+    told: list[int] = []
+    monkeypatch.setattr(terminal, "progress", lambda items, _: told.append(len(items)) or iter(items))
+    repo.write(".env", "A=1\nB=2\nC=3\n")
+    for verb, expected in (("encrypt", 1), ("decrypt", 1), ("rotate", 2)):
+        told.clear()
+        assert repo.call(verb).code == 0
+        assert told.count(3) == expected, verb

@@ -11,6 +11,8 @@ from encenv.testing import KmsServer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX")
 
+ANN = "Ann <ann@shop.example> wrote the key down here"
+
 
 @pytest.fixture
 def repo(desk):
@@ -55,7 +57,7 @@ def clone(repo, who="Bob"):
 def test_the_one_question(repo):
     """On a terminal one question is asked, what is no key is asked for again, and Enter means a local key."""
     code, screen = on_a_terminal(
-        repo, [("Wrapping key [local]:", "prod\n"), ("hint: name local", "\n")], "init"
+        repo, [("Wrapping key [local]:", "prod\n"), ("name local, arn", "\n")], "init"
     )
     assert code == 0, screen
     assert "'prod' names no wrapping key" in screen
@@ -119,8 +121,7 @@ def test_a_clone_without_the_local_key(repo):
     where = "~/.config/encenv/local.key"
     expected = (
         f"the local key {key} is not in {where}",
-        f"ask a colleague who has it for its key text, and add that line to {where}, a file of mode 600;"
-        " Ann <ann@shop.example> wrote the key down here",
+        f"ask a colleague who has it for its key text, and add that line to {where}, a file of mode 600; {ANN}",
     )
     for verb in ("decrypt", "get A", "edit", "rename A B", "encrypt", "run -- true"):
         repo.shell("cd ../clone && git checkout -q .env && printf 'C=1\\n' >> .env")
@@ -131,7 +132,7 @@ def test_a_clone_without_the_local_key(repo):
     done = repo.shell("cd ../clone && encenv init")
     assert done.code == 0
     assert f"you cannot use them yet: {expected[0]}" in done.err.replace(str(repo.root / "other"), "~")
-    assert "Ann <ann@shop.example> wrote the key down here" in done.err
+    assert ANN in done.err
 
 
 def test_a_clone_without_permission(repo, kms):
@@ -146,4 +147,4 @@ def test_a_clone_without_permission(repo, kms):
     message, hint = in_words(repo.run("decrypt"))
     assert message.endswith("AccessDeniedException")
     assert hint.startswith("allow kms:Decrypt on this key")
-    assert hint.endswith("; Ann <ann@shop.example> wrote the key down here")
+    assert hint.endswith(f"; {ANN}")

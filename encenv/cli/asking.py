@@ -7,7 +7,7 @@ from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
 
 # What only somebody else can give: a key text, a permission, a sign-in.
 _GIVEN = re.compile(r"the local key|AccessDenied|NotAuthorized|Credentials")
-_KEY = re.compile(r"local key ([A-Z2-7]{8})|(arn:aws[a-z-]*:kms:[A-Za-z0-9:/-]+)")
+_KEY = re.compile(r"local key ([A-Z2-7]{8})|(arn:aws[a-z-]*:kms:[A-Za-z0-9:/-]*[A-Za-z0-9])")
 _WHERE = [f":(top,glob)**/{name}" for name in ("pyproject.toml", ".env*", "*.env")]
 
 

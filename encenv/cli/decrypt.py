@@ -6,8 +6,8 @@ from collections.abc import Callable
 import click
 
 from encenv.cli.inputs import STANDARD_INPUT, parsed, place, read_text
-from encenv.cli.options import chooser, chosen_names, quiet
-from encenv.cli.terminal import progress, say, shown, write
+from encenv.cli.options import FILE, chooser, chosen_names, quiet
+from encenv.cli.terminal import progress, say, shown, through_values, write
 from encenv.errors import EncenvError
 from encenv.files.atomic import create
 from encenv.files.envfile import EnvFile, with_value
@@ -16,9 +16,13 @@ from encenv.load.environ import Load
 
 
 @click.command(short_help="Show a .env file with its values decrypted.")
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(readable=False))
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @click.option(
-    "-o", "--output", metavar="FILE", help="Write there instead, readable by you alone; - is stdout."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=FILE,
+    help="Write there instead, readable by you alone; - is stdout.",
 )
 @chosen_names
 @quiet
@@ -69,7 +73,7 @@ def _decrypted(file: EnvFile, chosen: Callable[[str], bool] = lambda _: True) ->
     }
     load.prepare(values.values())
     changes = {}
-    for index, value in values.items():
+    for index, value in through_values(values.items()):
         name = variables[index][0]
         plain = load.decrypt(name, value)  # a plain one, too: sealed text inside it is an error
         if plain is not None and claims(value):

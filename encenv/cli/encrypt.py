@@ -3,7 +3,7 @@
 import click
 
 from encenv.cli.inputs import STANDARD_INPUT, place, read_text
-from encenv.cli.options import chooser, chosen_names, quiet
+from encenv.cli.options import FILE, chooser, chosen_names, quiet
 from encenv.cli.project import project_of
 from encenv.cli.terminal import progress, say, shown, write
 from encenv.cli.writers import FILE_MODE, context_of, count, key_options, keys_of, under
@@ -14,10 +14,14 @@ from encenv.load.envfiles import decode
 
 
 @click.command(short_help="Encrypt the values of .env files.")
-@click.argument("files", metavar="[FILE]...", nargs=-1)
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @key_options
 @click.option(
-    "-o", "--output", metavar="FILE", help="Write there instead, under a data key of its own; - is stdout."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=FILE,
+    help="Write there instead, under a data key of its own; - is stdout.",
 )
 @chosen_names
 @quiet

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from encenv.cli.options import FILE
 from encenv.cli.terminal import say, shown, write
 from encenv.errors import ConflictError, FileError
 from encenv.files.atomic import create
@@ -15,7 +16,7 @@ FOLDER_MODE = 0o700
 
 
 @click.command(short_help="Make a local key, for a laptop or for CI.")
-@click.option("-o", "--output", metavar="FILE", help="Where to write it; - is standard output.")
+@click.option("-o", "--output", metavar="FILE", type=FILE, help="Where to write it; - is standard output.")
 def command(output: str | None) -> None:
     """Make a local key: a wrapping key in a file, for a laptop or for CI.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from encenv.cli.terminal import shown
+from encenv.cli.terminal import shown, through_values
 from encenv.errors import EncenvError, FileError, MalformedError, PolicyError, UserCodeError
 from encenv.files.atomic import read
 from encenv.files.envfile import parse
@@ -84,7 +84,8 @@ class Project:
         """Return who encrypts here; *keys* and *context*, as options give them, win over the project's own."""
         from encenv.files.writer import Writer  # a lazy door: as above
 
-        return Writer(keys or self.keys, self.context if context is None else context)
+        context = self.context if context is None else context
+        return Writer(keys or self.keys, context, each=through_values)
 
     def covers(self, path: str | os.PathLike[str]) -> bool:
         """Return whether the file *path* is one of the project's .env files.

@@ -5,7 +5,7 @@ import dataclasses
 import click
 
 from encenv.cli.inputs import place
-from encenv.cli.options import quiet
+from encenv.cli.options import FILE, quiet
 from encenv.cli.project import project_of
 from encenv.cli.terminal import progress, say, warn
 from encenv.cli.writers import Misuse, context_of, keys_of, rewrite
@@ -15,7 +15,7 @@ from encenv.files.rewrite import KeyName, Writer
 
 
 @click.command(short_help="Add, remove or refresh the wrapping keys of .env files.")
-@click.argument("files", metavar="[FILE]...", nargs=-1)
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @click.option("--add", metavar="KEY", multiple=True, help="A wrapping key that shall open the file as well.")
 @click.option("--remove", metavar="KEY", multiple=True, help="A wrapping key whose copy goes.")
 @click.option(

@@ -3,7 +3,7 @@
 import click
 
 from encenv.cli.inputs import place
-from encenv.cli.options import quiet
+from encenv.cli.options import FILE, quiet
 from encenv.cli.project import project_of
 from encenv.cli.terminal import progress, say
 from encenv.cli.writers import context_of, count, key_options, keys_of, report, rewrite
@@ -11,7 +11,7 @@ from encenv.files.rewrite import Rewritten, Writer, rotate
 
 
 @click.command(short_help="Encrypt the values of .env files under a new data key.")
-@click.argument("files", metavar="[FILE]...", nargs=-1)
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @key_options
 @quiet
 def command(files: tuple[str, ...], keys: tuple[str, ...], context: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from encenv.cli.inputs import parsed, place, read_text
+from encenv.cli.options import FILE
 from encenv.cli.terminal import shown
 from encenv.errors import EncenvError, FileError, combine
 from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
@@ -25,7 +26,9 @@ _HINTS = {
 @click.command(
     short_help="Run a command with decrypted variables.", context_settings={"allow_interspersed_args": False}
 )
-@click.option("-f", "--file", "files", metavar="FILE", multiple=True, help="A .env file; later ones win.")
+@click.option(
+    "-f", "--file", "files", metavar="FILE", multiple=True, type=FILE, help="A .env file; later ones win."
+)
 @click.option("--override", is_flag=True, help="Let FILE win over variables that are set already.")
 @click.argument("program", metavar="-- COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) -> NoReturn:

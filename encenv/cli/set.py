@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from encenv.cli.inputs import STANDARD_INPUT, place
-from encenv.cli.options import quiet
+from encenv.cli.options import FILE, quiet
 from encenv.cli.project import complete_names, project_of
 from encenv.cli.terminal import read as read_standard_input
 from encenv.cli.terminal import say, shown, warn
@@ -24,7 +24,9 @@ LINE_MAX = 4095  # characters that a terminal takes in one line: termios(3), "Ca
 @click.argument("values", metavar="", nargs=-1)  # taken, so that click does not repeat it in its refusal
 @file_option
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the value from standard input.")
-@click.option("--from-file", metavar="FILE", help="Read the value from a file, such as a certificate.")
+@click.option(
+    "--from-file", metavar="FILE", type=FILE, help="Read the value from a file, such as a certificate."
+)
 @key_options
 @quiet
 def command(  # noqa: PLR0913, PLR0917 (its options)

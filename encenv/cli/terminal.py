@@ -6,7 +6,7 @@ Texts may hold paths and names that somebody else chose, so what is said never r
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import TextIO, TypeVar
 
@@ -38,7 +38,7 @@ def hush(*, is_quiet: bool) -> None:
     _is_quiet = is_quiet
 
 
-def progress(items: Sequence[T], doing: str) -> Iterator[T]:
+def progress(items: Collection[T], doing: str) -> Iterator[T]:
     """Yield *items*; if that takes long and a person is looking, draw a bar on standard error."""
     is_seen = (
         not _is_quiet
@@ -56,6 +56,11 @@ def progress(items: Sequence[T], doing: str) -> Iterator[T]:
             yield item
     finally:
         _clear()
+
+
+def through_values(values: Collection[T]) -> Iterator[T]:
+    """Yield the *values* of one file, as `progress` does."""
+    return progress(values, "values")
 
 
 def fail(message: str, hint: str, code: int = 1) -> int:

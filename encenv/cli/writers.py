@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from encenv.cli.inputs import STANDARD_INPUT, place, read_text
+from encenv.cli.options import FILE
 from encenv.cli.terminal import say, shown, write
 from encenv.errors import EncenvError, MalformedError
 from encenv.files.atomic import create, rewriting
@@ -41,7 +42,13 @@ def key_options(command: F) -> F:
 def file_option(command: F) -> F:
     """Add ``-f``: the one file that the verb is about."""
     return click.option(
-        "-f", "--file", metavar="FILE", default=".env", show_default=True, help="The file; - is a pipe."
+        "-f",
+        "--file",
+        metavar="FILE",
+        default=".env",
+        type=FILE,
+        show_default=True,
+        help="The file; - is a pipe.",
     )(command)
 
 

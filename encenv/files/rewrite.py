@@ -41,7 +41,7 @@ def encrypt(text: str, writer: Writer, where: str = ".env", wanted: Wanted = eve
     if not plain:
         return Rewritten(text, (), len(judged.sealed), None, is_new=False)
     data_key, entry, is_new = data_key_for(writer, [*judged.keys.values()], where)
-    sealed = seal(judged.file, plain, data_key, entry if is_new else None)
+    sealed = seal(judged.file, plain, data_key, entry if is_new else None, writer.each)
     return Rewritten(sealed, names_of(judged.file, plain), len(judged.sealed), entry, is_new)
 
 
@@ -92,4 +92,6 @@ def _under_new_key(text: str, writer: Writer, where: str, wanted: Wanted) -> Rew
     before = [index for index, binding in enumerate(bindings) if binding.name and index not in entries]
     after = [index for index, binding in enumerate(bare.bindings) if binding.name]
     values = {to: values[index] for index, to in zip(before, after, strict=True) if index in values}
-    return Rewritten(seal(bare, values, data_key, entry), names_of(bare, values), 0, entry, is_new=True)
+    return Rewritten(
+        seal(bare, values, data_key, entry, writer.each), names_of(bare, values), 0, entry, is_new=True
+    )

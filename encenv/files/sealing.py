@@ -18,7 +18,7 @@ from encenv.errors import (
     combine,
 )
 from encenv.files.envfile import Binding, EnvFile, parse, with_value
-from encenv.files.writer import FileKey, Writer
+from encenv.files.writer import Each, FileKey, Writer
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import (
     ENTRY_PREFIX,
@@ -191,7 +191,9 @@ def _keys(
     return keys
 
 
-def seal(file: EnvFile, plain: Mapping[int, str], data_key: DataKey, entry: KeyEntry | None) -> str:
+def seal(
+    file: EnvFile, plain: Mapping[int, str], data_key: DataKey, entry: KeyEntry | None, each: Each = iter
+) -> str:
     """Return the text of *file* with the values *plain* sealed, and with *entry*, if there is one, above the first.
 
     Raises:
@@ -200,7 +202,7 @@ def seal(file: EnvFile, plain: Mapping[int, str], data_key: DataKey, entry: KeyE
     """
     changes: dict[int, Binding] = {}
     failures: list[EncenvError] = []
-    for index, text in plain.items():
+    for index, text in each(plain.items()):
         binding = file.bindings[index]
         name = binding.name or ""
         try:

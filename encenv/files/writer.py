@@ -8,9 +8,9 @@ one), and that is not a contributor's. So nobody who plants an entry reads what 
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 from encenv.errors import (
     AuthenticationError,
@@ -36,6 +36,14 @@ _AWS_KEY = re.compile(rf"{_ARN}key/[A-Za-z0-9-]{{1,128}}|(?:{_ARN})?alias/[A-Za-
 _DENIED = ("AccessDeniedException", "NotAuthorized")  # AWS KMS API reference, "Common Errors"
 
 Pairs = tuple[tuple[str, str], ...]
+T = TypeVar("T")
+
+
+class Each(Protocol):
+    """Goes through items one by one, as `iter` does."""
+
+    def __call__(self, items: Collection[T], /) -> Iterable[T]:
+        """Yield each of *items*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +97,14 @@ class Writer:
         context: The encryption context for new data keys; if None, the file's own, or none.
         environ: The process environment.
         providers: Providers to use instead of the built-in ones of their names.
+        each: What goes through the values that are worked on: it may show how far it is.
     """
 
     keys: tuple[KeyName, ...] = ()
     context: Pairs | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     providers: Sequence[KeyProvider] = ()
+    each: Each = iter
 
     def find(self, name: str) -> KeyProvider:
         """Return the provider called *name*."""
@@ -169,7 +179,7 @@ class FileKey:
             raise found
         opened: dict[int, str] = {}
         failures: list[EncenvError] = []
-        for index, (name, value) in self.values.items():
+        for index, (name, value) in writer.each(self.values.items()):
             try:
                 opened[index] = found.key.decrypt(name, value)
             except AuthenticationError as error:
