@@ -91,6 +91,8 @@ def test_edit_what_does_not_exist(sealed):
     assert sealed.run("edit", "new.env", "--key", "local").code == 0
     assert sealed.run("get", "A", "-f", "new.env").out == "1"
     assert in_words(sealed.run("edit", "-"), code=2)
+    (sealed.folder / "link").symlink_to(".env")
+    assert in_words(sealed.run("edit", "link"))[0].startswith("link is a symbolic link to ")
     sealed.write("plain.env", "A=1\n")
     assert in_words(sealed.run("edit", "plain.env"))[0].startswith("no wrapping key is named")
 

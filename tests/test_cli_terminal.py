@@ -67,6 +67,16 @@ def test_full_output(sealed, verb):
         assert in_words(sealed.run(*verb, stdout=full))[0] == "the system refused: no space left on device"
 
 
+@pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+def test_output_cut_short(sealed, environ):
+    """Output of which only a part can be written is an error, not a shorter file."""
+    sealed.environ |= environ
+    sealed.write("big.env", f"A={'x' * 20_000}\n")
+    result = sealed.shell("ulimit -f 8; encenv decrypt big.env > out")  # blocks of 512 or 1024 bytes
+    assert in_words(result)[0] == "the system refused: file too large"
+    assert 0 < (sealed.folder / "out").stat().st_size < 20_000
+
+
 def test_no_streams(sealed):
     """Closed standard streams are reported as far as there is a stream to report on."""
     closed = sealed.shell("encenv decrypt >&-")

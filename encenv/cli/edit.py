@@ -58,7 +58,10 @@ def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
             f"the file {shown(file)} does not exist",
             hint="check the path; or, to make it, name a wrapping key: --key local",
         )
-    text = decode(read(file), place(file)) if exists else None
+    text = None
+    if exists:
+        with rewriting(file) as now:  # what cannot be replaced is refused before it is edited
+            text = decode(now.data, place(file))
     opened = open_to_edit(text or "", writer, place(file))
     with private_folder(os.environ) as (folder, in_memory):
         if not in_memory:
