@@ -1,6 +1,7 @@
 """``encenv edit``, and what a script cannot say of the other verbs that write: terminals, editors, signals, races."""
 
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -234,6 +235,18 @@ def test_set_refuses_a_part_of_a_value(sealed):
     code, screen = on_a_terminal(sealed, [("A (unseen)", "-----BEGIN PRIVATE KEY-----\n")], "set", "A")
     assert code == 1
     assert "--from-file" in screen
+
+
+@pytest.mark.skipif("vim" not in str(Path(shutil.which("vi") or "").resolve()), reason="needs Vim, as vi")
+@pytest.mark.parametrize("editor", ["vi", "/usr/bin/vi -N", ""])
+def test_vim_leaves_nothing(sealed, editor):
+    """Vim, by whatever name, writes what was deleted in it nowhere else."""
+    sealed.environ |= {"TERM": "xterm"} | ({"EDITOR": editor} if editor else {})
+    code, screen = on_a_terminal(sealed, [("leave this line", "/^B=\rddp:wq\r")], "edit")
+    assert code == 0, screen
+    files = [path for path in sealed.root.rglob("*") if path.is_file()]
+    assert [path.name for path in files if CANARY.encode() in path.read_bytes()] == []
+    assert not (sealed.home / ".viminfo").exists()
 
 
 def test_a_bad_edit_is_offered_again(sealed):

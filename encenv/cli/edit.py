@@ -1,6 +1,7 @@
 """``encenv edit``: edit a .env file as plaintext, and seal what changed."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -24,11 +25,11 @@ from encenv.files.merge import merge
 from encenv.files.rewrite import Rewritten, Wanted, Writer
 from encenv.load.envfiles import decode
 
-EDITORS = ("sensible-editor", "editor", "nano", "vi")  # the first that is there, if none is configured
-# What these write besides the file: swap and backup files, undo histories, registers. Told to leave it.
-QUIETLY = dict.fromkeys(
-    ("vim", "nvim", "gvim", "vimx"), ("-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup")
-)
+EDITORS = ("editor", "nano", "vi")  # the first that is there, if none is configured
+# Vim writes swap and backup files, undo histories and, in .viminfo, what was deleted. Told to leave it, also where
+# it is called vi or editor.
+_VIM = re.compile(r"(?:[gnr]?vim|vimx)(?:\.\w+)?")
+_QUIETLY = ("-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup")
 
 
 @click.command(short_help="Edit a .env file decrypted.")
@@ -41,12 +42,13 @@ def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
     Values that you leave alone keep their bytes. What is changed or new is sealed if it was, or if it must be: see
     encenv check --help. The plaintext is in a folder that only you can enter, in memory where the system has such a
     place, and is wiped when the editor ends. If the text cannot be saved, you can go on editing it; if you do not, it
-    is kept, sealed, in FILE.unsaved.
+    is kept, sealed, in FILE.unsaved. Vim is told to leave no copies; see to it that an editor that keeps a history
+    elsewhere, as VS Code does, keeps none of this.
 
     \b
     Example:
       encenv edit .env.staging
-      EDITOR="code --wait" encenv edit
+      EDITOR=nano encenv edit
     """
     if file == STANDARD_INPUT:
         raise click.UsageError("FILE is a file; - cannot be edited")
@@ -144,12 +146,21 @@ def _save(file: str, opened: Opened, outcome: Rewritten, *, is_new: bool) -> Non
         say(f"{shown(file)}: put together with what another program changed meanwhile")
 
 
+def _program(editor: str) -> Path:
+    try:
+        words = shlex.split(editor)
+    except ValueError:  # what the shell will say, too
+        words = editor.split()
+    return Path(words[0] if words else "")
+
+
 def _run_editor(path: Path, environ: Mapping[str, str]) -> None:
     """Let the person edit *path*; the signals of the terminal are the editor's."""
     editor = environ.get("VISUAL") or environ.get("EDITOR")
     editor = editor or next((name for name in EDITORS if shutil.which(name)), "vi")
-    program = Path(editor.split(maxsplit=1)[0]).name if editor.split() else ""
-    arguments = [*QUIETLY.get(program, ()), str(path)]
+    program = _program(editor)
+    is_vim = any(_VIM.fullmatch(one.name) for one in (program, Path(shutil.which(program) or "").resolve()))
+    arguments = [*(_QUIETLY if is_vim else ()), str(path)]
     # As git does: the setting is a piece of shell, with options and quotes.
     line = [editor, *arguments] if os.name == "nt" else ["sh", "-c", f'{editor} "$@"', editor, *arguments]
     before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the editor would inherit
@@ -161,6 +172,6 @@ def _run_editor(path: Path, environ: Mapping[str, str]) -> None:
         signal.signal(signal.SIGINT, before)
     if code:
         raise FileError(
-            f"the editor {shown(program)} ended with exit code {code}; nothing was changed",
+            f"the editor {shown(program.name)} ended with exit code {code}; nothing was changed",
             hint="set EDITOR to an editor that is installed and waits, for example: export EDITOR=nano",
         )

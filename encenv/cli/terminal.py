@@ -81,7 +81,9 @@ def write(data: bytes) -> None:
         raise FileError("there is no standard output", hint="send it to a file or a pipe")
     sys.stdout.flush()
     rest = memoryview(data)
-    while rest:  # with PYTHONUNBUFFERED a write may take a part of it only, for example the last space of a disk
+    while (
+        rest
+    ):  # with PYTHONUNBUFFERED a write may take a part of it only, for example the last space of a disk
         rest = rest[sys.stdout.buffer.write(rest) or 0 :]
     sys.stdout.buffer.flush()
 
