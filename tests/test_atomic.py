@@ -204,6 +204,7 @@ def test_create_respects_the_umask(tmp_path):
 def test_create_never_overwrites(path, monkeypatch, links):
     """What exists already is kept, be it a broken link, also where there are no hard links."""
     if not links:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
         monkeypatch.setattr(Path, "hardlink_to", _refuse(errno.EPERM))
     with pytest.raises(ConflictError, match="exists already"):
         create(path, NEW)
@@ -219,6 +220,7 @@ def test_create_never_overwrites(path, monkeypatch, links):
 
 def test_create_where_there_are_no_hard_links(tmp_path, monkeypatch):
     """On a file system without hard links a new file is made too, and none is left if that fails."""
+    monkeypatch.setattr(os, "link", _refuse(errno.EPERM))
     monkeypatch.setattr(Path, "hardlink_to", _refuse(errno.ENOTSUP))
     path = tmp_path / "new"
     create(path, NEW)
@@ -405,6 +407,8 @@ while True:
     status = os.waitpid(child, 0)[1]
     target = path if verb == "rewrite" else new
     outcomes.add(target.read_bytes() if target.exists() else None)
+    if verb == "create" and hasattr(os, "O_TMPFILE"):  # it may be plaintext that was asked for: nothing of it lies about
+        assert {entry.name for entry in path.parent.iterdir()} <= {path.name, new.name}, at
     # The next writer is not kept out, and clears away what the killed one left.
     if target.exists():
         with rewriting(target) as file:

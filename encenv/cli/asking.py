@@ -8,6 +8,7 @@ from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
 # What only somebody else can give: a key text, a permission, a sign-in.
 _GIVEN = re.compile(r"the local key|AccessDenied|NotAuthorized|Credentials")
 _KEY = re.compile(r"local key ([A-Z2-7]{8})|(arn:aws[a-z-]*:kms:[A-Za-z0-9:/-]*[A-Za-z0-9])")
+NAME_MAX = 120  # characters; somebody else chose it
 _WHERE = [f":(top,glob)**/{name}" for name in ("pyproject.toml", ".env*", "*.env")]
 
 
@@ -25,10 +26,13 @@ def hint_of(error: EncenvError) -> str:
 
 def _who_wrote(key: str) -> str:
     """Return the last author but this one who wrote the text *key* into a file of the project; "" if there is none."""
+    files = [name for name in _said("grep", "-lzF", "-e", key, "--", *_WHERE).split("\0") if name]
+    if not files:  # then not all of history is searched for it
+        return ""
     found = _said(
-        "log", "-1", f"-S{key}", "--no-textconv", "--no-ext-diff", "--format=%aN <%aE>", "--", *_WHERE
+        "log", "-1", f"-S{key}", "--no-textconv", "--no-ext-diff", "--format=%aN <%aE>", "--", *files
     )
-    return "" if found.endswith(f"<{_said('config', 'user.email')}>") else found
+    return "" if found.endswith(f"<{_said('config', 'user.email')}>") else found[:NAME_MAX]
 
 
 def _said(*args: str) -> str:

@@ -117,11 +117,12 @@ def create(path: StrPath, data: bytes, mode: int = PRIVATE) -> None:
     path = Path(path)
     temporary = _temporary_beside(path)
     with _locked(path.parent):
-        try:
-            _tried("write", path, lambda: _write(temporary, data, mode))
-            _tried("write", path, lambda: _put(temporary, path))
-        finally:
-            _remove(temporary)
+        if not _tried("write", path, lambda: _write_nameless(path, data, mode)):
+            try:
+                _tried("write", path, lambda: _write(temporary, data, mode))
+                _tried("write", path, lambda: _put(temporary, path))
+            finally:
+                _remove(temporary)
         _sync_folder(path.parent)
 
 
@@ -197,6 +198,29 @@ def _liken(descriptor: int, path: Path, like: _State) -> None:
     for name, value in like.attributes:
         with suppress(OSError):  # what only the system may set, it sets by itself
             os.setxattr(descriptor, name, value)
+
+
+def _write_nameless(path: Path, data: bytes, mode: int) -> bool:
+    """Create *path* from a file that has no name before it is whole; return False where there is no such thing.
+
+    What is created may be plaintext: of a nameless file nothing is left if this process is killed.
+    """
+    try:
+        descriptor = os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, mode)
+    except (AttributeError, OSError):  # only Linux has them, and not for every file system
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+        try:
+            # open(2), O_TMPFILE. With src_dir_fd, for Python calls linkat(2) only then, and link(2) does not follow.
+            os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+        except FileExistsError:
+            raise
+        except OSError:  # no /proc, or no links
+            return False
+    return True
 
 
 def _put(temporary: Path, path: Path) -> None:
