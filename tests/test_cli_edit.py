@@ -230,6 +230,16 @@ def test_set_asks_unseen(sealed):
     assert (code, screen) == (0, CANARY + "\n")
 
 
+@pytest.mark.parametrize("answer", ["\3", "half\3", "\4"], ids=["Ctrl-C", "Ctrl-C halfway", "Ctrl-D"])
+def test_set_interrupted(sealed, answer):
+    """Ctrl-C and Ctrl-D at the prompt leave the file as it was."""
+    before = (sealed.folder / ".env").read_bytes()
+    code, screen = on_a_terminal(sealed, [("A (unseen)", answer)], "set", "A")
+    assert code == 1
+    assert "interrupted" in screen
+    assert (sealed.folder / ".env").read_bytes() == before
+
+
 def test_set_refuses_a_part_of_a_value(sealed):
     """A certificate that is pasted would lose all but its first line, so it is refused."""
     code, screen = on_a_terminal(sealed, [("A (unseen)", "-----BEGIN PRIVATE KEY-----\n")], "set", "A")

@@ -78,6 +78,23 @@ def test_the_question_interrupted(repo, answer):
     assert not (repo.home / ".config").exists()
 
 
+def test_what_is_sealed_already(repo):
+    """Where files are sealed already their key is proposed, and no other one is made beside it."""
+    repo.write(".env", f"A={CANARY}\n")
+    assert repo.run("keygen").code == 0
+    assert repo.run("encrypt", "--key", "local").code == 0
+    key = f"local:{re.search(r':([A-Z2-7]{8})$', (repo.folder / '.env').read_text(), re.MULTILINE)[1]}"
+    code, screen = on_a_terminal(repo, [(f"Wrapping key [{key}]:", "\n")], "init")
+    assert code == 0, screen
+    assert keys(repo) == [key]
+    (repo.folder / "pyproject.toml").unlink()
+    (repo.home / ".config/encenv/local.key").unlink()
+    message, hint = in_words(repo.run("init", "-y"))
+    assert message.startswith(f"the local key {key.removeprefix('local:')} is not in ")
+    assert hint.startswith("ask a colleague who has it")
+    assert not (repo.folder / "pyproject.toml").exists()
+
+
 def test_with_aws_kms(repo, kms):
     """An alias on the terminal becomes the key's ARN, and everything after works with it and the context."""
     arn = kms.create_key(alias="alias/shop")

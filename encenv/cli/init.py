@@ -21,8 +21,8 @@ from encenv.errors import ConflictError, EncenvError, FileError, MalformedError
 from encenv.files.atomic import create, read, rewriting
 from encenv.files.envfile import parse
 from encenv.files.survey import survey
-from encenv.files.writer import KeyName, Pairs, Writer
-from encenv.format.sealed import check_context
+from encenv.files.writer import AWS_KMS, KeyName, Pairs, Writer
+from encenv.format.sealed import WrappedKey, check_context
 from encenv.keys.local import FILE_VARIABLE, TEXT_VARIABLE, default_path
 from encenv.load.policy import Policy
 
@@ -41,8 +41,8 @@ NAMES_SHOWN = 20
 def command(keys: tuple[str, ...], context: tuple[str, ...], yes: bool) -> None:
     """Make this project ready: a wrapping key, [tool.encenv] in pyproject.toml, the git hook and drivers.
 
-    KEY is local, the ARN of a KMS key, or alias/<name>. A local key is made if there is none. What is there already
-    stays, so it can be run again, and by everyone who clones the project.
+    KEY is local, the ARN of a KMS key, or alias/<name>. If it is left out, you are asked; the keys of what is sealed
+    already are proposed, else a local key, which is made if there is none. What is there already stays, so it can be run again, and by everyone who clones the project.
 
     \b
     Example:
@@ -53,7 +53,7 @@ def command(keys: tuple[str, ...], context: tuple[str, ...], yes: bool) -> None:
     if found.key_texts:
         _keep(found, keys)
     else:
-        _choose(found, keys or _asked(yes=yes), _pairs(context))
+        _choose(found, keys or _asked(_in_use(found), yes=yes), _pairs(context))
     found = project()
     if not is_repository():
         say("not a git repository: begin one (git init), then run: encenv hook install")
@@ -85,10 +85,7 @@ def _choose(found: Project, texts: tuple[str, ...], context: Pairs) -> None:
     if KeyName("local", "") in names and not _has_local_key():
         click.get_current_context().invoke(keygen.command, output=None)
     _, entry = Writer(names, context or None).new_key(names, context)
-    references = [
-        item.reference if item.provider == "aws-kms" else f"{item.provider}:{item.reference}"
-        for item in entry.items
-    ]
+    references = [_named(item) for item in entry.items]
     named = [text for text in texts if "alias/" in text]
     lines = [f"keys = {json.dumps(references)}" + (f"  # {', '.join(named)}" if named else "")]
     table: dict[str, object] = {"keys": references}
@@ -100,21 +97,42 @@ def _choose(found: Project, texts: tuple[str, ...], context: Pairs) -> None:
     say(f"{shown(os.path.relpath(path))}: the wrapping keys are {', '.join(references)}")
 
 
-def _asked(*, yes: bool) -> tuple[str, ...]:
+def _named(item: WrappedKey) -> str:
+    """Return the wrapping key of *item* as --key takes it."""
+    return item.reference if item.provider == AWS_KMS else f"{item.provider}:{item.reference}"
+
+
+def _in_use(found: Project) -> tuple[str, ...]:
+    """Return the wrapping keys of what is sealed here already, if that is the same everywhere."""
+    used = {
+        tuple(sorted(_named(item) for item in entry.items))
+        for path in _files(found)
+        for entry in survey(_text(path)).entries
+    }
+    return used.pop() if len(used) == 1 else ()
+
+
+def _asked(in_use: tuple[str, ...], *, yes: bool) -> tuple[str, ...]:
+    """Return the wrapping keys that the person chooses: those *in_use*, or a local one, if nobody is asked."""
+    default = in_use or ("local",)
     if yes or sys.stdin is None or not sys.stdin.isatty():
-        return ("local",)
-    say(
-        "A wrapping key is what opens everything else: local for a key file of your own, the ARN of an AWS KMS"
-    )
-    say("key, or alias/NAME of one. More people: KMS. One person, or a first try: local.")
+        return default
+    if in_use:
+        say("What is sealed here already is under the key that stands in brackets.")
+    else:
+        say(
+            "A wrapping key is what opens everything else: local for a key file of your own, the ARN of an AWS KMS"
+        )
+        say("key, or alias/NAME of one. More people: KMS. One person, or a first try: local.")
     while True:
-        answer: str = click.prompt("Wrapping key", default="local", err=True)
+        answer: str = click.prompt("Wrapping key", default=" ".join(default), err=True)
         try:
-            KeyName.parse(answer.strip())
+            for text in answer.split():
+                KeyName.parse(text)
         except MalformedError as error:
             fail(error.message, error.hint)
         else:
-            return (answer.strip(),)
+            return tuple(answer.split()) or default
 
 
 def _parsed(text: str) -> KeyName:
@@ -193,7 +211,7 @@ def _with_lines(text: str, lines: list[str]) -> str:
 
 def _look_at_files(found: Project) -> None:
     """Say of the .env files in the project's folder what is to be done with them."""
-    names = sorted(path.name for path in found.folder.iterdir() if path.is_file() and found.covers(path))
+    names = [path.name for path in _files(found)]
     for name in names or [".env"]:
         path = os.path.relpath(found.folder / name)
         if is_ignored(path):
@@ -208,6 +226,10 @@ def _look_at_files(found: Project) -> None:
     if plain:
         files = " ".join(shown(os.path.relpath(found.folder / name)) for name in plain)
         say(f"next: encenv encrypt {files} && git add {files}")
+
+
+def _files(found: Project) -> list[Path]:
+    return sorted(path for path in found.folder.iterdir() if path.is_file() and found.covers(path))
 
 
 def _text(path: Path) -> str:
