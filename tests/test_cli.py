@@ -142,6 +142,10 @@ def test_no_permission(sealed):
             refused("encrypt", "-o", "folder/new", ".env")[0]
             == "no permission to write into the folder folder"
         )
+        assert (
+            refused("edit", "--key", "local", "folder/.env")[0]
+            == "no permission to write into the folder folder"
+        )
         assert refused("keygen", "-o", "folder/key")[0] == "no permission to write into the folder folder"
         assert refused("keygen", "-o", "folder/new/key")[0].endswith(
             "folder/new cannot be made: permission denied"

@@ -92,6 +92,10 @@ def test_edit_what_does_not_exist(sealed):
     assert sealed.run("edit", "new.env", "--key", "local").code == 0
     assert sealed.run("get", "A", "-f", "new.env").out == "1"
     assert in_words(sealed.run("edit", "-"), code=2)
+    assert (
+        in_words(sealed.run("edit", "nowhere/new.env", "--key", "local"))[0]
+        == "the folder nowhere does not exist"
+    )
     (sealed.folder / "link").symlink_to(".env")
     assert in_words(sealed.run("edit", "link"))[0].startswith("link is a symbolic link to ")
     sealed.write("plain.env", "A=1\n")

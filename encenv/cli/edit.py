@@ -60,6 +60,7 @@ def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
             f"the file {shown(file)} does not exist",
             hint="check the path; or, to make it, name a wrapping key: --key local",
         )
+    _check_folder(Path(file).parent)
     text = None
     if exists:
         with rewriting(file) as now:  # what cannot be replaced is refused before it is edited
@@ -76,6 +77,20 @@ def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
         say(f"{shown(file)}: no change")
         return
     report(file, f"changed {count(len(outcome.names), 'variable')}" if outcome.names else "changed", outcome)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a *folder* in which nothing could be saved, before somebody has written it."""
+    if not folder.is_dir():
+        raise FileError(
+            f"the folder {shown(str(folder))} does not exist",
+            hint="check the path, and in which folder you are",
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FileError(
+            f"no permission to write into the folder {shown(str(folder))}",
+            hint="run as a user who may, or work on a copy in a folder that can be written",
+        )
 
 
 def _edited(  # noqa: PLR0913 (what an edit is made of)
