@@ -189,7 +189,7 @@ def test_local_key(sealed):
     assert code == 1
     assert [one[3][:15] for one in bad if one[0] == "broken"] == ["run: chmod 600 "]
     key.unlink()
-    assert "there is no local key" in str(look(sealed)[0])
+    assert "a file of mode 600" in str(look(sealed)[0])
     sealed.call("keygen")
     bad, code, _ = look(sealed)
     assert code == 1
