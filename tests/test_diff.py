@@ -81,7 +81,7 @@ def test_show(repository):
     )
     (repository.home / ".config/encenv/local.key").unlink()
     message, hint = in_words(repository.call("diff", "HEAD", "--show"))
-    assert message.startswith("HEAD:.env: A, B: there is no local key")
+    assert message.startswith("HEAD:.env: A, B: the local key ")
     assert hint.endswith("; without --show no key is needed")
 
 

@@ -345,7 +345,7 @@ def test_without_a_key(desk):
     before = dotenv_values(desk.folder / ".env", interpolate=False)
     (desk.home / ".config/encenv/local.key").unlink()
     message, hint = in_words(desk.call("export", "--format", "json"))
-    assert message.startswith("HOST, PASSWORD, URL, PLAIN: there is no local key: ")
+    assert message.startswith("HOST, PASSWORD, URL, PLAIN: the local key ")
     assert hint.endswith("or, if no value refers to others by ${NAME}: --as-is")
     result = desk.call("export", "--format", "json", "--as-is")
     assert json.loads(result.out) == before
