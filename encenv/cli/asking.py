@@ -32,7 +32,8 @@ def _who_wrote(key: str) -> str:
     found = _said(
         "log", "-1", f"-S{key}", "--no-textconv", "--no-ext-diff", "--format=%aN <%aE>", "--", *files
     )
-    return "" if found.endswith(f"<{_said('config', 'user.email')}>") else found[:NAME_MAX]
+    is_own = found[found.rfind("<") :] in _said("var", "GIT_AUTHOR_IDENT")  # one's own name is no help
+    return "" if is_own else found[:NAME_MAX]
 
 
 def _said(*args: str) -> str:
