@@ -21,6 +21,8 @@ ARMED = (
     "encenv.hook"  # in the configuration of the clone: a folder of hooks may serve other repositories as well
 )
 KEPT = ".before-encenv"
+LEGACY = ".legacy"  # behind the name of a hook that pre-commit found, kept, and calls first
+PRE_COMMIT = "pre-commit.com"  # stands in each hook of its own
 ATTRIBUTES = "diff=encenv merge=encenv"
 _MARK = "# encenv hook"
 _MODE = 0o777  # less the umask
@@ -28,27 +30,36 @@ _MODE = 0o777  # less the umask
 _HOOK = f"""\
 #!/bin/sh
 {_MARK}: nobody commits a plaintext secret. Made by encenv hook install, removed by encenv hook uninstall.
-kept="$0{KEPT}"
+kept="${{0%{LEGACY}}}{KEPT}"
+# Kept and called by each other, pre-commit's hook and this one would never end.
+if test -n "$PRE_COMMIT_RUNNING_LEGACY" && grep -q {PRE_COMMIT} "$kept" 2>/dev/null; then kept=; fi
 if test -x "$kept"; then "$kept" "$@" || exit $?; fi
 test "$(git config --bool {ARMED})" = true || exit 0
-if @PYTHON@ -P -c 'import encenv' 2>/dev/null; then exec @PYTHON@ -P -m encenv check --staged; fi
-if command -v encenv >/dev/null 2>&1; then exec encenv check --staged; fi
+if @PYTHON@ -P -c 'import encenv' 2>/dev/null; then exec @PYTHON@ -P -m encenv check --staged --quiet; fi
+if command -v encenv >/dev/null 2>&1; then exec encenv check --staged --quiet; fi
 echo "encenv: error: encenv is not found, so what is staged is not checked" >&2
 echo "encenv: hint: activate the environment that it is installed in, and run: encenv hook install" >&2
 exit 1
 """
 # git runs a driver by the shell and puts the arguments behind it. Where encenv is gone, a diff shows no content at
-# all, and a merge is git's own: a driver that fails would leave our side there, as if theirs had said nothing.
+# all. A merge that did not end well and left no markers was none, whatever the reason: our side stands there, as if
+# theirs had said nothing. Then it is git's own.
 _FIND = (
-    "f() { if @PYTHON@ -P -c 'import encenv' 2>/dev/null; then @PYTHON@ -P -m encenv hook VERB \"$@\";"
-    ' elif command -v encenv >/dev/null 2>&1; then encenv hook VERB "$@"; else ELSE; fi; }; f'
+    "f() { if @PYTHON@ -P -c 'import encenv' 2>/dev/null; then @PYTHON@ -P -m encenv hook VERB -- \"$@\";"
+    ' elif command -v encenv >/dev/null 2>&1; then encenv hook VERB -- "$@"; else ELSE; fiTHEN; }; f'
 )
-_TEXTCONV = _FIND.replace("VERB", "textconv").replace(
-    "ELSE", 'echo "masked: encenv is not found ($(git hash-object --no-filters -- "$1"))"'
+_TEXTCONV = (
+    _FIND.replace("VERB", "textconv")
+    .replace("ELSE", 'echo "masked: encenv is not found ($(git hash-object --no-filters -- "$1"))"')
+    .replace("THEN", "")
 )
 _MERGE = (
-    _FIND.replace("VERB", "merge").replace(
-        "ELSE", 'git merge-file -L ours -L base -L theirs --marker-size="$4" "$2" "$1" "$3"'
+    _FIND.replace("VERB", "merge")
+    .replace("ELSE", "false")
+    .replace(
+        "THEN",
+        ' && return 0; if grep -q "^<<<<" "$2"; then return 1; fi;'
+        ' git merge-file -L ours -L base -L theirs --marker-size="$4" "$2" "$1" "$3"',
     )
     + " %O %A %B %L %P"
 )
@@ -101,11 +112,13 @@ def disarm() -> list[str]:
     top = _top()
     done = []
     for name in HOOKS:
-        path = hooks_folder(top) / name
+        path = _placed(hooks_folder(top) / name)
         if not _is_ours(path):
             continue
         kept = path.with_name(name + KEPT)
         try:
+            if path.suffix == LEGACY and _is_of_pre_commit(kept):  # which stands in its place already
+                kept.unlink()
             if os.path.lexists(kept):
                 kept.replace(path)
                 done.append(f"{_shown(path, top)}: the hook that was there before is back")
@@ -129,7 +142,7 @@ def findings(globs: tuple[str, ...]) -> list[Finding]:
     top = _top()
     found = []
     for name in HOOKS:
-        path = hooks_folder(top) / name
+        path = _placed(hooks_folder(top) / name)
         is_armed = _is_ours(path) and os.access(path, os.X_OK) and _config(ARMED) == "true"
         found.append(Finding(f"the {name} hook", is_armed or _by_pre_commit(path, top)))
     drivers = [value for key, value in _settings() if key != ARMED and not _config(key)]
@@ -159,6 +172,9 @@ def _settings() -> list[tuple[str, str]]:
         ("diff.encenv.textconv", _with_python(_TEXTCONV)),
         ("merge.encenv.name", "merge .env files by variable"),
         ("merge.encenv.driver", _with_python(_MERGE)),
+        # Of two branches that merged each other, the ancestor is a merge itself, by git alone. What was in conflict
+        # there stays as it was before; with markers in it, one side's choice would pass for no change at all.
+        ("merge.encenv.recursive", "binary"),
     ]
 
 
@@ -176,6 +192,7 @@ def _config(key: str) -> str | None:
 
 def _install(path: Path, top: Path) -> Iterator[str]:
     text = _with_python(_HOOK).encode()
+    path = _placed(path)
     label = _shown(path, top)
     if _is_ours(path):
         if path.read_bytes() != text:
@@ -212,6 +229,19 @@ def _install(path: Path, top: Path) -> Iterator[str]:
     )
 
 
+def _placed(path: Path) -> Path:
+    """Return where our hook stands in the place of the hook *path*: pre-commit may have kept it beside its own."""
+    legacy = path.with_name(path.name + LEGACY)
+    return legacy if _is_ours(legacy) and _is_of_pre_commit(path) else path
+
+
+def _is_of_pre_commit(path: Path) -> bool:
+    try:
+        return PRE_COMMIT.encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
 def _is_ours(path: Path) -> bool:
     try:
         return _MARK.encode() in path.read_bytes()[:200]
@@ -222,10 +252,7 @@ def _is_ours(path: Path) -> bool:
 def _by_pre_commit(path: Path, top: Path) -> bool:
     """Return whether pre-commit runs the check: its own hook stands there, and its configuration names ours."""
     try:
-        return (
-            b"pre-commit" in path.read_bytes()
-            and b"encenv-check" in (top / ".pre-commit-config.yaml").read_bytes()
-        )
+        return _is_of_pre_commit(path) and b"encenv-check" in (top / ".pre-commit-config.yaml").read_bytes()
     except OSError:
         return False
 

@@ -14,8 +14,14 @@ from encenv.files.envfile import Binding, parse
 from encenv.format.sealed import KeyEntry, SealedValue, claims, entry_kid
 
 MARK_CHARACTERS = 8  # 32 bits: a change is missed once in four thousand million
-# A comment is for people, unless it looks like an assignment, a header of a key, or holds a word as long as a token.
-_SUSPECT = re.compile(r"[\w.-]+\s*[=:]|-----|[^\s#]{20}")
+SHOWN_MAX = 4 * 1024 * 1024  # characters; more is no .env file, and git waits for each of them
+# A comment is for people, unless it looks like an assignment, a header of a key, holds a word as long as a token, or
+# is a single word with a digit in it.
+_SUSPECT = re.compile(r"[\w.-]+\s*[=:]|-----|[^\s#]{20}|#\s*\S*\d\S*\Z")
+# A line of a pasted key or JSON text may read as a name: one that is none, or that has nothing or a base64 padding
+# behind it, is not shown.
+_NAME = re.compile(r"[^\W\d][\w.-]*")
+_CAPITALS = re.compile(r"[A-Z_][A-Z0-9_.]*")
 _COMMENT = re.compile(r"\s#.*")
 
 
@@ -26,6 +32,8 @@ def masked(text: str, key: bytes) -> str:
         text: The whole file, newlines untranslated.
         key: At least 16 bytes that only this clone has, or none: then the marks of plaintexts are left out.
     """
+    if len(text) > SHOWN_MAX or "\0" in text:
+        return f"not a .env file{_plain_mark(text, key)}\n"
     try:
         bindings = parse(text).bindings
     except EncenvError:  # not a character of it is understood
@@ -45,14 +53,20 @@ def _lines(binding: Binding, key: bytes) -> Iterator[str]:
         yield _comment(statement, key)
     elif entry_kid(binding.name) is not None:
         yield from _entry(binding, key)
-    elif binding.value is None:
-        yield f"{binding.name}: no value"
+    elif not _is_name(binding.name, binding.value):
+        yield f"a line that may be part of a value, masked{_plain_mark(statement, key)}"
     elif not binding.value:
         yield f"{binding.name}: empty{_beside(statement, key)}"
     elif claims(binding.value):
         yield f"{binding.name}: {_sealed(binding.value)}{_mark(binding.value)}{_beside(statement, key)}"
     else:
         yield f"{binding.name}: plaintext, masked{_plain_mark(statement, key)}"
+
+
+def _is_name(name: str, value: str | None) -> bool:
+    if value == "":
+        return _CAPITALS.fullmatch(name) is not None
+    return bool(value and value.strip("=") and _NAME.fullmatch(name))
 
 
 def _sealed(value: str) -> str:
