@@ -161,6 +161,12 @@ def test_the_gate(guarded):
     said = guarded.git("commit -m plain -- .env", code=1)
     assert "B: plaintext that must be sealed" in said
     assert "B: plaintext" in guarded.git("commit -a -m plain", code=1)
+    guarded.write(".env", f"B={CANARY}\n" + sealed + f"C={CANARY}\n")
+    done = guarded.shell("printf 's\\ny\\nn\\n' | git commit -p -m part")  # split, the first, not the second
+    assert (done.code, CANARY in done.err) == (1, False)
+    assert ".env:1: B: plaintext" in done.out + done.err
+    assert "C: plaintext" not in done.out + done.err
+    guarded.git("reset --quiet")
     guarded.write("other.txt", "x")
     guarded.git("add other.txt")
     guarded.git("commit --quiet -m other")  # what is not staged is nobody's business
@@ -252,6 +258,39 @@ def test_an_existing_hook_is_chained(repo):
     assert "not armed" in repo.shell("encenv hook uninstall").err
 
 
+def test_with_pre_commit_around_it(repo):
+    """Where pre-commit puts its own hook in the place of ours, ours is kept, and so is the one that was there first."""
+    pytest.importorskip("pre_commit")
+    hooks = repo.folder / ".git" / "hooks"
+    repo.write(".pre-commit-config.yaml", "repos: []\n")
+    repo.write(".env", "A=1\n")
+    repo.git("add .")
+    repo.shell("printf '#!/bin/sh\\necho theirs >> ran\\n' > .git/hooks/pre-commit")
+    (hooks / "pre-commit").chmod(0o755)
+    assert repo.shell("encenv hook install").code == 0
+    assert repo.shell("pre-commit install").code == 0
+    assert "A: plaintext" in repo.git("commit -m plain", code=1)
+    assert (repo.folder / "ran").read_text() == "theirs\n"
+    assert "already" in repo.shell("encenv hook install").err
+    assert repo.shell("encenv hook uninstall").code == 0
+    repo.git("commit --quiet -m 'not guarded'")
+    assert (repo.folder / "ran").read_text() == "theirs\n" * 2
+
+
+def test_pre_commit_on_both_sides(repo):
+    """Installed before and after ours, pre-commit's hook does not call itself, and goes on without ours."""
+    pytest.importorskip("pre_commit")
+    repo.write(".pre-commit-config.yaml", "repos: []\n")
+    repo.write(".env", "A=1\n")
+    repo.git("add .")
+    for command in ("pre-commit install", "encenv hook install", "pre-commit install"):
+        assert repo.shell(command).code == 0
+    said = repo.git("commit -m plain", code=1)
+    assert said.count("A: plaintext") == 1
+    assert repo.shell("encenv hook uninstall").code == 0
+    repo.git("commit --quiet -m 'not guarded'")
+
+
 def test_a_hook_is_kept_already(repo):
     """Where a hook is kept and another one came since, nothing is overwritten, and the error says what to do."""
     hooks = repo.folder / ".git" / "hooks"
@@ -318,6 +357,21 @@ def test_encenv_is_gone(armed):
     assert "<<<<<<< ours\nP=other\n=======\n" in (armed.folder / ".env").read_text()
 
 
+@pytest.mark.parametrize("breaks", [("hook merge --", "hook none --"), ("encenv hook merge", "none")])
+def test_the_merge_driver_fails(armed, breaks):
+    """A driver that fails, as an old or a broken encenv would, is no merge: theirs is in the file, by git's own merge."""
+    branches(armed, ("A", "x"), ("B", "y"))
+    theirs = armed.git("show topic:.env").splitlines()[2]
+    driver = armed.git("config merge.encenv.driver").strip()
+    armed.git(
+        f"config merge.encenv.driver '{driver.replace(*breaks).replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'"
+    )
+    armed.git("merge topic", code=1)
+    text = (armed.folder / ".env").read_text()
+    assert "<<<<<<< ours\n" in text
+    assert theirs in text.splitlines()
+
+
 # What is shown
 
 
@@ -362,6 +416,29 @@ def test_any_file_can_be_shown(armed):
     shown = armed.git("diff odd.env")
     assert "a line that cannot be parsed, masked" in shown
     assert "\x1b" not in shown
+
+
+def test_set_is_one_line_of_the_diff(armed):
+    """A value that is set anew changes one line; what was never sealed before brings its key entry as well."""
+    assert armed.shell("printf x | encenv set B --stdin").code == 0
+    assert armed.git("diff --no-textconv --numstat").split() == ["1", "1", ".env"]
+    armed.git("commit --quiet -a -m x")
+    assert armed.shell("printf x | encenv set N --stdin").code == 0
+    assert armed.git("diff --no-textconv --numstat").split() == ["1", "0", ".env"]
+    armed.write("new.env", "A=1\n")
+    armed.git("add -N new.env")
+    assert armed.shell("printf x | encenv set A -f new.env --stdin --key local").code == 0
+    assert armed.git("diff --no-textconv --numstat -- new.env").split() == ["2", "0", "new.env"]
+
+
+def test_stash(armed):
+    """A change that is stashed comes back beside another one that was made meanwhile."""
+    armed.change("A", "x")
+    armed.git("stash")
+    armed.change("B", "y")
+    armed.git("commit --quiet -a -m B")
+    armed.git("stash pop")
+    assert armed.values() == {"A": "x", "B": "y", "C": "3"}
 
 
 # Merges
@@ -410,6 +487,59 @@ def test_the_same_variable(armed, how):
     assert armed.values()["B"].startswith(CANARY)
     armed.git("add .env")
     assert armed.shell("encenv check --staged").code == 0
+
+
+@pytest.mark.parametrize("name", ["-x.env", "a b.env", "q'uo\"te.env", "new\nline.env"])
+def test_odd_paths(repo, name):
+    """A file may be called anything: it is checked, shown and merged."""
+    repo.shell("encenv hook install")
+    path = repo.write(name, "A=1\nB=2\n")
+    repo.git("add .")
+    assert "A: plaintext" in repo.git("commit -m x", code=1)
+    for number, text in enumerate(("A=1\nB=2\n", "A=x\nB=2\n", "A=1\nB=y\n")):
+        repo.git(
+            f"switch --quiet --orphan new{number}" if not number else f"switch --quiet -c new{number} new0"
+        )
+        path.write_text(text)
+        repo.git("add .")
+        assert repo.git("diff --cached").count("plaintext, masked") >= 2
+        repo.git("commit --quiet --no-verify -m x")
+    repo.git("merge --no-verify --no-edit new1")
+    assert path.read_text() == "A=x\nB=y\n"
+
+
+def test_branches_that_merged_each_other(armed):
+    """Two sides of a conflict, each resolved its own way, are a conflict again: no choice passes for the other's."""
+    branches(armed, ("B", "ours"), ("B", "theirs"))
+    sides = {name: armed.git(f"show {name}:.env") for name in ("main", "topic")}
+    armed.git("branch old")
+    for name, other in (("main", "topic"), ("topic", "old")):
+        armed.git(f"switch --quiet {name}")
+        armed.git(f"merge {other}", code=1)
+        armed.write(".env", sides[name])
+        armed.git("commit --quiet -a -m merged")
+    assert "changed on both sides: B" in armed.git("merge main", code=1)
+
+
+def test_rotated_without_the_driver(armed):
+    """A rotated file that git alone merged with a value under the old data key does not pass the gate."""
+    armed.write(".env", (armed.folder / ".env").read_text() + "# 1\n# 2\n# 3\n")
+    armed.git("commit --quiet -a -m more --no-verify")
+    armed.shell("encenv hook uninstall")
+    branches(armed, ("N", "x"), ("A", "1"))
+    armed.git("switch --quiet topic")
+    assert armed.shell("encenv rotate --key local").code == 0
+    armed.git("commit --quiet -a -m rotated")
+    armed.git("switch --quiet main")
+    before = armed.git("rev-parse HEAD").strip()
+    armed.git("merge --no-edit topic")
+    done = armed.shell("encenv check")
+    assert done.code == 1
+    assert re.search(r"N: its key entry ENCENV_KEY_\w{8} is missing", done.out)
+    armed.git(f"reset --quiet --hard {before}")
+    armed.shell("encenv hook install")
+    armed.git("merge --no-edit topic")
+    assert armed.values() == {"A": "1", "B": "2", "C": "3", "N": "x"}
 
 
 @pytest.mark.parametrize("how", ["merge --no-edit", "rebase", "cherry-pick"])

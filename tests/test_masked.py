@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_envfile import ENV_TEXTS
 
 from encenv.files.envfile import parse, quote
-from encenv.files.masked import masked
+from encenv.files.masked import SHOWN_MAX, masked
 from encenv.format.cipher import KEY_BYTES
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey
@@ -36,7 +36,15 @@ MARK = r"\([0-9a-f]{8}\)"
         (f"{ENTRY.name}=1:x\n", rf"key entry {DATA_KEY.kid}: damaged {MARK}\n"),
         (f"A={SEALED[:-3]}!\n", rf"A: a damaged sealed value {MARK}\n"),
         ("A='two\r\nlines'\r\n", rf"A: plaintext, masked {MARK}\n"),
-        ("A=\nB\n", "A: empty\nB: no value\n"),
+        ("A=\n", "A: empty\n"),
+        (
+            "MIIEvQIBADAN\nshort\nAbCd==\nAbC=\n",
+            rf"(a line that may be part of a value, masked {MARK}\n){{4}}",
+        ),
+        ('"url":"a=b"\n', rf"a line that may be part of a value, masked {MARK}\n"),
+        ("# hunter2\n#aBc1\n", rf"# masked {MARK}\n# masked {MARK}\n"),
+        ("A=1\0\n", rf"not a .env file {MARK}\n"),
+        ("A=1\n" * (SHOWN_MAX // 4 + 1), rf"not a .env file {MARK}\n"),
         ("\n\n# a note\n\n", "\n\n# a note\n\n"),
         ("# A=old\n# -----BEGIN\n", rf"# masked {MARK}\n# masked {MARK}\n"),
         ("# ghp_0123456789012345678901234567890\n", rf"# masked {MARK}\n"),
@@ -51,6 +59,11 @@ MARK = r"\([0-9a-f]{8}\)"
         "damaged",
         "plain",
         "empty",
+        "lines of a key",
+        "a line of JSON",
+        "single words",
+        "binary",
+        "huge",
         "note",
         "comments",
         "token",

@@ -1,5 +1,7 @@
 """encenv.files.merge: what either side changed is applied; a conflict is one variable changed by both."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from encenv.errors import FileError
 from encenv.files.envfile import parse, quote, with_value
 from encenv.files.merge import Merged, merge
 from encenv.files.rewrite import KeyName, Writer, encrypt
+from encenv.files.survey import survey
 from encenv.format.cipher import KEY_BYTES
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey, claims, entry_kid
@@ -118,6 +121,58 @@ def test_every_other_byte_is_kept(edits):
         position = text.index(line, position) + len(line)
 
 
+COMMENTS = st.sampled_from(["", "# one", "# two", "# three", "a line that cannot be parsed"])
+
+
+@st.composite
+def histories(draw):
+    """Return three lists of lines: a base, and what two people made of it, comments, moves and all."""
+    assignments = st.builds("{}={}".format, st.sampled_from("ABCDEFGH"), VALUES.map(quote))
+    base = draw(st.lists(assignments, unique_by=lambda line: line[0], max_size=6))
+    for comment in draw(st.lists(COMMENTS, max_size=4)):
+        base.insert(draw(st.integers(0, len(base))), comment)
+    sides = []
+    for _ in range(2):
+        side = list(base)
+        for what in draw(st.lists(st.sampled_from(["set", "drop", "move", "say"]), max_size=4)):
+            at = draw(st.integers(0, len(side)))
+            if what == "set":
+                line = draw(assignments)
+                there = [i for i, one in enumerate(side) if one.startswith(line[:2])]
+                side[there[0] if there else at : there[0] + 1 if there else at] = [line]
+            elif what == "say":
+                side.insert(at, draw(COMMENTS) + draw(st.sampled_from(["", " more"])))
+            elif at < len(side):
+                line = side.pop(at)
+                if what == "move":
+                    side.insert(draw(st.integers(0, len(side))), line)
+        sides.append(side)
+    return base, *sides
+
+
+@given(histories(), st.sampled_from(["\n", "\r\n"]))
+def test_whatever_both_did(lines, newline):
+    """Each variable is what a merge of it alone gives, or in conflict with both sides there; no comment is lost."""
+    texts = [newline.join([*side, ""]) for side in lines]
+    old, left, right = map(variables, texts)
+    merged = merge(*texts)
+    sides = [
+        variables(re.sub(r"<<<<<<< ours\r?\n|=======\r?\n(?:.|\n)*?>>>>>>> theirs\r?\n", "", merged.text)),
+        variables(re.sub(r"<<<<<<< ours\r?\n(?:.|\n)*?=======\r?\n|>>>>>>> theirs\r?\n", "", merged.text)),
+    ]
+    for name in {*old, *left, *right}:
+        was, mine, others = old.get(name), left.get(name), right.get(name)
+        if name in merged.conflicts:
+            assert [side.get(name) for side in sides] == [mine, others]
+            continue
+        assert mine == others or was in (mine, others)
+        chosen = others if mine == was else mine
+        assert [side.get(name) for side in sides] == [chosen, chosen]
+    kept = {line for line in {*lines[1], *lines[2]} if line and "=" not in line}
+    dropped = {line for line in lines[0] if line not in lines[1] or line not in lines[2]}
+    assert kept - dropped <= set(merged.text.splitlines())
+
+
 @given(ENV_TEXTS, ENV_TEXTS)
 def test_one_side_alone(base, side):
     """Where only one side changed anything, or both did the same, that is the result, to the byte."""
@@ -210,6 +265,20 @@ def test_rotated_and_added():
     assert text.splitlines()[:3] == ours.splitlines()
     assert text.splitlines()[3:] == [old, theirs.splitlines()[3]]
     assert clean(base, theirs, ours).count("ENCENV_KEY_") == 2
+
+
+def test_rotated_and_changed():
+    """One side rotated while the other changed a value: that one is in conflict, and either choice has its entry."""
+    base, ours = (sealed("A=1\nB=2\n") for _ in range(2))
+    theirs = encrypt(re.sub("^B=.*", "B=3", base, flags=re.MULTILINE), WRITER).text
+    for merged in (merge(base, ours, theirs), merge(base, theirs, ours)):
+        assert merged.conflicts == ("B",)
+        for choice in (
+            r"<<<<<<< ours\n|=======\n(?:.|\n)*>>>>>>> theirs\n",
+            r"<<<<<<< ours\n(?:.|\n)*=======\n|>>>>>>> theirs\n",
+        ):
+            found = survey(re.sub(choice, "", merged.text))
+            assert [one.state for one in found.variables] == ["sealed", "sealed"]
 
 
 def test_rotated_twice():
