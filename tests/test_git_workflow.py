@@ -210,6 +210,16 @@ def test_the_hooks_of_pre_commit(repo, hook_repository):
     repo.git("add .")
     assert repo.shell(encrypt).code == repo.shell("pre-commit run encenv-check").code == 0
 
+    config = repo.folder / ".pre-commit-config.yaml"
+    config.write_text(config.read_text().replace("        stages: [manual]\n", ""))
+    repo.write("b.env", f"B={CANARY}\n")
+    repo.git("add .")
+    said = repo.git("commit -m both", code=1)
+    assert "run: encenv encrypt b.env && git add b.env" in said
+    assert CANARY not in said + (repo.folder / "b.env").read_text()
+    repo.git("add .")
+    repo.git("commit --quiet -m both")
+
 
 def test_try_repo(repo, hook_repository):
     """The check can be tried without any configuration, in an environment that pre-commit makes for it alone."""

@@ -58,6 +58,7 @@ class _Text:
     path: str
     commit: str | None
     read: Callable[[], str]
+    is_staged: bool = False
 
 
 @click.command(short_help="Fail if a .env file holds what must not be committed.")
@@ -160,7 +161,7 @@ def _staged(files: Sequence[str], projects: _Projects) -> list[_Text]:
         "rev-parse", "--git-dir"
     )  # outside of a repository git diff means something else, and complains of that
     paths = [path for path in git.staged_paths() if _is_meant(path, files, projects)]
-    return [_Text(shown(path), path, None, partial(_staged_text, path)) for path in paths]
+    return [_Text(shown(path), path, None, partial(_staged_text, path), is_staged=True) for path in paths]
 
 
 def _staged_text(path: str) -> str:
@@ -201,7 +202,8 @@ def _judged(text: _Text, projects: _Projects, *, is_opening: bool) -> Iterator[F
             raise
         yield Finding(*where, None, None, error.message, error.hint)  # an old version may be anything
         return
-    seal = f"run: encenv encrypt {shlex.quote(text.path)}"
+    file = shlex.quote(text.path)
+    seal = f"run: encenv encrypt {file}" + (f" && git add {file}" if text.is_staged else "")
     yield from _about_variables(where, found, projects.policy(text.path), seal)
     for remark in found.problems:
         yield Finding(*where, remark.line, None, remark.text, remark.hint)
