@@ -68,11 +68,31 @@ def test_every_verb_is_documented():
     """Each verb has a one-line summary, a text and an example that names it."""
     context = group.make_context("encenv", ["demo"])
     for name in group.list_commands(context):
-        verb = group.get_command(context, name)
+        listed, (_, verb, _) = group.get_command(context, name), group.resolve_command(context, [name])
+        assert listed is not None
         assert verb is not None
-        assert verb.short_help
+        assert listed.short_help
         assert verb.help
         assert name == "demo" or f"encenv {name}" in verb.help
+
+
+def test_a_list_of_verbs_imports_none(desk):
+    """--help and the completion of a verb's name import no verb."""
+    code = "import sys\nfrom encenv.cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    for args, env in (
+        (["--help"], {}),
+        ([], {"_ENCENV_COMPLETE": "bash_complete", "COMP_WORDS": "encenv s", "COMP_CWORD": "1"}),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args],
+            env=desk.environ | env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "status" in done.stdout
+        assert "encenv.cli.verbs" in done.stderr.split()
+        assert "encenv.cli.status" not in done.stderr.split()
 
 
 @pytest.mark.parametrize(

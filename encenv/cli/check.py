@@ -61,7 +61,7 @@ class _Text:
     is_staged: bool = False
 
 
-@click.command(short_help="Fail if a .env file holds what must not be committed.")
+@click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(readable=False))
 @click.option("--staged", is_flag=True, help="Look at what is staged instead: what git would commit.")
 @click.option("--range", "revisions", metavar="A..B", help="Look at every version in these commits instead.")

@@ -15,7 +15,7 @@ from encenv.format.sealed import SealedValue, claims, entry_kid
 from encenv.load.environ import Load
 
 
-@click.command(short_help="Show a .env file with its values decrypted.")
+@click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @click.option(
     "-o",

@@ -43,7 +43,7 @@ class _Counted(LocalKeys):
         return super().unwrap(item, context, timeout)
 
 
-@click.command(short_help="See encenv at work, in a temporary folder.")
+@click.command()
 def command() -> None:
     """Show encenv at work: encrypt a .env file, load it typed, and see what a changed value gives.
 

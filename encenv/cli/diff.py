@@ -36,7 +36,7 @@ class _Side:
     text: str = field(repr=False)
 
 
-@click.command(short_help="Show which variables were added, removed or changed.")
+@click.command()
 @click.argument("before", metavar="[A]", required=False)
 @click.argument("after", metavar="[B]", required=False)
 @click.option("--show", is_flag=True, help="Show the values in plaintext; needs the keys.")

@@ -57,7 +57,7 @@ class Finding:
     remedy: str | None = None
 
 
-@click.command(short_help="Find out what keeps encenv from working here.")
+@click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
 @click.option("--offline", is_flag=True, help="Ask AWS nothing.")
 @json_option

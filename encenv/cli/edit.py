@@ -32,7 +32,7 @@ _VIM = re.compile(r"(?:[gnr]?vim|vimx)(?:\.\w+)?")
 _QUIETLY = ("-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup")
 
 
-@click.command(short_help="Edit a .env file decrypted.")
+@click.command()
 @click.argument("file", metavar="[FILE]", default=".env", type=FILE)
 @key_options
 @quiet

@@ -13,7 +13,7 @@ from encenv.format.sealed import ADDED_BY_WRITER
 from encenv.load.envfiles import decode
 
 
-@click.command(short_help="Encrypt the values of .env files.")
+@click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @key_options
 @click.option(

@@ -27,7 +27,7 @@ NAMES_SHOWN = 8  # a message stays readable
 GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step appends variables to
 
 
-@click.command(short_help="Write a .env file's variables for another place.")
+@click.command()
 @click.argument("file", metavar="[FILE]", default=".env", type=click.Path(allow_dash=True))
 @click.option(
     "--format",

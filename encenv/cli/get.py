@@ -15,7 +15,7 @@ from encenv.files.envfile import parse
 from encenv.load.environ import Load
 
 
-@click.command(short_help="Show one decrypted value of a .env file.")
+@click.command()
 @click.argument("name", metavar="NAME", shell_complete=complete_names)
 @file_option
 def command(name: str, file: str) -> None:

@@ -21,7 +21,7 @@ MASK_KEY_BYTES = 32
 DRIVER_FAILED = 129  # gitattributes(5): a status above 128 is no conflict but a failure
 
 
-@click.group(short_help="Let git check, show and merge .env files.")
+@click.group(no_args_is_help=False)
 def command() -> None:
     """Let git check what is staged, show .env files masked, and merge them by variable.
 

@@ -28,7 +28,7 @@ _REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
 Pairs = tuple[tuple[str, str], ...]
 
 
-@click.command(short_help="Write the IAM policy that a role needs for a .env file.")
+@click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(allow_dash=True))
 @click.option("--contributor", is_flag=True, help="For a role that adds values and cannot read any.")
 @click.option(

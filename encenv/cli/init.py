@@ -31,7 +31,7 @@ BLOB_MAX = 1024 * 1024  # bytes of a text that is looked at; what is longer is n
 NAMES_SHOWN = 20
 
 
-@click.command(short_help="Make this project ready for sealed .env files.")
+@click.command()
 @click.option("--key", "keys", metavar="KEY", multiple=True, help="A wrapping key; repeat it for several.")
 @click.option(
     "--context", "context", metavar="KEY=VALUE", multiple=True, help="A pair of the encryption context."

@@ -15,7 +15,7 @@ from encenv.keys.local import FILE_VARIABLE, TEXT_VARIABLE, default_path, genera
 FOLDER_MODE = 0o700
 
 
-@click.command(short_help="Make a local key, for a laptop or for CI.")
+@click.command()
 @click.option("-o", "--output", metavar="FILE", type=FILE, help="Where to write it; - is standard output.")
 def command(output: str | None) -> None:
     """Make a local key: a wrapping key in a file, for a laptop or for CI.

@@ -11,7 +11,7 @@ from encenv.files.edits import rename
 from encenv.files.rewrite import Rewritten
 
 
-@click.command(short_help="Give a variable of a .env file another name.")
+@click.command()
 @click.argument("old", metavar="OLD", shell_complete=complete_names)
 @click.argument("new", metavar="NEW")
 @file_option

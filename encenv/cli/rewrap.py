@@ -14,7 +14,7 @@ from encenv.files.rewrap import Rewrapped, rewrap
 from encenv.files.rewrite import KeyName, Writer
 
 
-@click.command(short_help="Add, remove or refresh the wrapping keys of .env files.")
+@click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @click.option("--add", metavar="KEY", multiple=True, help="A wrapping key that shall open the file as well.")
 @click.option("--remove", metavar="KEY", multiple=True, help="A wrapping key whose copy goes.")

@@ -10,7 +10,7 @@ from encenv.cli.writers import context_of, count, key_options, keys_of, report, 
 from encenv.files.rewrite import Rewritten, Writer, rotate
 
 
-@click.command(short_help="Encrypt the values of .env files under a new data key.")
+@click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @key_options
 @quiet

@@ -23,9 +23,7 @@ _HINTS = {
 }
 
 
-@click.command(
-    short_help="Run a command with decrypted variables.", context_settings={"allow_interspersed_args": False}
-)
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.option(
     "-f", "--file", "files", metavar="FILE", multiple=True, type=FILE, help="A .env file; later ones win."
 )

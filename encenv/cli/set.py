@@ -19,7 +19,7 @@ from encenv.files.rewrite import Rewritten
 LINE_MAX = 4095  # characters that a terminal takes in one line: termios(3), "Canonical and noncanonical mode"
 
 
-@click.command(short_help="Encrypt one value into a .env file.")
+@click.command()
 @click.argument("name", metavar="NAME", shell_complete=complete_names)
 @click.argument("values", metavar="", nargs=-1)  # taken, so that click does not repeat it in its refusal
 @file_option

@@ -31,7 +31,7 @@ class _File:
         return variable.state == "plain" and self.policy.requires(variable.name)
 
 
-@click.command(short_help="Show what is sealed in .env files, and what is not.")
+@click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(readable=False))
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> None:

@@ -10,7 +10,7 @@ from encenv.cli.writers import file_option, rewrite
 from encenv.files.edits import unset
 
 
-@click.command(short_help="Remove variables from a .env file.")
+@click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 @file_option
 @quiet

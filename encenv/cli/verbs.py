@@ -10,27 +10,28 @@ from encenv import __version__
 from encenv.cli.terminal import fail, give_up_output
 from encenv.errors import EncenvError
 
-_VERBS = {  # in the order of a first visit; each is imported when it is called, so that none pays for another's imports
-    "init": "encenv.cli.init",
-    "keygen": "encenv.cli.keygen",
-    "encrypt": "encenv.cli.encrypt",
-    "decrypt": "encenv.cli.decrypt",
-    "set": "encenv.cli.set",
-    "get": "encenv.cli.get",
-    "unset": "encenv.cli.unset",
-    "rename": "encenv.cli.rename",
-    "edit": "encenv.cli.edit",
-    "rotate": "encenv.cli.rotate",
-    "rewrap": "encenv.cli.rewrap",
-    "run": "encenv.cli.run",
-    "status": "encenv.cli.status",
-    "check": "encenv.cli.check",
-    "diff": "encenv.cli.diff",
-    "export": "encenv.cli.export",
-    "iam-policy": "encenv.cli.iam_policy",
-    "doctor": "encenv.cli.doctor",
-    "hook": "encenv.cli.hook",
-    "demo": "encenv.cli.demo",
+# In the order of a first visit. Each is imported when it is called: neither another verb nor --help pays for it.
+_VERBS = {
+    "init": ("encenv.cli.init", "Make this project ready for sealed .env files."),
+    "keygen": ("encenv.cli.keygen", "Make a local key, for a laptop or for CI."),
+    "encrypt": ("encenv.cli.encrypt", "Encrypt the values of .env files."),
+    "decrypt": ("encenv.cli.decrypt", "Show a .env file with its values decrypted."),
+    "set": ("encenv.cli.set", "Encrypt one value into a .env file."),
+    "get": ("encenv.cli.get", "Show one decrypted value of a .env file."),
+    "unset": ("encenv.cli.unset", "Remove variables from a .env file."),
+    "rename": ("encenv.cli.rename", "Give a variable of a .env file another name."),
+    "edit": ("encenv.cli.edit", "Edit a .env file decrypted."),
+    "rotate": ("encenv.cli.rotate", "Encrypt the values of .env files under a new data key."),
+    "rewrap": ("encenv.cli.rewrap", "Add, remove or refresh the wrapping keys of .env files."),
+    "run": ("encenv.cli.run", "Run a command with decrypted variables."),
+    "status": ("encenv.cli.status", "Show what is sealed in .env files, and what is not."),
+    "check": ("encenv.cli.check", "Fail if a .env file holds what must not be committed."),
+    "diff": ("encenv.cli.diff", "Show which variables were added, removed or changed."),
+    "export": ("encenv.cli.export", "Write a .env file's variables for another place."),
+    "iam-policy": ("encenv.cli.iam_policy", "Write the IAM policy that a role needs for a .env file."),
+    "doctor": ("encenv.cli.doctor", "Find out what keeps encenv from working here."),
+    "hook": ("encenv.cli.hook", "Let git check, show and merge .env files."),
+    "demo": ("encenv.cli.demo", "See encenv at work, in a temporary folder."),
 }
 WRONG_CALL = 2
 
@@ -40,10 +41,15 @@ class _Verbs(click.Group):
         return list(_VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _VERBS:
-            return None
-        command: click.Command = importlib.import_module(_VERBS[cmd_name]).command
-        return command
+        return click.Command(cmd_name, short_help=_VERBS[cmd_name][1]) if cmd_name in _VERBS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            command = importlib.import_module(_VERBS[command.name or ""][0]).command
+        return name, command, rest
 
 
 @click.group(
