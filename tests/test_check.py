@@ -173,9 +173,9 @@ def test_no_project_key_wins_over_an_option(repo):
     assert "stage=option" in repo.call("status").out
 
 
-@pytest.mark.parametrize("args", [["status"], ["check"], ["check", "--staged"]], ids=" ".join)
+@pytest.mark.parametrize("args", [["status"], ["check"], ["check", "--staged"], ["encrypt"]], ids=" ".join)
 def test_imports_nothing_heavy(repo, args):
-    """Neither verb imports boto3, cryptography, ssl or pydantic."""
+    """Who only looks imports no boto3, cryptography, ssl or pydantic; nor does an encrypt that finds nothing to do."""
     repo.write(".env", "A=1\n")
     repo.call("encrypt")
     git(repo, "add", "-A")

@@ -1,6 +1,7 @@
 """``encenv status``: what stands in .env files, without a key."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
 
 
 def _as_json(file: _File) -> dict[str, Any]:
-    found = file.found
+    found, uses = file.found, _uses(file.found)
     return {
         "path": file.path if file.path == STANDARD_INPUT else place(file.path),
         "variables": [
@@ -82,7 +83,7 @@ def _as_json(file: _File) -> dict[str, Any]:
                 "wrapping_keys": _wrapping_keys(entry),
                 "context": {key: value for key, value in entry.context if (key, value) != ADDED_BY_WRITER},
                 "contributed": ADDED_BY_WRITER in entry.context,
-                "values": _uses(found, entry.kid),
+                "values": uses[entry.kid],
             }
             for entry in found.entries
         ],
@@ -93,11 +94,11 @@ def _as_json(file: _File) -> dict[str, Any]:
 
 
 def _lines(file: _File) -> list[str]:
-    found = file.found
+    found, uses = file.found, _uses(file.found)
     lines = [f"{painted(place(file.path), _BOLD)}  {_summary(file)}"]
     for entry in found.entries:
-        uses = _uses(found, entry.kid)
-        about = [f"{uses:,} value{'' if uses == 1 else 's'}"]
+        many = uses[entry.kid]
+        about = [f"{many:,} value{'' if many == 1 else 's'}"]
         about += [f"{key}={value}" for key, value in entry.context if (key, value) != ADDED_BY_WRITER]
         if ADDED_BY_WRITER in entry.context:
             about.append("added by a contributor: encenv rotate folds it in")
@@ -157,5 +158,6 @@ def _wrapping_keys(entry: KeyEntry) -> list[str]:
     return [f"{item.provider}:{item.reference}" for item in entry.items]
 
 
-def _uses(found: Survey, kid: str) -> int:
-    return sum(variable.kid == kid for variable in found.variables)
+def _uses(found: Survey) -> Counter[str | None]:
+    """Return how many values stand under each data key."""
+    return Counter(variable.kid for variable in found.variables)

@@ -6,7 +6,7 @@ What every rewrite of a file is made of. Nothing is returned that would not read
 import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from encenv.errors import (
     ConflictError,
@@ -19,7 +19,6 @@ from encenv.errors import (
 )
 from encenv.files.envfile import Binding, EnvFile, parse, with_value
 from encenv.files.writer import Each, FileKey, Writer
-from encenv.format.envelope import DataKey
 from encenv.format.sealed import (
     ENTRY_PREFIX,
     LOCAL_KEY_NAME,
@@ -29,6 +28,9 @@ from encenv.format.sealed import (
     embeds,
     entry_kid,
 )
+
+if TYPE_CHECKING:
+    from encenv.format.envelope import DataKey
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -192,7 +194,7 @@ def _keys(
 
 
 def seal(
-    file: EnvFile, plain: Mapping[int, str], data_key: DataKey, entry: KeyEntry | None, each: Each = iter
+    file: EnvFile, plain: Mapping[int, str], data_key: "DataKey", entry: KeyEntry | None, each: Each = iter
 ) -> str:
     """Return the text of *file* with the values *plain* sealed, and with *entry*, if there is one, above the first.
 
@@ -222,7 +224,7 @@ def seal(
 
 
 def _opens(
-    changed: EnvFile, file: EnvFile, plain: Mapping[int, str], data_key: DataKey, entry: KeyEntry | None
+    changed: EnvFile, file: EnvFile, plain: Mapping[int, str], data_key: "DataKey", entry: KeyEntry | None
 ) -> bool:
     """Return whether *changed*, as it was parsed anew, says what *file* does, with *plain* under *data_key*."""
     again = [(b.name, b.value) for b in changed.bindings if b.name]

@@ -41,6 +41,7 @@ _PRIVATE_KEY = re.compile(
     r"|encenv-local-key:[0-9]"
 )
 _PRIVATE_KEY_HINTS = ("PRIVATE KEY", "LS0tLS1CRUdJTi", "AGE-SECRET-KEY-1", "encenv-local-key:")
+_JSON = json.JSONEncoder(ensure_ascii=False)
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 
 
@@ -151,8 +152,8 @@ def _size(name: str, value: str | None) -> int:
     """Return the bytes of ``"name":"value"`` and of the comma or brace after it."""
     if value is None:
         return 0
-    text = json.dumps({name: value}, ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode("utf-8", "surrogateescape")) - 1
+    text = f"{_JSON.encode(name)}:{_JSON.encode(value)},"
+    return len(text.encode("utf-8", "surrogateescape"))
 
 
 def _variable(index: int, binding: Binding, entries: dict[str, KeyEntry | None]) -> Variable:

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from encenv.errors import (
     AuthenticationError,
@@ -22,10 +22,11 @@ from encenv.errors import (
     PolicyError,
     combine,
 )
-from encenv.format.envelope import DataKey
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, SealedValue, check_context, encryption_context
-from encenv.keys.datakeys import Unwrapped, WrappedCopy, unwrap
 from encenv.keys.provider import KeyProvider, find_provider
+
+if TYPE_CHECKING:
+    from encenv.format.envelope import DataKey
 
 UNWRAP_SECONDS = 20.0  # a person waits, and may be asked to sign in
 AWS_KMS = "aws-kms"
@@ -110,7 +111,7 @@ class Writer:
         """Return the provider called *name*."""
         return find_provider(name, self.environ, self.providers)
 
-    def new_key(self, keys: Sequence[KeyName], context: Pairs) -> tuple[DataKey, KeyEntry]:
+    def new_key(self, keys: Sequence[KeyName], context: Pairs) -> "tuple[DataKey, KeyEntry]":
         """Generate a data key and wrap it under each of *keys*: as a contributor's, if nothing else is permitted.
 
         Raises:
@@ -128,7 +129,9 @@ class Writer:
                 pass
         raise refusal
 
-    def _generate(self, keys: Sequence[KeyName], context: Pairs) -> tuple[DataKey, KeyEntry]:
+    def _generate(self, keys: Sequence[KeyName], context: Pairs) -> "tuple[DataKey, KeyEntry]":
+        from encenv.format.envelope import DataKey  # a lazy door: a file with nothing to encrypt needs no cryptography
+
         whole = encryption_context(context)
         plain, first = self.find(keys[0].provider).generate(keys[0].key, whole)
         data_key = DataKey(plain)
@@ -167,12 +170,14 @@ class FileKey:
         """Whether it was made by someone who may not decrypt."""
         return any(ADDED_BY_WRITER in entry.context for entry in self.entries)
 
-    def open(self, writer: Writer) -> tuple[DataKey, dict[int, str]]:
+    def open(self, writer: Writer) -> "tuple[DataKey, dict[int, str]]":
         """Unwrap it; return it and every value under it, by index.
 
         Raises:
             EncenvError: If it cannot be unwrapped, or a value does not open.
         """
+        from encenv.keys.datakeys import Unwrapped, WrappedCopy, unwrap  # a lazy door: as above
+
         copies = [WrappedCopy(item, e.context, e.commitment) for e in self.entries for item in e.items]
         (found,) = unwrap([copies], writer.find, UNWRAP_SECONDS)
         if not isinstance(found, Unwrapped):
@@ -189,7 +194,7 @@ class FileKey:
         return found.key, opened
 
 
-def data_key_for(writer: Writer, known: Sequence[FileKey], where: str) -> tuple[DataKey, KeyEntry, bool]:
+def data_key_for(writer: Writer, known: Sequence[FileKey], where: str) -> "tuple[DataKey, KeyEntry, bool]":
     """Return a data key to encrypt under.
 
     Args:
