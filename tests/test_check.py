@@ -72,6 +72,21 @@ def test_staged_files_of_the_project(repo):
     assert repo.call("check", "--staged").code == 0
 
 
+@pytest.mark.parametrize(
+    "setting", [{"GIT_LITERAL_PATHSPECS": "1"}, {"GIT_CONFIG_KEY_0": "diff.relative"}], ids=lambda one: [*one][0]
+)
+def test_staged_whatever_git_is_told(repo, setting):
+    """No setting of git's that narrows what it shows or how it reads paths opens the gate, from any folder."""
+    repo.environ |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "x.y", "GIT_CONFIG_VALUE_0": "true"} | setting
+    repo.write(".env", "A=1\n")
+    repo.write("sub/x", "")
+    git(repo, "add", "-A")
+    result = repo.shell(f"cd sub && {PROGRAM} check --staged")
+    assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be sealed\n")
+    result = repo.shell(f"cd sub && {PROGRAM} check --staged {repo.folder}/.env")
+    assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be sealed\n")
+
+
 def test_staged_each_project_has_its_own_rules(repo):
     """In a repository of several projects each file is judged by the nearest table."""
     repo.write("a/pyproject.toml", '[tool.encenv]\nplain = ["A"]\n')

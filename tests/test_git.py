@@ -43,15 +43,15 @@ def run(*args):
 
 def test_staged(repo, monkeypatch):
     """What is staged is the index's, not the disk's, wherever one stands and whatever the file is called."""
-    assert asked.staged_paths() == []
+    assert asked.staged_files() == {}
     Path("sub", ODD).write_text("B=2\n")
     run("add", ".")
     Path("sub", ODD).write_text("B=3\n")
-    assert asked.staged_paths() == [f"sub/{ODD}"]
+    assert [*asked.staged_files()] == [f"sub/{ODD}"]
     assert asked.staged(f"sub/{ODD}") == b"B=2\n"
     assert asked.staged(str(repo / "sub" / ODD)) == b"B=2\n"
     monkeypatch.chdir("sub")
-    assert asked.staged_paths() == [ODD]
+    assert [*asked.staged_files()] == [ODD]
     assert (asked.staged(ODD), asked.staged("../.env"), asked.staged("none")) == (b"B=2\n", b"A=1\n", None)
     assert asked.top_level() == repo
 
@@ -71,13 +71,13 @@ def test_links_and_conflicts_are_no_files(repo):
     """A link, and a file in conflict, have no staged content; a first commit has all of its files staged."""
     Path("link.env").symlink_to(".env")
     run("add", "link.env")
-    assert asked.staged_paths() == []
+    assert asked.staged_files() == {}
     assert asked.staged("link.env") is None
     run("init", "--quiet", "new")
     Path("new", ".env").write_text("A=1\n")
     os.chdir("new")
     run("add", ".env")
-    assert asked.staged_paths() == [".env"]
+    assert [*asked.staged_files()] == [".env"]
     assert list(asked.history()) == []
 
 

@@ -160,15 +160,14 @@ def _staged(files: Sequence[str], projects: _Projects) -> list[_Text]:
     git.git(
         "rev-parse", "--git-dir"
     )  # outside of a repository git diff means something else, and complains of that
-    paths = [path for path in git.staged_paths() if _is_meant(path, files, projects)]
-    return [_Text(shown(path), path, None, partial(_staged_text, path), is_staged=True) for path in paths]
+    return [
+        _Text(shown(path), path, None, partial(_recorded_text, path, blob), is_staged=True)
+        for path, blob in git.staged_files().items()
+        if _is_meant(path, files, projects)
+    ]
 
 
-def _staged_text(path: str) -> str:
-    return decode(git.staged(path) or b"", shown(path))
-
-
-def _old_text(path: str, blob: str) -> str:
+def _recorded_text(path: str, blob: str) -> str:
     return decode(git.content(blob), shown(path))
 
 
@@ -179,7 +178,7 @@ def _in_history(files: Sequence[str], revisions: str, projects: _Projects) -> li
         for version in git.history(revisions)
     ]
     return [
-        _Text(shown(path), path, version.commit[:SHORT], partial(_old_text, path, version.blob))
+        _Text(shown(path), path, version.commit[:SHORT], partial(_recorded_text, path, version.blob))
         for path, version in versions
         if _is_meant(path, files, projects)
     ]
@@ -187,8 +186,14 @@ def _in_history(files: Sequence[str], revisions: str, projects: _Projects) -> li
 
 def _is_meant(path: str, files: Sequence[str], projects: _Projects) -> bool:
     if files:
-        return os.path.normpath(path) in {os.path.normpath(file) for file in files}
+        return _whole(path) in {_whole(file) for file in files}
     return projects.covers(path)
+
+
+def _whole(path: str) -> str:
+    """Return *path* as it is named from the root: a link on the way to the file is followed, the file's own is not."""
+    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 (a link stays one)
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def _judged(text: _Text, projects: _Projects, *, is_opening: bool) -> Iterator[Finding]:
@@ -204,6 +209,8 @@ def _judged(text: _Text, projects: _Projects, *, is_opening: bool) -> Iterator[F
         return
     file = shlex.quote(text.path)
     seal = f"run: encenv encrypt {file}" + (f" && git add {file}" if text.is_staged else "")
+    if text.commit is not None:
+        seal = "a commit is not mended by a later one: encrypt the file, rewrite the commits that nobody has yet, and replace what others may have seen"
     yield from _about_variables(where, found, projects.policy(text.path), seal)
     for remark in found.problems:
         yield Finding(*where, remark.line, None, remark.text, remark.hint)

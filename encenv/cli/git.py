@@ -76,6 +76,7 @@ def ask(*args: str, cwd: str | os.PathLike[str] | None = None, given: bytes | No
         environ |= {name: os.path.abspath(environ[name]) for name in _PATH_VARIABLES if environ.get(name)}  # noqa: PTH100 (a link stays one)
     # In English, to know some of its complaints again; without the index being refreshed under another's hands.
     environ |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    environ |= {"GIT_LITERAL_PATHSPECS": "0"}  # ":(top,literal)" is to be understood
     try:
         process = subprocess.Popen(  # noqa: S603 (a list of arguments, no shell)
             ["git", *args],  # noqa: S607 (the one that the user runs)
@@ -193,14 +194,18 @@ def contents(blobs: Sequence[str]) -> Iterator[bytes]:
             position = end + size + 2
 
 
-def staged_paths() -> list[str]:
-    """Return the files that a commit would add or change."""
-    raw = git("diff", "--cached", "--raw", "-z", "--no-renames", "--no-ext-diff", "--diff-filter=AMT")
-    fields = iter(_split(raw))
-    # mode before, mode, id before, id, status; then the path
-    paths = [path for field, path in zip(fields, fields, strict=True) if field.split(" ")[1] in _FILE_MODES]
+def staged_files() -> dict[str, str]:
+    """Return the files that a commit would add or change, each with the id of its content, for `content`."""
+    # All of them, whatever the user's diff.relative and diff.renames say.
+    options = ("--raw", "-z", "--no-relative", "--no-renames", "--no-abbrev", "--no-ext-diff")
+    fields = iter(_split(git("diff", "--cached", *options, "--diff-filter=AMT")))
     here = os.fsdecode(_line(git("rev-parse", "--show-prefix"))) or "."
-    return [posixpath.relpath(path, here) for path in paths]
+    found = {}
+    for about, path in zip(fields, fields, strict=True):
+        _, mode, _, blob, _ = about.split(" ")
+        if mode in _FILE_MODES:
+            found[posixpath.relpath(path, here)] = blob
+    return found
 
 
 def is_ignored(path: str) -> bool:
