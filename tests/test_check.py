@@ -73,11 +73,17 @@ def test_staged_files_of_the_project(repo):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"GIT_LITERAL_PATHSPECS": "1"}, {"GIT_CONFIG_KEY_0": "diff.relative"}], ids=lambda one: [*one][0]
+    "setting",
+    [{"GIT_LITERAL_PATHSPECS": "1"}, {"GIT_CONFIG_KEY_0": "diff.relative"}],
+    ids=["pathspecs", "relative"],
 )
 def test_staged_whatever_git_is_told(repo, setting):
     """No setting of git's that narrows what it shows or how it reads paths opens the gate, from any folder."""
-    repo.environ |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "x.y", "GIT_CONFIG_VALUE_0": "true"} | setting
+    repo.environ |= {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "x.y",
+        "GIT_CONFIG_VALUE_0": "true",
+    } | setting
     repo.write(".env", "A=1\n")
     repo.write("sub/x", "")
     git(repo, "add", "-A")

@@ -98,6 +98,22 @@ def test_alike_names():
         ("# set SECRET=abc in production", []),
         ("# see https://example.com/?a=b", []),
         ("# SECRET=encenv:1:AAAAAAAA:AAAA", []),
+        ("# SECRET=encenv:1:AAAAAAAA:AAAA # B=abc", ["B"]),
+        ("# SECRET=encenv:1: abc", ["SECRET"]),
+        ("# SECRET=#abc", ["SECRET"]),
+        ("# SECRET= # abc", []),
+        ("# - `SECRET=abc`", ["SECRET"]),
+        ("// # ; SECRÉT=abc", ["SECRÉT"]),
+        ("# --secret=abc", []),
+        ("A=1 # was A=abc", ["A"]),
+        ("A=1\n# until May: A=abc", ["A"]),
+        ("A=1 # set A=<secret> first, or A=..., if A==1", []),
+        ("A=1 # https://example.com/?A=b", []),
+        ('A="\\t1" # SECRET=abc', ["SECRET"]),
+        ("A= # SECRET=abc", ["SECRET"]),
+        ("A # SECRET=abc", ["SECRET"]),
+        ("A='1\n# B=2\n' # SECRET=abc", ["SECRET"]),
+        ("A=1#SECRET=abc", []),
     ],
 )
 def test_commented_out(line, names):
@@ -116,8 +132,10 @@ def test_private_keys(newline):
         "-----BEGIN PUBLIC KEY-----",
         "X=LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t",
         "# AGE-SECRET-KEY-1ABC",
+        "X=LS0tLS1CRUdJTiBEU0EgUFJJVkFURSBLRVktLS0tLQ",
+        "# PuTTY-User-Key-File-3: ssh-rsa",
     ]
-    assert survey(newline.join(lines)).private_keys == (2, 4, 6, 7)
+    assert survey(newline.join(lines)).private_keys == (2, 4, 6, 7, 8, 9)
 
 
 def test_local_key_beside_values():

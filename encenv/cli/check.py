@@ -15,7 +15,7 @@ from encenv.cli.inputs import place, read_text
 from encenv.cli.options import as_json as json_option
 from encenv.cli.options import quiet
 from encenv.cli.project import Project, project
-from encenv.cli.terminal import painted, progress, say, shown, write
+from encenv.cli.terminal import BOLD, YELLOW, painted, progress, say, shown, write
 from encenv.errors import EncenvError
 from encenv.files.envfile import parse
 from encenv.files.survey import Survey, survey
@@ -190,10 +190,10 @@ def _is_meant(path: str, files: Sequence[str], projects: _Projects) -> bool:
     return projects.covers(path)
 
 
-def _whole(path: str) -> str:
-    """Return *path* as it is named from the root: a link on the way to the file is followed, the file's own is not."""
-    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 (a link stays one)
-    return os.path.join(os.path.realpath(folder), name)
+def _whole(path: str) -> Path:
+    """Return *path* from the root: a link on the way to the file is followed, the file's own is not."""
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 (a link stays one)
+    return whole.parent.resolve() / whole.name
 
 
 def _judged(text: _Text, projects: _Projects, *, is_opening: bool) -> Iterator[Finding]:
@@ -270,5 +270,5 @@ def _line(finding: Finding) -> str:
     place = f"{finding.file}:{finding.line}" if finding.line else finding.file
     commit = f"{finding.commit} " if finding.commit else ""
     name = f"{shown(finding.name)}: " if finding.name else ""
-    warning = f"{painted('warning:', '33')} " if finding.is_warning else ""
-    return f"{commit}{painted(place, '1')}: {warning}{name}{shown(finding.problem)}"
+    warning = f"{painted('warning:', YELLOW)} " if finding.is_warning else ""
+    return f"{commit}{painted(place, BOLD)}: {warning}{name}{shown(finding.problem)}"

@@ -9,7 +9,7 @@ import click
 from encenv.cli import git
 from encenv.cli.inputs import STANDARD_INPUT, place, read_text
 from encenv.cli.options import as_json as json_option
-from encenv.cli.terminal import say, shown, write
+from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say, shown, write
 from encenv.errors import EncenvError, FileError
 from encenv.files.compare import Comparison, Difference, Value, compare, opened
 from encenv.files.envfile import parse, quote
@@ -37,8 +37,8 @@ class _Side:
 
 
 @click.command()
-@click.argument("before", metavar="[A]", required=False)
-@click.argument("after", metavar="[B]", required=False)
+@click.argument("before", metavar="[A]", required=False, type=click.Path(readable=False))
+@click.argument("after", metavar="[B]", required=False, type=click.Path(readable=False))
 @click.option("--show", is_flag=True, help="Show the values in plaintext; needs the keys.")
 @json_option
 def command(before: str | None, after: str | None, show: bool, as_json: bool) -> None:
@@ -171,13 +171,20 @@ def _lines(one: Difference, width: int, values: tuple[dict[int, str], dict[int, 
     for value in (one.after, one.before):
         if one.change in {"added", "removed"} and value is not None:
             said = f"{one.change}{', in plaintext' if value.form == 'plain' else ''}"
-    lines = [f"{_SIGNS.get(one.change, '~')} {shown(one.name):<{width}}  {said}"]
+    lines = [f"{_SIGNS.get(one.change, '~')} {shown(one.name):<{width}}  {painted(said, _style(one))}"]
     if values is None or one.change in {"re-wrapped", "re-encrypted"}:
         return lines
     for sign, value, plain in (("-", one.before, values[0]), ("+", one.after, values[1])):
         if value is not None:
             lines.append(f"    {sign} {_quoted(plain.get(value.index))}")
     return lines
+
+
+def _style(one: Difference) -> str:
+    """Return how to paint what became of a variable: red is for plaintext that has come."""
+    if one.after is not None and one.after.form == "plain":
+        return RED
+    return GREEN if one.change in {"added", "encrypted"} else DIM if one.change == "removed" else YELLOW
 
 
 def _quoted(text: str | None) -> str:

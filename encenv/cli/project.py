@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,11 +216,17 @@ def _settings(value: Any) -> str | None:
     return value if isinstance(value, str) and _SETTINGS.fullmatch(value) else None
 
 
+@cache
 def _pattern(glob: str) -> re.Pattern[str]:
-    """Return *glob* as a pattern: ``*`` and ``?`` stay within a folder, ``**/`` is any folders."""
+    """Return *glob* as a pattern: ``*`` and ``?`` stay within a folder, ``**/`` is any folders.
+
+    Case is ignored, as some file systems do: there ``.ENV`` is read for ``.env``.
+    """
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
     means = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(means.get(part) or re.escape(part) for part in parts), re.DOTALL)
+    return re.compile(
+        "".join(means.get(part) or re.escape(part) for part in parts), re.DOTALL | re.IGNORECASE
+    )
 
 
 def _relative(path: Path) -> Path:

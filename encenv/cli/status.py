@@ -11,12 +11,10 @@ import click
 from encenv.cli.inputs import STANDARD_INPUT, place, read_text
 from encenv.cli.options import as_json as json_option
 from encenv.cli.project import project_of
-from encenv.cli.terminal import painted, shown, write
+from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, shown, write
 from encenv.files.survey import LAMBDA_BYTES, Survey, Variable, survey
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 from encenv.load.policy import Policy
-
-_GREEN, _YELLOW, _RED, _DIM, _BOLD = "32", "33", "31", "2", "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ def _as_json(file: _File) -> dict[str, Any]:
 
 def _lines(file: _File) -> list[str]:
     found, uses = file.found, _uses(file.found)
-    lines = [f"{painted(place(file.path), _BOLD)}  {_summary(file)}"]
+    lines = [f"{painted(place(file.path), BOLD)}  {_summary(file)}"]
     for entry in found.entries:
         many = uses[entry.kid]
         about = [f"{many:,} value{'' if many == 1 else 's'}"]
@@ -106,10 +104,10 @@ def _lines(file: _File) -> list[str]:
             lines.append(
                 f"  {entry.kid if not index else '':8}  {key}{'' if index else '  ' + ', '.join(about)}"
             )
-    room = f"{found.left:,} left" if found.left >= 0 else painted(f"{-found.left:,} too many", _RED)
+    room = f"{found.left:,} left" if found.left >= 0 else painted(f"{-found.left:,} too many", RED)
     lines.append(f"  {found.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {room}")
     lines += _table(file)
-    for remarks, style in ((found.problems, _RED), (found.warnings, _YELLOW)):
+    for remarks, style in ((found.problems, RED), (found.warnings, YELLOW)):
         lines += [f"  line {one.line}: {painted(shown(one.text), style)}" for one in remarks]
     return lines
 
@@ -125,13 +123,13 @@ def _summary(file: _File) -> str:
 def _word(file: _File, variable: Variable) -> tuple[str, str]:
     """Return how *variable* stands, in words, and their style."""
     if file.must(variable):
-        return "must be sealed", _RED
+        return "must be sealed", RED
     words = {
-        "sealed": ("sealed", _GREEN),
-        "plain": ("plaintext", _DIM),
-        "bare": ("without a value", _DIM),
-        "damaged": ("damaged", _RED),
-        "unopenable": ("without its key entry", _RED),
+        "sealed": ("sealed", GREEN),
+        "plain": ("plaintext", DIM),
+        "bare": ("without a value", DIM),
+        "damaged": ("damaged", RED),
+        "unopenable": ("without its key entry", RED),
     }
     return words[variable.state]
 

@@ -15,6 +15,7 @@ from encenv.errors import FileError
 PROGRESS_AFTER = 0.5  # seconds; what takes less needs no bar
 PROGRESS_EVERY = 0.1  # seconds
 BAR = 24  # characters
+GREEN, YELLOW, RED, DIM, BOLD = "32", "33", "31", "2", "1"  # ECMA-48, SGR
 
 T = TypeVar("T")
 _is_quiet = False
@@ -29,7 +30,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Write a warning to standard error: nothing failed, but somebody should know."""
-    _put(f"{_styled('encenv: warning:', '33')} {_printable(text)}")
+    _put(f"{_styled('encenv: warning:', YELLOW)} {_printable(text)}")
 
 
 def hush(*, is_quiet: bool) -> None:
@@ -66,7 +67,7 @@ def through_values(values: Collection[T]) -> Iterator[T]:
 def fail(message: str, hint: str, code: int = 1) -> int:
     """Say what happened and what to do; return the exit code."""
     _put(f"{_styled('encenv: error:', '1;31')} {_printable(message)}")
-    _put(f"{_styled('encenv: hint:', '1')} {_printable(hint)}")
+    _put(f"{_styled('encenv: hint:', BOLD)} {_printable(hint)}")
     return code
 
 

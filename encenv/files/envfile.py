@@ -190,6 +190,15 @@ def with_name(binding: Binding, name: str) -> Binding:
     return replace(binding, name=name, text=_first_read_as(name, binding.value, forms))
 
 
+def behind(binding: Binding) -> str:
+    """Return what follows the value of *binding*: white space, a comment, the newline.
+
+    Args:
+        binding: One with a name.
+    """
+    return binding.text[_spans(binding)[1][1] :]
+
+
 def quote(value: str) -> str:
     """Return the plainest text that python-dotenv reads as *value*: bare if that is safe, else in quotes.
 

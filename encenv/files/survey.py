@@ -5,12 +5,12 @@ Pure: text in, facts out. No fact holds a value; a line is named by its number a
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from encenv.errors import MalformedError
-from encenv.files.envfile import Binding, parse
+from encenv.files.envfile import Binding, behind, parse
 from encenv.format.sealed import (
     ENTRY_PREFIX,
     LOCAL_KEY_NAME,
@@ -29,18 +29,25 @@ LAMBDA_BYTES = 4096  # AWS Lambda quotas: all environment variables of a functio
 # bare        a line without "=": it has no value
 State = Literal["sealed", "unopenable", "damaged", "plain", "bare"]
 
-# In a comment: an assignment, to the end of the comment. What is no value is left out.
+# In a comment: an assignment, directly behind the # (as a list or a quotation may have it), or in a sentence.
+# What repeats is bounded: a line may be long, and none may take long.
 _ASSIGNMENT = re.compile(
-    r"#[#\s]*(?:export\s+)?['\"]?([A-Za-z_][\w.-]*)['\"]?[^\S\r\n]*=[^\S\r\n]*(\S[^\r\n]*)"
+    r"""(#(?:[#\s;*`'"(\[>|]|//|-\s){0,40}+(?:export\s{1,9})?)?"""
+    r"""(?<![\w.?&-])(?<!\w/)([^\W\d][\w.-]*)['"`]?[^\S\r\n]*=(?!=)"""
 )
-_NO_VALUE = re.compile(r"""(['"]?)(?:<[^>]*>|\.{3}|…|\*+|[xX]{3,}|\$\{[^}]*\}|)\1\s*(?:#.*)?""")
+# What is no value, but to be filled in, taken from elsewhere, or left out.
+_BLANK = r"""[^\S\r\n]*(['"]?)(?:<[^>]{0,99}>|\.{3}|…|\*+|[xX]{3,}|\$\{[^}]{0,99}\}|)\1"""
+_NO_VALUE = re.compile(rf"{_BLANK}(?:\s+#.*|\s*)")
+_NO_VALUE_IN_A_SENTENCE = re.compile(rf"{_BLANK}(?=[\s`).,;]|$)")
+_SEALED = re.compile(r"""[^\S\r\n]*['"]?encenv:[0-9]+:[A-Z2-7]{8}:[\w-]*(?=[\s'"`]|$)""", re.ASCII)
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"  # RFC 7468, RFC 4716, RFC 9580
-    r"|LS0tLS1CRUdJTi(?:BQUklWQVRF|BSU0EgUFJJVkFU|BFQyBQUklWQVRF|BPUEVOU1NIIFBSSVZBVE|BFTkNSWVBURUQgUFJJVkFU)"  # in base64
+    r"|LS0tLS1CRUdJTi(?:BQUklWQVRF|BSU0EgUFJJVkFU|BEU0EgUFJJVkFU|BQR1AgUFJJVkFU|BFQyBQUklWQVRF|BPUEVOU1NIIFBSSVZBVE|BFTkNSWVBURUQgUFJJVkFU)"  # in base64
     r"|AGE-SECRET-KEY-1"
+    r"|PuTTY-User-Key-File-[0-9]"
     r"|encenv-local-key:[0-9]"
 )
-_PRIVATE_KEY_HINTS = ("PRIVATE KEY", "LS0tLS1CRUdJTi", "AGE-SECRET-KEY-1", "encenv-local-key:")
+_PRIVATE_KEY_HINTS = ("PRIVATE KEY", "LS0tLS1CRUdJTi", "AGE-SECRET-KEY-1", "PuTTY-User", "encenv-local-key:")
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 
@@ -136,7 +143,7 @@ def survey(text: str) -> Survey:
         tuple(entry for entry in entries.values() if entry is not None),
         tuple(sorted(problems, key=lambda problem: problem.line)),
         tuple(_alike(variables)),
-        tuple(_commented(bindings)),
+        tuple(_commented(bindings, {variable.name for variable in variables})),
         tuple(_private_keys(text)),
         measure((binding.name, binding.value) for binding in bindings if binding.name is not None),
     )
@@ -240,21 +247,17 @@ def _alike(variables: Iterable[Variable]) -> Iterator[Remark]:
             )
 
 
-def _commented(bindings: Iterable[Binding]) -> Iterator[tuple[str, int]]:
+def _commented(bindings: Iterable[Binding], names: Collection[str]) -> Iterator[tuple[str, int]]:
+    """Yield what comments assign. In a sentence only one of *names* counts: an example is of another variable."""
     for binding in bindings:
         if "#" not in binding.text or binding.error:
             continue
-        source = binding.text.lstrip()  # blank lines before the statement
-        if binding.name is not None:
-            # Behind the value; where it stands otherwise than it reads (escapes), nothing is looked at.
-            before, value, source = source.rpartition(binding.value or binding.name)
-            if not value and not before:
-                continue
-            source = source[source.find("#") :] if "#" in source else ""
-        for found in _ASSIGNMENT.finditer(source):
-            value = found[2]
-            if not (_NO_VALUE.fullmatch(value) or claims(value.lstrip("'\"")) or entry_kid(found[1])):
-                yield found[1], binding.line
+        comment = binding.text if binding.name is None else behind(binding)
+        for found in _ASSIGNMENT.finditer(comment, max(comment.find("#"), 0)):
+            is_line, name, rest = found[1] is not None, found[2], comment[found.end() :].rstrip("\r\n")
+            blank = _NO_VALUE.fullmatch(rest) if is_line else _NO_VALUE_IN_A_SENTENCE.match(rest)
+            if (is_line or name in names) and not (blank or _SEALED.match(rest) or entry_kid(name)):
+                yield name, binding.line
 
 
 def _private_keys(text: str) -> Iterator[int]:

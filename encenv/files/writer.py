@@ -130,7 +130,8 @@ class Writer:
         raise refusal
 
     def _generate(self, keys: Sequence[KeyName], context: Pairs) -> "tuple[DataKey, KeyEntry]":
-        from encenv.format.envelope import DataKey  # a lazy door: a file with nothing to encrypt needs no cryptography
+        # A lazy door: a file with nothing to encrypt needs no cryptography.
+        from encenv.format.envelope import DataKey
 
         whole = encryption_context(context)
         plain, first = self.find(keys[0].provider).generate(keys[0].key, whole)
