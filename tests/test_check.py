@@ -168,6 +168,30 @@ def test_an_old_version_that_is_no_text(repo):
     assert f"{bad[:10]} .env: " in result.out
 
 
+def test_a_secret_that_became_a_name(repo):
+    """The lines of a key without quotes are names to python-dotenv; nobody who only looks shows them."""
+    lines = [f"{i}MIICdQIBADANBgkqhkiG9w0BAQEF{i}" for i in range(3)]
+    repo.write(".env", "PEM=-----BEGIN PRIVATE KEY-----\n" + "\n".join(lines) + f"\n{CANARY}://x@host/?a=b\n")
+    commit(repo)
+    repo.write("empty.env", "")
+    for args in (
+        ["check"],
+        ["check", "--json"],
+        ["check", "--range", "HEAD"],
+        ["status"],
+        ["status", "--json"],
+        ["diff", "empty.env", ".env"],
+        ["diff", "--json", "empty.env", ".env"],
+        ["doctor"],
+        ["init", "--key", "local"],
+        ["hook", "textconv", ".env"],
+    ):
+        result = repo.run(*args)
+        assert ".env" in result.out + result.err or "masked" in result.out, args
+        assert not any(line in result.out + result.err for line in [*lines, CANARY]), args
+    assert repo.call("check").code == 1
+
+
 def test_class_decides_for_both(repo):
     """An encrypt leaves what the settings class lets be, and check is content with what encrypt left."""
     repo.write("pyproject.toml", '[tool.encenv]\nkeys = ["local"]\nsettings = "conf:Settings"\n')

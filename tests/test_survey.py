@@ -159,3 +159,26 @@ def test_no_fact_holds_a_value():
     """Nothing of a survey shows what a variable says."""
     text = "A=hunter2\n# B=hunter2\nENCENV_LOCAL_KEY=hunter2\n'hunter2\nC='encenv:1:hunter2'\n"
     assert "hunter2" not in repr(survey(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_piece"),
+    [
+        ("KEY", False),
+        ("2FA_SECRET", False),
+        ("oauth2ClientSecretKey", False),
+        ("A_VERY_LONG_NAME_OF_2026_WITH_10_WORDS", False),
+        ("SERVICEACCOUNTKEY2048BITS", False),
+        ("MIICdQIBADANBgkqhkiG9w0BAQEFAASCAl8wggJbAgEAAoGBAKrH3KsCr", True),
+        ("vKdj3zRiy+dOggWoE5aBFtxPyPYyWhfpLwMUuM6CQauYGlJF0OZ0Wpn/", True),
+        ("sk_live_4eC39HqLyjWDarjtT1zdp7dc", True),
+        ("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", True),
+        ("postgres://user:hunter2@host/db?sslmode", True),
+    ],
+)
+def test_a_piece_of_a_secret_is_no_name(name, is_piece):
+    """What reads like a piece of a secret that lost its quotes is a problem, also where its value is sealed."""
+    for text in (f"{name}\n", f"{name}=1\n", f"{name}=encenv:1:AAAAAAAA:{'A' * 40}\n"):
+        problems = survey(text).problems
+        assert bool(problems) == is_piece
+        assert name not in str(problems)

@@ -17,7 +17,7 @@ from encenv.cli.options import quiet
 from encenv.cli.project import Project, project
 from encenv.cli.terminal import BOLD, YELLOW, painted, progress, say, shown, write
 from encenv.errors import EncenvError
-from encenv.files.envfile import parse
+from encenv.files.envfile import name_shown, parse
 from encenv.files.survey import Survey, survey
 from encenv.format.sealed import claims, entry_kid
 from encenv.load.envfiles import decode
@@ -75,8 +75,9 @@ def command(
 ) -> None:
     """Fail if FILE (.env) holds what must not be committed, and name it by file, line and variable.
 
-    That is: plaintext that must be sealed, also in a commented-out assignment; a private key's text; a damaged
-    sealed value, or one whose key entry is missing. Neither a key nor a network is needed, except for --open.
+    That is: plaintext that must be sealed, also in a commented-out assignment; a private key's text; a line that
+    cannot be parsed, or reads like a piece of a secret; a damaged sealed value, or one whose key entry is missing.
+    Neither a key nor a network is needed, except for --open.
 
     With --staged and --range it is about the project's .env files (files = in pyproject.toml), or FILE among them.
 
@@ -227,7 +228,7 @@ def _about_variables(
     where: tuple[str, str | None], found: Survey, policy: Policy, seal: str
 ) -> Iterator[Finding]:
     for variable in found.variables:
-        at = (*where, variable.line, variable.name)
+        at = (*where, variable.line, name_shown(variable.name))
         if variable.problem is not None:
             hint = "copy it again from where it was written, with its key entry, or set it anew"
             yield Finding(*at, variable.problem, hint)
@@ -236,7 +237,7 @@ def _about_variables(
     for name, line in found.commented:
         if policy.requires(name):
             problem = "plaintext that must be sealed, in a comment"
-            yield Finding(*where, line, name, problem, "delete the comment, or its value")
+            yield Finding(*where, line, name_shown(name), problem, "delete the comment, or its value")
 
 
 def _unopened(where: tuple[str, str | None], source: str, found: Survey) -> Iterator[Finding]:
@@ -249,7 +250,9 @@ def _unopened(where: tuple[str, str | None], source: str, found: Survey) -> Iter
         if not variable:
             yield Finding(*where, None, None, failure.message, failure.hint)
         elif lines:
-            yield Finding(*where, lines[-1], variable, f"does not open: {failure.message}", failure.hint)
+            yield Finding(
+                *where, lines[-1], name_shown(variable), f"does not open: {failure.message}", failure.hint
+            )
 
 
 def _failures(variables: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, EncenvError]]:

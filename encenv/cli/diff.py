@@ -12,7 +12,7 @@ from encenv.cli.options import as_json as json_option
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say, shown, write
 from encenv.errors import EncenvError, FileError
 from encenv.files.compare import Comparison, Difference, Value, compare, opened
-from encenv.files.envfile import parse, quote
+from encenv.files.envfile import name_shown, parse, quote
 from encenv.format.sealed import claims
 from encenv.load.envfiles import decode
 from encenv.load.environ import Load
@@ -73,7 +73,7 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
         }
         write((json.dumps(report, indent=2) + "\n").encode())
         return
-    width = max((len(shown(one.name)) for one in differences), default=0)
+    width = max((len(shown(name_shown(one.name))) for one in differences), default=0)
     lines = [line for one in differences for line in _lines(one, width, values if show else None)]
     for kid, parts in comparison.rewrapped.items():
         lines += [f"* data key {kid}: re-wrapped", *(f"    {part}" for part in parts)]
@@ -171,7 +171,9 @@ def _lines(one: Difference, width: int, values: tuple[dict[int, str], dict[int, 
     for value in (one.after, one.before):
         if one.change in {"added", "removed"} and value is not None:
             said = f"{one.change}{', in plaintext' if value.form == 'plain' else ''}"
-    lines = [f"{_SIGNS.get(one.change, '~')} {shown(one.name):<{width}}  {painted(said, _style(one))}"]
+    lines = [
+        f"{_SIGNS.get(one.change, '~')} {shown(name_shown(one.name)):<{width}}  {painted(said, _style(one))}"
+    ]
     if values is None or one.change in {"re-wrapped", "re-encrypted"}:
         return lines
     for sign, value, plain in (("-", one.before, values[0]), ("+", one.after, values[1])):
@@ -200,7 +202,7 @@ def _quoted(text: str | None) -> str:
 
 def _object(one: Difference, values: tuple[dict[int, str], dict[int, str]] | None) -> dict[str, str | None]:
     about: dict[str, str | None] = {
-        "name": one.name,
+        "name": name_shown(one.name),
         "change": one.change,
         "before": one.before.form if one.before else None,
         "after": one.after.form if one.after else None,

@@ -20,6 +20,7 @@ from encenv.cli.options import as_json as json_option
 from encenv.cli.project import Project, project, project_of
 from encenv.cli.terminal import painted, shown, write
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
+from encenv.files.envfile import name_shown
 from encenv.files.survey import Survey, survey
 from encenv.files.writer import AWS_KMS, KeyName
 from encenv.format.envelope import DataKey
@@ -158,7 +159,7 @@ def _file(path: str, requires: Callable[[str], bool], entries: dict[str, KeyEntr
     bad += [
         (
             one.line,
-            f"{one.name}: {one.problem}",
+            f"{name_shown(one.name)}: {one.problem}",
             "restore its line, or that of its key entry, from version control",
         )
         for one in found.variables
@@ -177,7 +178,7 @@ def _file(path: str, requires: Callable[[str], bool], entries: dict[str, KeyEntr
 
 def _contents(where: str, found: Survey, requires: Callable[[str], bool]) -> Finding:
     sealed = sum(one.state == "sealed" for one in found.variables)
-    plain = [one.name for one in found.variables if one.state == "plain" and requires(one.name)]
+    plain = [name_shown(one.name) for one in found.variables if one.state == "plain" and requires(one.name)]
     if plain:
         names = ", ".join(shown(name) for name in plain[:PROBLEMS_SHOWN]) + (
             ", …" if len(plain) > PROBLEMS_SHOWN else ""

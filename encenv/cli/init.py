@@ -19,7 +19,7 @@ from encenv.cli.project import Project, project
 from encenv.cli.terminal import fail, say, shown
 from encenv.errors import ConflictError, EncenvError, FileError, MalformedError
 from encenv.files.atomic import create, read, rewriting
-from encenv.files.envfile import parse
+from encenv.files.envfile import name_shown, parse
 from encenv.files.survey import survey
 from encenv.files.writer import AWS_KMS, KeyName, Pairs, Writer
 from encenv.format.sealed import WrappedKey, check_context
@@ -254,7 +254,7 @@ def _look_back(found: Project) -> None:
         text = data.decode("utf-8", "surrogateescape")
         bindings = parse(text).bindings
         plain = [
-            one.name
+            name_shown(one.name)
             for one in survey(text).variables
             if one.state == "plain" and bindings[one.index].value and policy.requires(one.name)
         ]

@@ -12,6 +12,7 @@ from encenv.cli.inputs import STANDARD_INPUT, place, read_text
 from encenv.cli.options import as_json as json_option
 from encenv.cli.project import project_of
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, shown, write
+from encenv.files.envfile import name_shown
 from encenv.files.survey import LAMBDA_BYTES, Survey, Variable, survey
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 from encenv.load.policy import Policy
@@ -65,7 +66,7 @@ def _as_json(file: _File) -> dict[str, Any]:
         "path": file.path if file.path == STANDARD_INPUT else place(file.path),
         "variables": [
             {
-                "name": variable.name,
+                "name": name_shown(variable.name),
                 "line": variable.line,
                 "state": variable.state,
                 "must_be_sealed": file.policy.requires(variable.name),
@@ -136,7 +137,7 @@ def _word(file: _File, variable: Variable) -> tuple[str, str]:
 
 def _table(file: _File) -> list[str]:
     rows = [
-        (shown(variable.name), *_word(file, variable), variable.kid or "", f"{variable.size:,}")
+        (shown(name_shown(variable.name)), *_word(file, variable), variable.kid or "", f"{variable.size:,}")
         for variable in file.found.variables
     ]
     if not rows:

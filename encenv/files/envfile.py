@@ -22,6 +22,7 @@ _NEWLINE = re.compile(r"\r\n|\r|\n")
 # Characters that neither python-dotenv nor a shell, docker or systemd gives a meaning; ${NAME} stays bare because
 # all of them that expand it would not inside single quotes.
 _PLAIN = re.compile(r"(?:[\w.:/@%+,=-]|\$\{[\w.:/-]*\})*")
+RANDOM_MIN = 12  # characters without a separator, in both cases and with digits: no such word is a name
 _BOM = "\ufeff"
 _DROPS_BOM = not Reader(io.StringIO(_BOM)).has_next()  # python-dotenv does since 1.2.4
 # Put after a text that is tried: if one of its quotes were still open, the parser would run on into this comment.
@@ -197,6 +198,24 @@ def behind(binding: Binding) -> str:
         binding: One with a name.
     """
     return binding.text[_spans(binding)[1][1] :]
+
+
+def may_be_secret(name: str) -> bool:
+    """Return whether *name* reads like a piece of a secret: the lines of one that lost its quotes become names."""
+    return "://" in name or "@" in name or any(_is_random(part) for part in re.split(r"[._-]", name))
+
+
+def _is_random(text: str) -> bool:
+    if len(text) < RANDOM_MIN:
+        return False
+    digits = sum(c.isdigit() for c in text)
+    is_one_case = text.isupper() or text.islower()
+    return digits > 1 and (not is_one_case or digits * 5 > len(text))
+
+
+def name_shown(name: str) -> str:
+    """Return what to call the variable *name* in front of others."""
+    return "(masked)" if may_be_secret(name) else name
 
 
 def quote(value: str) -> str:

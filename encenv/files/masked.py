@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from encenv.errors import EncenvError
-from encenv.files.envfile import Binding, parse
+from encenv.files.envfile import Binding, may_be_secret, parse
 from encenv.format.sealed import KeyEntry, SealedValue, claims, entry_kid
 
 MARK_CHARACTERS = 8  # 32 bits: a change is missed once in four thousand million
@@ -53,7 +53,7 @@ def _lines(binding: Binding, key: bytes) -> Iterator[str]:
         yield _comment(statement, key)
     elif entry_kid(binding.name) is not None:
         yield from _entry(binding, key)
-    elif not _is_name(binding.name, binding.value):
+    elif may_be_secret(binding.name) or not _is_name(binding.name, binding.value):
         yield f"a line that may be part of a value, masked{_plain_mark(statement, key)}"
     elif not binding.value:
         yield f"{binding.name}: empty{_beside(statement, key)}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from encenv.errors import MalformedError
-from encenv.files.envfile import Binding, behind, parse
+from encenv.files.envfile import Binding, behind, may_be_secret, parse
 from encenv.format.sealed import (
     ENTRY_PREFIX,
     LOCAL_KEY_NAME,
@@ -218,7 +218,13 @@ def _entries(bindings: Sequence[Binding], problems: list[Remark]) -> dict[str, K
 def _strays(bindings: Iterable[Binding]) -> Iterator[Remark]:
     for binding in bindings:
         name = binding.name or ""
-        if name == LOCAL_KEY_NAME and binding.value:
+        if may_be_secret(name) and entry_kid(name.upper()) is None:
+            yield Remark(
+                binding.line,
+                "the name reads like a piece of a secret, and is not shown",
+                "put the whole value in quotes behind NAME=, and encrypt it",
+            )
+        elif name == LOCAL_KEY_NAME and binding.value:
             yield Remark(
                 binding.line,
                 f"{LOCAL_KEY_NAME}: the local key stands beside what it opens",
