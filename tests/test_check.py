@@ -141,6 +141,7 @@ def test_range(repo):
     git(repo, "merge", "-q", "--no-ff", "-m", "x", "side")
     result = repo.call("check", "--range", f"{first}..HEAD")
     assert (result.code, result.out) == (1, f"{bad[:10]} .env:1: A: plaintext that must be sealed\n")
+    assert "rewrite these commits" in result.err
     assert repo.call("check", "--range", "HEAD^..HEAD^").code == 0
     found = json.loads(repo.call("check", "--json", "--range", "HEAD").out)["findings"]
     assert [(one["file"], one["commit"], one["name"]) for one in found] == [(".env", bad[:10], "A")]

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from encenv.cli import git
-from encenv.cli.inputs import place, read_text
+from encenv.cli.inputs import STANDARD_INPUT, place, read_text
+from encenv.cli.options import FILE, quiet
 from encenv.cli.options import as_json as json_option
-from encenv.cli.options import quiet
 from encenv.cli.project import Project, project
 from encenv.cli.terminal import BOLD, YELLOW, painted, progress, say, shown, write
 from encenv.errors import EncenvError
@@ -62,7 +62,7 @@ class _Text:
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(readable=False))
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @click.option("--staged", is_flag=True, help="Look at what is staged instead: what git would commit.")
 @click.option("--range", "revisions", metavar="A..B", help="Look at every version in these commits instead.")
 @click.option(
@@ -208,10 +208,11 @@ def _judged(text: _Text, projects: _Projects, *, is_opening: bool) -> Iterator[F
             raise
         yield Finding(*where, None, None, error.message, error.hint)  # an old version may be anything
         return
-    file = shlex.quote(text.path)
+    path = f"./{text.path}" if text.path.startswith("-") and text.path != STANDARD_INPUT else text.path
+    file = shlex.quote(path)
     seal = f"run: encenv encrypt {file}" + (f" && git add {file}" if text.is_staged else "")
     if text.commit is not None:
-        seal = "a commit is not mended by a later one: encrypt the file, rewrite the commits that nobody has yet, and replace what others may have seen"
+        seal = "encrypt the file and rewrite these commits; replace the secret if anyone else may have them"
     yield from _about_variables(where, found, projects.policy(text.path), seal)
     for remark in found.problems:
         yield Finding(*where, remark.line, None, remark.text, remark.hint)

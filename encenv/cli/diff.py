@@ -8,6 +8,7 @@ import click
 
 from encenv.cli import git
 from encenv.cli.inputs import STANDARD_INPUT, place, read_text
+from encenv.cli.options import FILE
 from encenv.cli.options import as_json as json_option
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say, shown, write
 from encenv.errors import EncenvError, FileError
@@ -37,8 +38,8 @@ class _Side:
 
 
 @click.command()
-@click.argument("before", metavar="[A]", required=False, type=click.Path(readable=False))
-@click.argument("after", metavar="[B]", required=False, type=click.Path(readable=False))
+@click.argument("before", metavar="[A]", required=False, type=FILE)
+@click.argument("after", metavar="[B]", required=False, type=FILE)
 @click.option("--show", is_flag=True, help="Show the values in plaintext; needs the keys.")
 @json_option
 def command(before: str | None, after: str | None, show: bool, as_json: bool) -> None:

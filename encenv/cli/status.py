@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from encenv.cli.inputs import STANDARD_INPUT, place, read_text
+from encenv.cli.options import FILE
 from encenv.cli.options import as_json as json_option
 from encenv.cli.project import project_of
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, shown, write
@@ -32,7 +33,7 @@ class _File:
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(readable=False))
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> None:
     """Show each variable of FILE (.env): sealed, plaintext, or plaintext that must be sealed; never a value.
