@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from encenv.errors import ConflictError as ConflictError
     from encenv.errors import EncenvError as EncenvError
     from encenv.errors import FileError as FileError
+    from encenv.errors import KeyDeniedError as KeyDeniedError
     from encenv.errors import KeyEntryError as KeyEntryError
     from encenv.errors import KeyRefusedError as KeyRefusedError
     from encenv.errors import KeyUnreachableError as KeyUnreachableError
@@ -37,6 +38,7 @@ _HOMES = {
     "EncryptedSettings": "encenv.load.settings",
     "EncryptedSettingsConfigDict": "encenv.load.settings",
     "FileError": "encenv.errors",
+    "KeyDeniedError": "encenv.errors",
     "KeyEntryError": "encenv.errors",
     "KeyProvider": "encenv.keys.provider",
     "KeyRefusedError": "encenv.errors",

@@ -3,7 +3,8 @@
     EncenvError                  never raised bare
     ├── MalformedError           a text is not what format version 1 says     who wrote the value
     ├── KeyEntryError            no key entry for a sealed value's KID        who moved the value
-    ├── KeyRefusedError          a key provider said no                       who grants permissions
+    ├── KeyRefusedError          a key provider said no                       who owns the wrapping key
+    │   └── KeyDeniedError       … for want of a permission                   who grants permissions
     ├── KeyUnreachableError      a key provider did not answer                who runs the network
     ├── AuthenticationError      a value was renamed, swapped or changed      who reviews the change
     ├── PolicyError              the reader's own rules forbid it             who wrote the rules
@@ -82,6 +83,13 @@ class KeyRefusedError(EncenvError):
     """Raised if a key provider refused: no permission, disabled, another context, another key."""
 
 
+class KeyDeniedError(KeyRefusedError):
+    """Raised if a key provider refused for want of a permission, and for nothing else.
+
+    Who may not unwrap may perhaps still add values; any other refusal may mean that someone changed the key entry.
+    """
+
+
 class KeyUnreachableError(EncenvError):
     """Raised if a key provider did not answer: timeout, throttled, no credentials, no region."""
 
@@ -141,7 +149,8 @@ def combine(
     lines = "".join(f"\n  {failure.message}\n    hint: {failure.hint}" for failure in merged)
     count = len({name for failure in merged for name in failure.variables})
     what = f"{count} variables" if count > 1 else whole
-    return (kinds.pop() if len(kinds) == 1 else LoadError)(
+    shared = next((kind for kind in kinds if all(issubclass(other, kind) for other in kinds)), LoadError)
+    return shared(
         f"{what} cannot be {done}:{lines}",
         hint=f"mend each of them; nothing was {done}",
         variables=[name for failure in merged for name in failure.variables],

@@ -25,7 +25,7 @@ from encenv import (
 from encenv.files.edits import close_edited, open_to_edit, rename, set_value, unset
 from encenv.files.envfile import parse, quote
 from encenv.files.rewrap import rewrap
-from encenv.files.rewrite import KeyName, Writer, encrypt, rotate
+from encenv.files.rewrite import KeyName, Writer, encrypt, reencrypt, rotate
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey, entry_kid
 from encenv.keys.kms import AwsKms
 from encenv.keys.local import generate_key_text, parse_keys
@@ -433,6 +433,106 @@ def test_an_answer_for_another_key(encenv_kms_key, monkeypatch):
     item = WrappedKey("aws-kms", b"x", encenv_kms_key)
     with pytest.raises(KeyRefusedError, match="answered for another key"):
         AwsKms().rewrap(item, encenv_kms_key, {}, {})
+
+
+@pytest.fixture
+def planted(encenv_kms, encenv_kms_key):
+    """Give a file that somebody who cannot open it has changed: beside the one copy stands one under a key of his own."""
+    theirs = encenv_kms.create_key()
+    text = encrypt("A=1\n", Writer((KeyName.parse(encenv_kms_key),))).text
+    (entry,) = entries(text)
+    return lambda wrapped: (
+        text.replace(
+            str(entry),
+            str(dataclasses.replace(entry, items=(WrappedKey("aws-kms", wrapped, theirs), *entry.items))),
+        ),
+        theirs,
+    )
+
+
+def reads(text, key):
+    """Return whether who has the wrapping key *key*, and no other, opens a value of *text*."""
+    for entry in entries(text):
+        items = tuple(item for item in entry.items if item.reference == key)
+        if items:
+            alone = dict(lines(text)) | {entry.name: str(dataclasses.replace(entry, items=items))}
+            alone = {name: value for name, value in alone.items() if entry.kid in name + value}
+            clear_cache()
+            try:
+                decrypt_environ(alone)
+            except KeyRefusedError:
+                continue
+            return True
+    return False
+
+
+@pytest.mark.parametrize("kind", ["junk", "a data key of his own"])
+def test_a_planted_copy_never_becomes_a_true_one(encenv_kms, encenv_kms_key, planted, kind):
+    """A copy that somebody put into a key entry is not made to open it, and no new data key is wrapped under its key."""
+    probe = encenv_kms.create_key()
+    text, theirs = planted(bytes(184))
+    if kind != "junk":
+        text, theirs = planted(AwsKms().generate(theirs, {"encenv": "1"})[1].wrapped)
+    mine = Writer((KeyName.parse(encenv_kms_key),))
+    for writer in (Writer(), mine):
+        assert not reads(rewrap(text, writer).text, theirs)
+        added = rewrap(text, mine, add=[KeyName.parse(probe)]).text
+        assert not reads(added, theirs)
+        assert reads(added, probe)
+    stage = (("stage", "x"),)
+    for act in (
+        lambda: rotate(text, Writer()),
+        lambda: reencrypt(text, Writer()),
+        lambda: set_value(text, "B", "2", Writer(context=stage)),
+    ):
+        clear_cache()
+        with pytest.raises(PolicyError, match=f"nothing shows that aws-kms:{theirs} belongs"):
+            act()
+    assert [item.reference for item in rotate(text, mine).entry.items] == [encenv_kms_key]
+    new = set_value(text, "B", "2", mine)
+    assert [item.reference for item in new.entry.items] == [encenv_kms_key]
+    encenv_kms.deny("Decrypt")
+    clear_cache()
+    with pytest.raises(PolicyError, match="nothing shows"):
+        set_value(text, "B", "2", Writer())
+
+
+def test_nothing_is_added_to_a_planted_data_key(encenv_kms, encenv_kms_key):
+    """Data keys under different wrapping keys get no other one while somebody has yet to say that these belong there."""
+    theirs, new = (encenv_kms.create_key() for _ in range(2))
+    mine, planter = (Writer((KeyName.parse(key),)) for key in (encenv_kms_key, theirs))
+    text = encrypt("A=1\n", mine).text + encrypt("B=2\n", planter).text
+    for writer in (Writer(), mine):
+        with pytest.raises(ConflictError, match=f"nobody named aws-kms:{theirs if writer.keys else ''}"):
+            rewrap(text, writer, add=[KeyName.parse(new)])
+    named = dataclasses.replace(mine, keys=(*mine.keys, *planter.keys))
+    assert all(len(entry.items) == 2 for entry in entries(rewrap(text, named, add=[KeyName.parse(new)]).text))
+    # A contributor's data key is under the same wrapping keys, and goes along.
+    encenv_kms.deny("Decrypt")
+    contributed = set_value(encrypt("A=1\n", mine).text, "C", "3", Writer()).text
+    encenv_kms.heal()
+    done = entries(rewrap(contributed, Writer(), add=[KeyName.parse(new)]).text)
+    assert [len(entry.items) for entry in done] == [2, 2]
+    assert [bool(entry.context) for entry in done] == [False, True]
+
+
+@pytest.mark.parametrize("failing", ["junk", "denied"])
+def test_only_a_denial_makes_a_contributor(encenv_kms, encenv_kms_key, failing):
+    """Who is denied contributes; where one copy is damaged as well, nobody seals: somebody changed the entry."""
+    other = encenv_kms.create_key()
+    both = Writer((KeyName.parse(encenv_kms_key), KeyName.parse(other)))
+    text = encrypt("A=1\n", both).text
+    (entry,) = entries(text)
+    if failing == "junk":
+        items = (entry.items[0], dataclasses.replace(entry.items[1], wrapped=bytes(184)))
+        text = text.replace(str(entry), str(dataclasses.replace(entry, items=items)))
+        encenv_kms.deny("Decrypt", key=encenv_kms_key)
+        clear_cache()
+        error = caught(lambda: set_value(text, "B", "2", both))
+        assert type(error) is KeyRefusedError
+    else:
+        encenv_kms.deny("Decrypt")
+        assert ("encenv-add", "1") in set_value(text, "B", "2", both).entry.context
 
 
 def test_entries_of_one_data_key_are_rewrapped_together():

@@ -102,6 +102,9 @@ def test_contributor(desk, kms):
     kms.deny("Encrypt", unless_context={"encenv-add": "1"})
     with (desk.folder / ".env").open("a") as file:
         file.write("B=2\n")
+    # Nothing but the project's own word says that both keys belong there: who may not decrypt cannot see it.
+    assert "nothing shows that aws-kms:" in in_words(desk.call("encrypt"))[0]
+    desk.write("pyproject.toml", f'[tool.encenv]\nkeys = ["{key}", "{second}"]\n')
     kms.clear()
     result = desk.call("encrypt")
     assert result.code == 0, result

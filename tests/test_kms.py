@@ -19,7 +19,14 @@ from botocore.loaders import create_loader
 from desk import unmeasured
 
 from encenv import decrypt_environ
-from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError, MalformedError, PolicyError
+from encenv.errors import (
+    EncenvError,
+    KeyDeniedError,
+    KeyRefusedError,
+    KeyUnreachableError,
+    MalformedError,
+    PolicyError,
+)
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey, encryption_context
 from encenv.keys import kms as kms_module
@@ -103,7 +110,7 @@ def regions(kms):
 
 CODES = [
     # code, who must act, a word of the remedy
-    ("AccessDeniedException", KeyRefusedError, "allow kms:Decrypt"),
+    ("AccessDeniedException", KeyDeniedError, "allow kms:Decrypt"),
     ("DisabledException", KeyRefusedError, "enable the key"),
     ("IncorrectKeyException", KeyRefusedError, "restore the key entry"),
     ("InvalidCiphertextException", KeyRefusedError, "restore the key entry"),
@@ -113,7 +120,7 @@ CODES = [
     ("InvalidArnException", KeyRefusedError, "full ARN"),
     ("ValidationException", KeyRefusedError, "full ARN"),
     ("CustomKeyStoreInvalidStateException", KeyRefusedError, "key store"),
-    ("NotAuthorized", KeyRefusedError, "allow kms:Decrypt"),
+    ("NotAuthorized", KeyDeniedError, "allow kms:Decrypt"),
     ("SomethingNewException", KeyRefusedError, "API reference"),
     ("DependencyTimeoutException", KeyUnreachableError, "try again"),
     ("KeyUnavailableException", KeyUnreachableError, "try again"),
@@ -183,7 +190,7 @@ def test_writers_failures(encenv_kms, encenv_kms_key, operation):
         error = failure(provider.wrap, bytes(32), encenv_kms_key, CONTEXT)
     else:
         error = failure(provider.generate, encenv_kms_key, CONTEXT)
-    assert type(error) is KeyRefusedError
+    assert type(error) is KeyDeniedError
     assert f"kms:{operation}" in error.hint
 
 

@@ -88,11 +88,17 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     done = formatted(form, Variables(found.values, found.secret if plaintext else frozenset(), title))
     _report(where, found, done)
     data = done.text.encode("utf-8", "surrogateescape")
+    if done.masks and to == "-":
+        # Sent to GITHUB_ENV, the masks would be variables, or be shown in an error, and mask nothing.
+        raise PolicyError(
+            "the masks for plaintext need standard output for themselves",
+            hint="run it in a step without -o, or give the file to append to: -o FILE",
+        )
     if form == "github" and to is not None and to != "-":
         write(done.masks.encode())  # first, so that nothing is logged before it is masked
         _append(Path(to), data)
     elif to is None or to == "-":
-        write(done.masks.encode() + data)
+        write(data)
     else:
         create(to, data, PLAIN_MODE if found.secret else SEALED_MODE)
 
@@ -144,14 +150,17 @@ def _github_file() -> str:
     if not path:
         raise PolicyError(
             f"{GITHUB_FILE} is not set: this is no step of a GitHub workflow",
-            hint="run it in a step, or give the file to append to: -o FILE; -o - is standard output",
+            hint="run it in a step, or give the file to append to: -o FILE",
         )
     return path
 
 
 def _append(path: Path, data: bytes) -> None:
     try:
-        with path.open("ab") as file:
+        with path.open("ab+") as file:
+            if file.tell():  # what another program wrote last may have no newline
+                file.seek(-1, os.SEEK_END)
+                data = data if file.read(1) == b"\n" else b"\n" + data
             file.write(data)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()

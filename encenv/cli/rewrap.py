@@ -30,6 +30,9 @@ def command(
     Without an option each copy of the data key is wrapped anew under the key that it is under, for example after
     that was rotated in AWS KMS. From one KMS key to another of the same region the data key never leaves KMS.
 
+    With --context every copy is wrapped anew, or the file stays as it is. What AWS KMS made, AWS KMS vouches for:
+    encenv check --open proves that the file opens, before another copy of it goes.
+
     Removing is not revoking: who could unwrap the data key may have kept it. To shut someone out, encenv rotate,
     and change the secrets.
 

@@ -2,6 +2,9 @@
 
 Between two keys of one provider that can do so (AWS KMS within a region), the data key never comes here. All else
 unwraps it first, and wraps it again only if it is the one that the key entry names.
+
+Whoever can change the file can put a copy under a key of his own beside the others. So a copy is made anew from
+itself alone, unless its wrapping key is named by the project, and a key is added only where all are accounted for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,14 +74,15 @@ def rewrap(
         text: The file's text, newlines untranslated.
         writer: Leads to the wrapping keys. If it has a context, every copy is wrapped anew with that one.
         where: What to call the file in messages.
-        add: The wrapping keys to wrap each data key under as well.
+        add: The wrapping keys to wrap each data key under as well. Where these are under different wrapping keys,
+            each of those has to be the writer's, or one to add or remove.
         remove: The wrapping keys whose copies go. Who has used one may have kept the data key: removing is not
             revoking.
 
     Raises:
         KeyEntryError: If the file has no key entry.
         PolicyError: If no copy would be left.
-        ConflictError: If a key to remove has no copy, or is ambiguous.
+        ConflictError: If a key to remove has no copy, or is ambiguous; or nobody named one that a data key is under.
         EncenvError: If a key entry is malformed or a copy cannot be made; the file is then to stay as it is. In a
             plain refresh that is so only if none can.
     """
@@ -100,6 +104,7 @@ def rewrap(
     groups: dict[bytes, list[int]] = {}
     for index, entry in entries.items():
         groups.setdefault(entry.commitment, []).append(index)
+    _check_named([[entries[index] for index in indexes] for indexes in groups.values()], change, where)
     stale: dict[KeyName, EncenvError] = {}
     after: dict[int, KeyEntry | None] = {}
     for indexes in groups.values():
@@ -159,7 +164,7 @@ def _kept(
     if change.context is not None or change.is_refresh:
         for place, item in enumerate(items):
             try:
-                items[place] = data_key.under(_name(item), context, first=item)
+                items[place] = data_key.under(_name(item), context, was=item)
             except EncenvError as error:
                 if not change.is_refresh:
                     raise
@@ -174,13 +179,19 @@ class _DataKey:
         self._copies = [(item, entry) for entry in entries for item in entry.items]
         self._writer = writer
 
-    def under(self, key: KeyName, context: Pairs, first: WrappedKey | None = None) -> WrappedKey:
-        """Return it wrapped under *key* with *context*, if possible from the copy *first*."""
+    def under(self, key: KeyName, context: Pairs, was: WrappedKey | None = None) -> WrappedKey:
+        """Return it wrapped under *key* with *context*; if the copy *was* there before, then from that one.
+
+        From the others only if the writer names the key: nothing else says that who has it may have the data key.
+        """
+        sources = sorted(self._copies, key=lambda copy: (copy[0] != was, not self._is_named(_name(copy[0]))))
+        if was is not None and not self._is_named(key):
+            sources = [copy for copy in sources if copy[0] == was]
         provider = self._writer.find(key.provider)
         whole = encryption_context(context)
         failure: EncenvError | None = None
         if isinstance(provider, Rewraps):
-            for item, entry in sorted(self._copies, key=lambda copy: copy[0] != first):
+            for item, entry in sources:
                 if item.provider != key.provider:
                     continue
                 try:
@@ -192,11 +203,34 @@ class _DataKey:
                         return fresh
             if failure is not None:  # where it could have stayed away from here, it does
                 raise failure
-        copies = [WrappedCopy(item, entry.context, entry.commitment) for item, entry in self._copies]
+        copies = [WrappedCopy(item, entry.context, entry.commitment) for item, entry in sources]
         (found,) = unwrap([copies], self._writer.find, UNWRAP_SECONDS)
         if not isinstance(found, Unwrapped):
             raise found
         return provider.wrap(found.key.expose_key(), key.key, whole)
+
+    def _is_named(self, key: KeyName) -> bool:
+        return any(named.covers(key) for named in self._writer.keys)
+
+
+def _check_named(data_keys: Sequence[Sequence[KeyEntry]], change: _Change, where: str) -> None:
+    """Check that no key is added to a data key that somebody else may have put there.
+
+    Raises:
+        ConflictError: If one of *data_keys* is under other wrapping keys than the rest, and nobody named them.
+    """
+    under = [{_name(item): entry for entry in entries for item in entry.items} for entries in data_keys]
+    if not change.add or len({frozenset(keys) for keys in under}) == 1:
+        return
+    named = (*change.writer.keys, *change.add, *change.remove)
+    for keys in under:
+        for key, entry in keys.items():
+            if not any(one.covers(key) for one in named):
+                raise ConflictError(
+                    f"{where} has data keys under different wrapping keys, and nobody named {key.provider}:{key.key},"
+                    f" which {entry.name} is under",
+                    hint="if it belongs there, name it too: --add KEY; if not, set the values of that key entry anew",
+                )
 
 
 def _check_removable(key: KeyName, items: Sequence[WrappedKey], where: str) -> None:

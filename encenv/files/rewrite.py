@@ -5,7 +5,7 @@ from collections.abc import Callable
 from encenv.errors import PolicyError
 from encenv.files.envfile import parse
 from encenv.files.sealing import Rewritten, frameless, judge, names_of, open_values, seal
-from encenv.files.writer import KeyName, Writer, agreed_context, agreed_keys, data_key_for
+from encenv.files.writer import KeyName, Writer, agreed_context, agreed_keys, check_copies, data_key_for
 from encenv.format.sealed import ADDED_BY_WRITER, entry_kid
 
 __all__ = ["KeyName", "Rewritten", "Writer", "encrypt", "reencrypt", "rotate"]
@@ -83,6 +83,7 @@ def _under_new_key(text: str, writer: Writer, where: str, wanted: Wanted) -> Rew
     known = [*judged.keys.values()]
     ours = [one for one in known if not one.is_contributed]  # who may only add does not choose our key
     keys = writer.keys or agreed_keys(ours, where, has_entries=bool(known))
+    check_copies(ours, writer, where)
     context = agreed_context(ours, writer, where)
     values = plain | open_values(judged, writer, where)
     data_key, entry = writer.new_key(keys, context)

@@ -16,6 +16,7 @@ from encenv.errors import (
     AuthenticationError,
     ConflictError,
     EncenvError,
+    KeyDeniedError,
     KeyRefusedError,
     KeyUnreachableError,
     MalformedError,
@@ -34,7 +35,6 @@ _PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ARN = r"arn:aws(?:-[a-z0-9-]+)?:kms:(?:[a-z]+-){2,3}[0-9]+:[0-9]{12}:"
 # A key or an alias: AWS KMS API reference, KeyId and AliasName. Nothing else is asked for over the network.
 _AWS_KEY = re.compile(rf"{_ARN}key/[A-Za-z0-9-]{{1,128}}|(?:{_ARN})?alias/[A-Za-z0-9/_-]{{1,250}}")
-_DENIED = ("AccessDeniedException", "NotAuthorized")  # AWS KMS API reference, "Common Errors"
 
 Pairs = tuple[tuple[str, str], ...]
 T = TypeVar("T")
@@ -120,9 +120,9 @@ class Writer:
         check_context(context, where="the encryption context")
         try:
             return self._generate(keys, context)
-        except KeyRefusedError as error:
+        except KeyDeniedError as error:
             refusal = error
-        if _is_denied(refusal) and ADDED_BY_WRITER not in context:
+        if ADDED_BY_WRITER not in context:
             try:
                 return self._generate(keys, (*context, ADDED_BY_WRITER))
             except EncenvError:
@@ -229,8 +229,9 @@ def data_key_for(writer: Writer, known: Sequence[FileKey], where: str) -> "tuple
             except (KeyRefusedError, KeyUnreachableError) as error:
                 failures.append(error)
     for failure in failures:
-        if not _is_denied(failure):
+        if not isinstance(failure, KeyDeniedError):
             raise failure
+    check_copies(ours, writer, where)
     if failures:
         # Who may not decrypt may still add: under a data key of one's own, which nobody ever seals under again.
         return *writer.new_key(keys, (*context, ADDED_BY_WRITER)), True
@@ -266,6 +267,29 @@ def agreed_keys(known: Sequence[FileKey], where: str, *, has_entries: bool = Fal
     )
 
 
+def check_copies(known: Iterable[FileKey], writer: Writer, where: str) -> None:
+    """Check that the wrapping keys of *known* may be used again, if the writer names none.
+
+    They may if every wrapped copy gives its data key: then who made it had that. Whoever can change the file can put a copy beside the others that names a wrapping key of his own, and the next
+    data key would be wrapped under it.
+
+    Raises:
+        PolicyError: If one does not, and so perhaps its wrapping key does not belong there.
+    """
+    for one in () if writer.keys else known:
+        copies = [WrappedCopy(item, e.context, e.commitment) for e in one.entries for item in e.items]
+        if len(copies) == 1:  # nothing else says what the file is under
+            continue
+        found = unwrap([[copy] for copy in copies], writer.find, UNWRAP_SECONDS)
+        for copy, result in zip(copies, found, strict=True):
+            if not isinstance(result, Unwrapped):
+                raise PolicyError(
+                    f"nothing shows that {copy.item.provider}:{copy.item.reference} belongs into {where}: its copy"
+                    f" does not open here: {result.message}",
+                    hint="name the wrapping keys that the file is to be under: --key …, or keys in [tool.encenv]",
+                )
+
+
 def agreed_context(known: Iterable[FileKey], writer: Writer, where: str) -> Pairs:
     """Return the writer's encryption context, else that of all of *known*, else an empty one.
 
@@ -284,8 +308,3 @@ def agreed_context(known: Iterable[FileKey], writer: Writer, where: str) -> Pair
 def _under(keys: Sequence[KeyName], known: Iterable[FileKey]) -> list[FileKey]:
     """Return those of *known* that are under *keys* and no other."""
     return [one for one in known if all(any(key.covers(own) for key in keys) for own in one.keys)]
-
-
-def _is_denied(error: EncenvError) -> bool:
-    """Return whether a permission is missing. Any other refusal may mean that someone changed the entry."""
-    return isinstance(error, KeyRefusedError) and any(code in error.message for code in _DENIED)

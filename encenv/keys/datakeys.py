@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from encenv import errors
-from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
+from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
 from encenv.keys.forks import fork_waits
@@ -166,8 +166,13 @@ class _Race:
         # A laptop's key beside a server's is the common case: what the server says matters more than "no key file".
         remote = [f for copy, f in zip(self.group, failures, strict=True) if copy.item.provider != "local"]
         told = (remote or failures)[0]
+        kind = type(told)
+        if kind is KeyDeniedError and any(type(failure) is not kind for failure in remote):
+            kind = (
+                KeyRefusedError  # of one copy alone: what is wrong with another is no matter of permissions
+            )
         message = "; ".join(failure.message for failure in failures)
-        return type(told)(f"no wrapped copy of the data key could be unwrapped: {message}", hint=told.hint)
+        return kind(f"no wrapped copy of the data key could be unwrapped: {message}", hint=told.hint)
 
 
 class _Call:

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
-from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
+from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -24,6 +24,7 @@ _HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, GenerateDataK
     "UnsupportedOperationException": "name a symmetric key for encrypting and decrypting",
     "ValidationException": "check how the key is written: a full ARN, or alias/<name>",
 }
+_DENIED = {"AccessDeniedException", "NotAuthorized"}  # AWS KMS API reference, "Common Errors"
 _ACTIONS = {"ReEncrypt": "kms:ReEncryptFrom and kms:ReEncryptTo"}  # where IAM calls it otherwise
 _TRY_AGAIN = "try again"
 _NOT_KNOWN = "check the AWS credentials; AWS does not know this access key"
@@ -120,7 +121,7 @@ def _refusal(operation: str, key: str, error: "ClientError") -> EncenvError:
             f"AWS KMS could not answer {operation} with {shown(key)}: {code}", hint=hint
         )
     hint = _HINTS.get(code, "look the code up in the AWS KMS API reference")
-    return KeyRefusedError(
+    return (KeyDeniedError if code in _DENIED else KeyRefusedError)(
         f"AWS KMS refused {operation} with {shown(key)}: {code}",
         hint=hint.format(action=_ACTIONS.get(operation, f"kms:{operation}")),
     )

@@ -21,8 +21,8 @@ class KeyProvider(Protocol):
     """Wraps and unwraps data keys under wrapping keys it can reach.
 
     Every method gets the whole encryption *context* (with ``encenv=1``) and must bind the wrapped data key to it:
-    another context must not unwrap. Methods raise `KeyRefusedError` or `KeyUnreachableError`, whose texts hold
-    no key material. They may be called from any thread.
+    another context must not unwrap. Methods raise `KeyRefusedError` (`KeyDeniedError` if just a permission is
+    missing) or `KeyUnreachableError`, whose texts hold no key material. They may be called from any thread.
     """
 
     @property
