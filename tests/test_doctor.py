@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 
 import pytest
 from desk import CANARY
+from moto.server import ThreadedMotoServer
 
+from encenv.errors import KeyUnreachableError
 from encenv.format.sealed import KeyEntry
 from encenv.keys.kms_probe import KmsProbe
 from encenv.testing import KmsServer
@@ -121,6 +124,54 @@ def test_credentials_and_region(desk, kms):
     )[0]
     desk.environ["AWS_PROFILE"] = "nobody"
     assert next(one[1] for one in look(desk)[0] if one[0] == "broken") == "credentials"
+
+
+def test_identity(desk, kms):
+    """Whose the credentials are is said where AWS STS says it, and is no matter where it does not."""
+    assert [one[2] for one in look(desk)[2] if one[1] == "credentials"] == ["found, by env"]
+    sts = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    sts.start()
+    try:
+        desk.environ["AWS_ENDPOINT_URL_STS"] = "http://{}:{}".format(*sts.get_host_and_port())
+        (said,) = (one[2] for one in look(desk)[2] if one[1] == "credentials")
+    finally:
+        sts.stop()
+    assert re.fullmatch(r"found, by env; they are arn:aws:sts::\d{12}:\S+", said)
+    findings = look(desk)
+    assert [one[2] for one in findings[2] if one[1] == "credentials"] == ["found, by env"]
+    assert findings[1] == 0
+
+
+def test_credentials_that_do_not_come(desk, kms, monkeypatch):
+    """A credential process that hangs is broken by name, and nothing waits for it to its end."""
+    monkeypatch.setattr("encenv.keys.kms_probe.CREDENTIALS_SECONDS", 0.2)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del desk.environ[name]
+    config = desk.write("aws", "[default]\ncredential_process = sleep 3\n")
+    desk.environ["AWS_CONFIG_FILE"] = str(config)
+    bad, code, _ = look(desk)
+    assert code == 1
+    assert bad[0][:3] == ("broken", "credentials", "the AWS credentials did not come within 0.2 seconds")
+    assert kms.calls == []
+
+
+def test_what_did_not_answer_is_not_asked_again(desk, kms, monkeypatch):
+    """A region that cannot be reached is waited for once, whatever the number of keys there; others are asked."""
+    for variable, text in desk.environ.items():
+        monkeypatch.setenv(variable, text)
+    far = kms.create_key("eu-west-1")
+    probe = KmsProbe()
+    kms.clear()
+    kms.drop(times=1)
+    for _ in range(3):
+        with pytest.raises(KeyUnreachableError, match="not reached"):
+            probe.state(kms.key)
+    assert len(kms.calls) == 1
+    assert probe.state(far) == "Enabled"
+    kms.fail("DescribeKey", code="ThrottlingException", region="eu-west-1", times=1)
+    with pytest.raises(KeyUnreachableError, match="Throttling"):
+        probe.state(far)
+    assert probe.state(far) == "Enabled"
 
 
 def test_writing(desk, kms):

@@ -65,9 +65,10 @@ class Finding:
 def command(files: tuple[str, ...], offline: bool, as_json: bool) -> int:
     """Look at all that opening FILE (.env) needs, and say what is wrong and what to do.
 
-    The settings in pyproject.toml, the files and their permissions, the local key, AWS credentials, region and clock, the state
-    of each wrapping key and whether it may be used (as a dry run, nothing is decrypted), and the git hooks and
-    drivers. Nothing is changed, no value is shown. The exit code is 1 if something is broken.
+    The settings in pyproject.toml, the files and their permissions, the local key, AWS credentials and whose they
+    are, region and clock, the state of each wrapping key and whether it may be used (as a dry run, nothing is
+    decrypted), and the git hooks and drivers. Nothing is changed, no value is shown. The exit code is 1 if something
+    is broken.
 
     \b
     Example:
@@ -248,9 +249,11 @@ def _aws(
 
 def _credentials(probe: KmsProbe) -> Finding:
     try:
-        return Finding("credentials", "ok", f"found, by {probe.credentials()}")
+        source = probe.credentials()
     except EncenvError as error:
         return _failed("credentials", error)
+    who = probe.identity()
+    return Finding("credentials", "ok", f"found, by {source}" + (f"; they are {who}" if who else ""))
 
 
 def _region(probe: KmsProbe, named: Sequence[str]) -> Finding:
@@ -315,12 +318,11 @@ def _kms_copy(item: WrappedKey, context: dict[str, str], probe: KmsProbe, check:
             found.append(Finding(check, "warn", f"its replica does not open it: {error.message}", error.hint))
         else:
             found.append(Finding(check, "ok", f"{closer} opens it (dry run)"))
-    state = _key_state(item.reference, probe)
     try:
         probe.may_unwrap(item, context)
     except EncenvError as error:
         # The state says more than a refusal: nobody can use a key that is disabled or about to be deleted.
-        found.append(state if state is not None else _failed(check, error))
+        found.append(_key_state(item.reference, probe) or _failed(check, error))
     else:
         found.append(Finding(check, "ok", f"{item.reference} opens it (dry run)"))
     return found
@@ -346,7 +348,6 @@ def _key_state(key: str, probe: KmsProbe) -> Finding | None:
 
 def _writing(key: str, of: Project, probe: KmsProbe) -> Iterator[Finding]:
     """Judge whether values can be added under *key*, which the settings name."""
-    state = _key_state(key, probe)
     context = of.context or ()
     try:
         probe.may_generate(key, encryption_context(context))
@@ -361,7 +362,7 @@ def _writing(key: str, of: Project, probe: KmsProbe) -> Iterator[Finding]:
     try:
         probe.may_generate(key, encryption_context((*context, ADDED_BY_WRITER)))
     except EncenvError:
-        yield state if state is not None else _failed("encrypting", failure, "warn")
+        yield _key_state(key, probe) or _failed("encrypting", failure, "warn")
     else:
         yield Finding("encrypting", "ok", f"under {shown(key)} is permitted to a contributor (dry run)")
 

@@ -270,8 +270,8 @@ def agreed_keys(known: Sequence[FileKey], where: str, *, has_entries: bool = Fal
 def check_copies(known: Iterable[FileKey], writer: Writer, where: str) -> None:
     """Check that the wrapping keys of *known* may be used again, if the writer names none.
 
-    They may if every wrapped copy gives its data key: then who made it had that. Whoever can change the file can put a copy beside the others that names a wrapping key of his own, and the next
-    data key would be wrapped under it.
+    They may if every wrapped copy gives its data key: then who made it had that. Whoever can change the file can
+    put a copy beside the others that names a wrapping key of his own, and the next data key would be wrapped under it.
 
     Raises:
         PolicyError: If one does not, and so perhaps its wrapping key does not belong there.
