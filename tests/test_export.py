@@ -427,6 +427,13 @@ def test_github_masks(desk):
         "DEBUG": "true",
         "KEY": "-----\na%b\n-----",
     }
+    # Sent into GITHUB_ENV with the variables, the masks would mask nothing and be shown.
+    message, _ = in_words(desk.call("export", "--format", "github", "--plaintext", "-o", "-"))
+    assert message == "the masks for plaintext need standard output for themselves"
+    assert "KEY=encenv:1:" in desk.call("export", "--format", "github", "-o", "-").out
+    target.write_text("EARLIER=1")  # another program left its line open
+    desk.call("export", "--format", "github", "--only", "DEBUG")
+    assert from_github(target.read_bytes(), desk.folder) == {"EARLIER": "1", "DEBUG": "true"}
     desk.environ["GITHUB_ENV"] = str(desk.folder / "no/such")
     assert "cannot append to" in in_words(desk.call("export", "--format", "github"))[0]
 

@@ -8,7 +8,7 @@ from encenv.cli.inputs import place
 from encenv.cli.options import FILE, quiet
 from encenv.cli.project import project_of
 from encenv.cli.terminal import progress, say, warn
-from encenv.cli.writers import Misuse, context_of, keys_of, rewrite
+from encenv.cli.writers import Misuse, about, context_of, keys_of, rewrite
 from encenv.errors import PolicyError
 from encenv.files.rewrap import Rewrapped, rewrap
 from encenv.files.rewrite import KeyName, Writer
@@ -48,7 +48,10 @@ def command(
                 PolicyError("a copy names no alias", hint="name the key by its ARN; encenv status shows it"),
                 "--remove",
             )
-    for path in progress(files or (".env",), "rewrapping"):
+    if {*added} & {*removed}:
+        raise click.UsageError("--add and --remove name the same wrapping key")
+    files = files or (".env",)
+    for path in progress(files, "rewrapping"):
         # Not the project's own context: without --context each copy keeps the one that it has.
         writer = dataclasses.replace(project_of(path).writer(), context=pairs)
 
@@ -56,7 +59,9 @@ def command(
             outcome = rewrap(text, writer, place(path), add=added, remove=removed)
             return outcome.text, outcome
 
-        _report(place(path), rewrite(path, change))
+        with about(path, files):
+            outcome = rewrite(path, change)
+        _report(place(path), outcome)
     if removed:
         say("removing is not revoking: to shut someone out, run encenv rotate, and change the secrets")
 

@@ -1,6 +1,7 @@
 """What the verbs that rewrite files share: the options that name keys, the rewriting itself, and how it is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,6 +100,22 @@ def rewrite(path: str, change: Callable[[str], tuple[str, T]], *, make: bool = F
             text, outcome = change(decode(file.data, place(path)))
             file.replace(text.encode())
     return outcome
+
+
+@contextmanager
+def about(path: str, files: Sequence[str]) -> Iterator[None]:
+    """Let an error that is raised meanwhile name the file *path*, if it is one of several *files*."""
+    try:
+        yield
+    except EncenvError as error:
+        if len(files) == 1:
+            raise
+        failure = type(error)(
+            f"{place(path)}: {error.message}", hint=error.hint, variables=error.variables
+        ).with_traceback(None)
+    else:
+        return
+    raise failure
 
 
 def report(path: str, what: str, outcome: Rewritten) -> None:
