@@ -295,8 +295,7 @@ def test_plaintext(sealed, tmp_path, form, reader):
     assert sealed.call("export", "--format", form, "--plaintext", "-o", "out").code == 0
     path = sealed.folder / "out"
     assert reader(path.read_bytes(), tmp_path) == {"KEY_A": CANARY, "KEY_B": f"{CANARY} # 2"}
-    if form != "github":  # which appends to a file that is the runner's
-        assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 REFERS = (
@@ -436,6 +435,14 @@ def test_github_masks(desk):
     assert from_github(target.read_bytes(), desk.folder) == {"EARLIER": "1", "DEBUG": "true"}
     desk.environ["GITHUB_ENV"] = str(desk.folder / "no/such")
     assert "cannot append to" in in_words(desk.call("export", "--format", "github"))[0]
+
+
+@pytest.mark.parametrize("name", ["GITHUB_TOKEN", "Runner_Temp", "node_options"])
+def test_what_github_keeps_for_itself(name):
+    """A name that the runner refuses is refused before anything is appended, in whatever case."""
+    with pytest.raises(MalformedError, match=f"{name}: GitHub Actions keeps this name for itself"):
+        write("github", Variables({name: "x"}))
+    assert write("github", Variables({"NODE_OPTIONS_2": "x"})).text == "NODE_OPTIONS_2=x\n"
 
 
 def test_kinds_of_kubernetes_objects(sealed):

@@ -59,7 +59,7 @@ class Finding:
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @click.option("--offline", is_flag=True, help="Ask AWS nothing.")
 @json_option
 def command(files: tuple[str, ...], offline: bool, as_json: bool) -> int:

@@ -28,7 +28,7 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
 
 
 @click.command()
-@click.argument("file", metavar="[FILE]", default=".env", type=click.Path(allow_dash=True))
+@click.argument("file", metavar="[FILE]", default=".env", type=FILE)
 @click.option(
     "--format",
     "form",
@@ -42,7 +42,13 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
 @click.option(
     "--name", "title", metavar="NAME", default="", help="The function, the Terraform variable or the object."
 )
-@click.option("-o", "--output", metavar="FILE", help="Write there; for github, append there.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(readable=False),
+    help="Write there; for github, append there.",
+)
 @chosen_names
 @quiet
 def command(  # noqa: PLR0913, PLR0917 (one for each option)
@@ -96,7 +102,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         )
     if form == "github" and to is not None and to != "-":
         write(done.masks.encode())  # first, so that nothing is logged before it is masked
-        _append(Path(to), data)
+        _append(Path(to), data, PLAIN_MODE if found.secret else SEALED_MODE)
     elif to is None or to == "-":
         write(data)
     else:
@@ -155,9 +161,10 @@ def _github_file() -> str:
     return path
 
 
-def _append(path: Path, data: bytes) -> None:
+def _append(path: Path, data: bytes, mode: int) -> None:
     try:
-        with path.open("ab+") as file:
+        # Path.open has no opener, and a file that is not there yet is to get *mode*.
+        with open(path, "ab+", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             if file.tell():  # what another program wrote last may have no newline
                 file.seek(-1, os.SEEK_END)
                 data = data if file.read(1) == b"\n" else b"\n" + data

@@ -29,7 +29,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(allow_dash=True))
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @click.option("--contributor", is_flag=True, help="For a role that adds values and cannot read any.")
 @click.option(
     "--region",

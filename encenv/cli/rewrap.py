@@ -8,7 +8,7 @@ from encenv.cli.inputs import place
 from encenv.cli.options import FILE, quiet
 from encenv.cli.project import project_of
 from encenv.cli.terminal import progress, say, warn
-from encenv.cli.writers import Misuse, about, context_of, keys_of, rewrite
+from encenv.cli.writers import Misuse, context_of, keys_of, rewrite
 from encenv.errors import PolicyError
 from encenv.files.rewrap import Rewrapped, rewrap
 from encenv.files.rewrite import KeyName, Writer
@@ -59,9 +59,7 @@ def command(
             outcome = rewrap(text, writer, place(path), add=added, remove=removed)
             return outcome.text, outcome
 
-        with about(path, files):
-            outcome = rewrite(path, change)
-        _report(place(path), outcome)
+        _report(place(path), rewrite(path, change, among=files))
     if removed:
         say("removing is not revoking: to shut someone out, run encenv rotate, and change the secrets")
 

@@ -8,7 +8,7 @@ from encenv.cli.inputs import place
 from encenv.cli.options import FILE, quiet
 from encenv.cli.project import project_of
 from encenv.cli.terminal import progress, say, warn
-from encenv.cli.writers import about, context_of, count, key_options, keys_of, report, rewrite
+from encenv.cli.writers import context_of, count, key_options, keys_of, report, rewrite
 from encenv.files.rewrite import Rewritten, Writer, rotate
 from encenv.files.survey import survey
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
@@ -45,8 +45,7 @@ def command(files: tuple[str, ...], keys: tuple[str, ...], context: tuple[str, .
             outcome = rotate(text, writer, place(path))
             return outcome.text, (outcome, _keys(survey(text).entries) - _keys(survey(outcome.text).entries))
 
-        with about(path, files):
-            outcome, dropped = rewrite(path, change)
+        outcome, dropped = rewrite(path, change, among=files)
         if outcome.entry is None:
             say(f"{place(path)}: nothing to rotate: no value is sealed")
             continue

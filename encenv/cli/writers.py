@@ -1,7 +1,6 @@
 """What the verbs that rewrite files share: the options that name keys, the rewriting itself, and how it is told."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,14 +80,27 @@ def context_of(texts: tuple[str, ...]) -> Pairs | None:
     raise misuse
 
 
-def rewrite(path: str, change: Callable[[str], tuple[str, T]], *, make: bool = False) -> T:
+def rewrite(
+    path: str, change: Callable[[str], tuple[str, T]], *, make: bool = False, among: Sequence[str] = ()
+) -> T:
     """Replace the text of the file *path* by the first of what *change* returns; return the second.
 
     Args:
         path: The file; for ``-`` standard input is read and standard output written.
         change: What makes a new text of the old one.
         make: Whether a file that does not exist is made, as if it were empty.
+        among: The files of the whole call; if they are several, an error names the one.
     """
+    try:
+        return _rewrite(path, change, make=make)
+    except EncenvError as error:
+        if len(among) <= 1 or place(path) in error.message:
+            raise
+        failure = type(error)(f"{place(path)}: {error.message}", hint=error.hint, variables=error.variables)
+    raise failure
+
+
+def _rewrite(path: str, change: Callable[[str], tuple[str, T]], *, make: bool) -> T:
     if path == STANDARD_INPUT:
         text, outcome = change(read_text(path))
         write(text.encode())
@@ -100,22 +112,6 @@ def rewrite(path: str, change: Callable[[str], tuple[str, T]], *, make: bool = F
             text, outcome = change(decode(file.data, place(path)))
             file.replace(text.encode())
     return outcome
-
-
-@contextmanager
-def about(path: str, files: Sequence[str]) -> Iterator[None]:
-    """Let an error that is raised meanwhile name the file *path*, if it is one of several *files*."""
-    try:
-        yield
-    except EncenvError as error:
-        if len(files) == 1:
-            raise
-        failure = type(error)(
-            f"{place(path)}: {error.message}", hint=error.hint, variables=error.variables
-        ).with_traceback(None)
-    else:
-        return
-    raise failure
 
 
 def report(path: str, what: str, outcome: Rewritten) -> None:

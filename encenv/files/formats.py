@@ -32,6 +32,8 @@ _LAMBDA_RESERVED = {  # AWS Lambda developer guide, "Defined runtime environment
     "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "LAMBDA_RUNTIME_DIR", "LAMBDA_TASK_ROOT", "_HANDLER",
 }  # fmt: skip
 
+_GITHUB_RESERVED = re.compile(r"GITHUB_|RUNNER_|NODE_OPTIONS$")  # in capitals; GitHub's "Workflow commands"
+
 
 @dataclass(frozen=True, slots=True)
 class Variables:
@@ -153,8 +155,8 @@ def _is_terraform(name: str, value: str) -> bool:
 
 
 def _github(variables: Variables) -> Written:
-    reserved = {name for name in variables.values if name.upper().startswith(("GITHUB_", "RUNNER_"))}
-    _check(variables, "GitHub Actions", name=_NAME, value=_is_github, reserved={*reserved, "NODE_OPTIONS"})
+    reserved = {name for name in variables.values if _GITHUB_RESERVED.match(name.upper())}
+    _check(variables, "GitHub Actions", name=_NAME, value=_is_github, reserved=reserved)
     masks: dict[str, None] = {}
     for name, value in variables.values.items():
         if name in variables.secret:
