@@ -81,5 +81,5 @@ def _report(where: str, outcome: Rewritten) -> None:
     say(f"{where}: encrypted {count(len(outcome.names))} under {what} {entry.kid} ({under(entry)})")
     if outcome.is_new and ADDED_BY_WRITER in entry.context:
         say(
-            f"{where}: the data key that it had could not be used, for decrypting with it is not permitted here"
+            f"{where}: it is a contributor's, for decrypting is not permitted here; encenv rotate folds it in"
         )
