@@ -479,6 +479,8 @@ def test_a_planted_copy_never_becomes_a_true_one(encenv_kms, encenv_kms_key, pla
         added = rewrap(text, mine, add=[KeyName.parse(probe)]).text
         assert not reads(added, theirs)
         assert reads(added, probe)
+    moved = rewrap(text, Writer(), add=[KeyName.parse(probe)], remove=[KeyName.parse(encenv_kms_key)]).text
+    assert reads(moved, probe)  # the copy that goes is one that somebody named: that one is the source
     stage = (("stage", "x"),)
     for act in (
         lambda: rotate(text, Writer()),

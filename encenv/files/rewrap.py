@@ -134,7 +134,7 @@ def _rewrapped(
     entries: Mapping[int, KeyEntry], change: _Change, stale: dict[KeyName, EncenvError], where: str
 ) -> dict[int, KeyEntry | None]:
     """Return the *entries* of one data key changed, None for one of which nothing is left; note what stays *stale*."""
-    data_key = _DataKey([*entries.values()], change.writer)
+    data_key = _DataKey([*entries.values()], change)
     after = {index: _kept(entry, change, data_key, stale) for index, entry in entries.items()}
     had = {_name(item) for entry in after.values() for item in entry.items}
     index = next((index for index, entry in after.items() if entry.items), min(after))
@@ -175,14 +175,15 @@ def _kept(
 class _DataKey:
     """A data key as its entries hold it: unwrapped when there is no other way, and then checked."""
 
-    def __init__(self, entries: Sequence[KeyEntry], writer: Writer) -> None:
+    def __init__(self, entries: Sequence[KeyEntry], change: _Change) -> None:
         self._copies = [(item, entry) for entry in entries for item in entry.items]
-        self._writer = writer
+        self._writer = change.writer
+        self._named = (*change.writer.keys, *change.remove)
 
     def under(self, key: KeyName, context: Pairs, was: WrappedKey | None = None) -> WrappedKey:
         """Return it wrapped under *key* with *context*; if the copy *was* there before, then from that one.
 
-        From the others only if the writer names the key: nothing else says that who has it may have the data key.
+        From the others only if the key is named: nothing else says that who has it may have the data key.
         """
         sources = sorted(self._copies, key=lambda copy: (copy[0] != was, not self._is_named(_name(copy[0]))))
         if was is not None and not self._is_named(key):
@@ -210,7 +211,7 @@ class _DataKey:
         return provider.wrap(found.key.expose_key(), key.key, whole)
 
     def _is_named(self, key: KeyName) -> bool:
-        return any(named.covers(key) for named in self._writer.keys)
+        return any(named.covers(key) for named in self._named)
 
 
 def _check_named(data_keys: Sequence[Sequence[KeyEntry]], change: _Change, where: str) -> None:
