@@ -149,6 +149,8 @@ def test_multi_region():
     multi = "arn:aws:kms:eu-west-1:111122223333:key/mrk-1"
     (statement,) = runtime_policy([entry(ARN, multi)], ["us-east-1"])["Statement"]
     assert statement["Resource"] == [ARN, multi, multi.replace("eu-west-1", "us-east-1")]
+    (statement,) = runtime_policy([entry(ARN, multi)], ["cn-north-1"])["Statement"]
+    assert statement["Resource"] == [ARN, multi]  # another partition has no replicas
 
 
 def test_what_is_said(desk, kms):

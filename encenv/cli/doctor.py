@@ -25,7 +25,8 @@ from encenv.files.survey import Survey, survey
 from encenv.files.writer import AWS_KMS, KeyName
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry, WrappedKey, encryption_context
-from encenv.keys.kms_probe import KmsProbe, near
+from encenv.keys.kms import replica_of
+from encenv.keys.kms_probe import KmsProbe
 from encenv.keys.provider import find_provider
 from encenv.load.policy import Policy
 
@@ -309,7 +310,7 @@ def _copy(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> list[Fin
 
 def _kms_copy(item: WrappedKey, context: dict[str, str], probe: KmsProbe, check: str) -> list[Finding]:
     found = []
-    closer = near(item.reference, probe.region())
+    closer = replica_of(item.reference, probe.region())
     if closer is not None:
         replica = WrappedKey(item.provider, item.wrapped, closer)
         try:

@@ -17,6 +17,7 @@ from encenv.cli.terminal import say, write
 from encenv.errors import KeyEntryError, combine
 from encenv.files.survey import survey
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, aws_region, encryption_context
+from encenv.keys.kms import replica_of
 
 AWS_KMS = "aws-kms"
 VERSION = "2012-10-17"  # IAM user guide, "IAM JSON policy elements: Version"
@@ -149,10 +150,7 @@ def _is_multi_region(arn: str) -> bool:
 def _with_replicas(arns: Iterable[str], regions: Sequence[str]) -> list[str]:
     """Return *arns* and, of multi-Region keys, those in *regions*: they differ in the region alone."""
     found = {*arns}
-    for arn in [*found]:
-        if _is_multi_region(arn):
-            found.update(arn.replace(f":{aws_region(arn)}:", f":{region}:", 1) for region in regions)
-    return sorted(found)
+    return sorted(found | {near for arn in found for region in regions if (near := replica_of(arn, region))})
 
 
 def _may_be_added(context: Pairs) -> dict[str, dict[str, Any]]:

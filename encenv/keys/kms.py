@@ -92,7 +92,7 @@ class AwsKms:
         A multi-region key is asked for in the process's own region first; whatever is wrong there, the region in
         the ARN is asked next. The *timeout* is kept by the caller; each attempt here is bounded by the client's.
         """
-        near = self._in_own_region(item.reference)
+        near = replica_of(item.reference, self.own_region())
         if near is None:
             return self._decrypt(item.reference, item.wrapped, context)
         until = time.monotonic() + timeout
@@ -155,13 +155,6 @@ class AwsKms:
             region = self._session.region_name
         region = region or self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
         return region if region and _REGION.fullmatch(region) else None
-
-    def _in_own_region(self, arn: str) -> str | None:
-        """Return the ARN that a replica of the multi-region key *arn* would have in the process's own region."""
-        own, home = self.own_region(), aws_region(arn)
-        if own is None or own == home or ":key/mrk-" not in arn or _partition(own) != arn.split(":")[1]:
-            return None
-        return arn.replace(f":{home}:", f":{own}:", 1)
 
     def _decrypt(self, arn: str, wrapped: bytes, context: Mapping[str, str]) -> bytes:
         plaintext: bytes = self._call(
@@ -243,6 +236,14 @@ class _Aside:
         """Return the answer if it comes within *seconds*."""
         self._thread.join(seconds)
         return self._answer
+
+
+def replica_of(arn: str, region: str | None) -> str | None:
+    """Return the ARN that a replica of the key *arn* would have in another *region*; None if there can be none."""
+    home = aws_region(arn)
+    if region in (None, home) or ":key/mrk-" not in arn or _partition(region) != arn.split(":")[1]:
+        return None
+    return arn.replace(f":{home}:", f":{region}:", 1)
 
 
 def _partition(region: str) -> str:

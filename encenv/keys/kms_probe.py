@@ -197,11 +197,3 @@ def _within(seconds: float, question: Callable[[], T]) -> T | None:
     thread.start()
     thread.join(seconds)
     return answers[0] if answers else None
-
-
-def near(arn: str, region: str | None) -> str | None:
-    """Return the ARN of the replica that the multi-Region key *arn* would have in *region*."""
-    home = aws_region(arn)
-    if region in (None, home) or ":key/mrk-" not in arn:
-        return None
-    return arn.replace(f":{home}:", f":{region}:", 1)
