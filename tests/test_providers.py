@@ -14,7 +14,7 @@ import pytest
 from botocore.loaders import create_loader
 from moto.server import ThreadedMotoServer
 
-from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
+from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey
 from encenv.keys.kms import AwsKms
@@ -165,7 +165,7 @@ def refused(case, item, context=CONTEXT):
     with pytest.raises(EncenvError) as caught:
         case.provider.unwrap(item, context, SECONDS)
     error = caught.value
-    assert type(error) in (KeyRefusedError, KeyUnreachableError)
+    assert type(error) in (KeyDeniedError, KeyRefusedError, KeyUnreachableError)
     assert error.message[0].islower() or error.message.startswith("AWS KMS")
     assert error.hint[0].islower()
     assert error.__cause__ is None
