@@ -16,6 +16,7 @@ import click
 from encenv import __version__
 from encenv.cli import arming, git
 from encenv.cli.inputs import place, read_text
+from encenv.cli.options import FILE
 from encenv.cli.options import as_json as json_option
 from encenv.cli.project import Project, project, project_of
 from encenv.cli.terminal import painted, shown, write

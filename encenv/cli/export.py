@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from encenv.cli.inputs import parsed, place, read_text
-from encenv.cli.options import chooser, chosen_names, quiet
+from encenv.cli.options import FILE, chooser, chosen_names, quiet
 from encenv.cli.project import project_of
 from encenv.cli.terminal import say, shown, warn, write
 from encenv.errors import EncenvError, FileError, PolicyError
@@ -46,7 +46,7 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(readable=False),
+    type=FILE,
     help="Write there; for github, append there.",
 )
 @chosen_names

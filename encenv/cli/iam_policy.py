@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from encenv.cli.inputs import parsed, place, read_text
-from encenv.cli.options import quiet
+from encenv.cli.options import FILE, quiet
 from encenv.cli.terminal import say, write
 from encenv.errors import KeyEntryError, combine
 from encenv.files.survey import survey
