@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 from desk import CANARY, Desk
+from hypothesis import HealthCheck, settings
 from kms_client import client_of
 
 from encenv.testing import KmsServer
+
+# How long an example takes says more of the machine than of what is tested.
+settings.register_profile("encenv", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("encenv")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from encenv.keys.datakeys import clear_cache
 from encenv.testing import KmsServer
 
 PROGRAM = Path(sys.executable).with_name("encenv")
+PATIENCE = 110  # seconds for one call, on a machine that is busy with others
 CANARY = "hunter2-the-canary"
 MEASURED = (
     "COVERAGE_PROCESS_CONFIG"  # by this variable coverage measures a child process as it does its parent
@@ -89,7 +90,7 @@ class Desk:
     def run(self, *args: str, **options: Any) -> Result:
         """Run the installed program to its end; options as for `start`."""
         with self.start(*args, **options) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=PATIENCE)
         return self._result(process.returncode, out or "", err or "")
 
     def shell(self, line: str) -> Result:
@@ -100,7 +101,7 @@ class Desk:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         return self._result(done.returncode, done.stdout, done.stderr)

@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import resource
 import subprocess
 import sys
 
@@ -241,20 +240,14 @@ def test_imports_nothing_heavy(repo, args):
 
 
 def test_two_thousand_variables(repo):
-    """status, check and an encrypt that finds nothing to do take well under a second beyond the interpreter's start."""
-    repo.environ = unmeasured(repo.environ)
+    """A file of 2,000 variables is judged like a small one; how long that takes, tests/benchmarks/scale.py measures."""
     repo.write(".env", "".join(f"NAME_{i}=value {i}\n" for i in range(2000)))
     assert repo.call("encrypt").code == 0
-
-    def seconds(*args: str) -> float:  # of the processor: others may be at work on the machine
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert repo.run(*args).code == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    bare = min(seconds("--version") for _ in range(3))
-    for verb in ("status", "check", "encrypt"):
-        assert min(seconds(verb) for _ in range(3)) - bare < 0.8, verb
+    before = (repo.folder / ".env").read_bytes()
+    assert "2000 sealed" in repo.call("status").out.replace(",", "")
+    assert repo.call("check").code == 0
+    assert repo.call("encrypt").code == 0
+    assert (repo.folder / ".env").read_bytes() == before
 
 
 def test_completion(repo):

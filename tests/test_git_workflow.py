@@ -421,11 +421,13 @@ def test_marks_of_plaintext_are_of_this_clone(armed):
 
 def test_any_file_can_be_shown(armed):
     """A file that is no .env file at all is shown too, and does not end git diff."""
-    (armed.folder / "odd.env").write_bytes(b"\xff\xfe\x00 \x1b[31m='open\nA='x\r\n\r\n\"\n-----BEGIN\n")
-    armed.git("add -N odd.env")
-    shown = armed.git("diff odd.env")
-    assert "a line that cannot be parsed, masked" in shown
-    assert "\x1b" not in shown
+    for nul, said in ((b"", "a line that cannot be parsed, masked"), (b"\x00", "not a .env file")):
+        text = b"\xff\xfe" + nul + b" \x1b[31m='open\nA='x\r\n\r\n\"\n-----BEGIN\n"
+        (armed.folder / "odd.env").write_bytes(text)
+        armed.git("add -N odd.env")
+        shown = armed.git("diff odd.env")
+        assert said in shown
+        assert "\x1b" not in shown
 
 
 def test_set_is_one_line_of_the_diff(armed):
