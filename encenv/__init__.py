@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from encenv.load.envfiles import dotenv_values as dotenv_values
     from encenv.load.envfiles import load_dotenv as load_dotenv
     from encenv.load.environ import decrypt_environ as decrypt_environ
+    from encenv.load.prefetching import prefetch as prefetch
     from encenv.load.settings import EncryptedSettings as EncryptedSettings
     from encenv.load.settings import EncryptedSettingsConfigDict as EncryptedSettingsConfigDict
 
@@ -53,6 +54,7 @@ _HOMES = {
     "decrypt_environ": "encenv.load.environ",
     "dotenv_values": "encenv.load.envfiles",
     "load_dotenv": "encenv.load.envfiles",
+    "prefetch": "encenv.load.prefetching",
 }
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 (the keys are strings)
 

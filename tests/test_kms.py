@@ -30,8 +30,10 @@ from encenv.errors import (
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey, encryption_context
 from encenv.keys import kms as kms_module
-from encenv.keys.datakeys import clear_cache
+from encenv.keys import kms_http
+from encenv.keys.datakeys import HEDGE_SECONDS, WrappedCopy, clear_cache, unwrap
 from encenv.keys.kms import AwsKms
+from encenv.keys.kms_http import KmsHttp
 from encenv.keys.trust import Trust
 from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
@@ -41,6 +43,7 @@ CONTEXT = {"encenv": "1", "stage": "prod"}
 DATA_KEY = b"canary-data-key-of-the-kms-tests"
 SECONDS = 10.0
 LOADER = create_loader()
+ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 HOME, NEAR = "us-east-1", "eu-west-1"  # the regions of a multi-region key and of its replica
 
 
@@ -50,20 +53,31 @@ def _one_loader(monkeypatch):
     monkeypatch.setattr("botocore.session.create_loader", lambda *_: LOADER)
 
 
+@pytest.fixture(params=["lean", "boto3"])
+def path(request, encenv_kms, monkeypatch, tmp_path):
+    """Each of the two ways to KMS: that of the standard library, and boto3, which an AWS configuration file leads to."""
+    if request.param == "boto3":
+        (tmp_path / "config").write_text("[default]\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    assert (KmsHttp.for_key(ARN, os.environ) is not None) == (request.param == "lean")
+    return request.param
+
+
 @pytest.fixture
 def once(monkeypatch):
-    """Boto3 tries once."""
+    """KMS is tried once."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    """Boto3 does not wait between its attempts."""
+    """Nobody waits between attempts."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    monkeypatch.setattr("encenv.keys.kms_http._chance", lambda: 0.0)
 
 
 @pytest.fixture
-def item(encenv_kms, encenv_kms_key):
+def item(path, encenv_kms, encenv_kms_key):
     """A wrapped copy of DATA_KEY; the log is empty afterwards."""
     made = AwsKms().wrap(DATA_KEY, encenv_kms_key, CONTEXT)
     encenv_kms.clear()
@@ -71,7 +85,7 @@ def item(encenv_kms, encenv_kms_key):
 
 
 @pytest.fixture
-def replicated(encenv_kms):
+def replicated(path, encenv_kms):
     """A multi-region key and a copy of DATA_KEY under it."""
     key = encenv_kms.create_key(HOME, multi_region=True)
     made = AwsKms().wrap(DATA_KEY, key, CONTEXT)
@@ -98,6 +112,15 @@ def failure(request, *arguments):
 def unwrap_fails(item, provider=None, seconds=SECONDS):
     """Return the error that an unwrap of *item* ends in."""
     return failure((provider or AwsKms()).unwrap, item, CONTEXT, seconds)
+
+
+def load(item, seconds=SECONDS, hedge_delay=HEDGE_SECONDS):
+    """Return what a load unwraps *item* to, which may ask a replica."""
+    copy = WrappedCopy(item, (("stage", "prod"),), DataKey(DATA_KEY).commitment)
+    (found,) = unwrap([[copy]], lambda _: AwsKms(), seconds, hedge_delay)
+    if isinstance(found, EncenvError):
+        raise found
+    return found.key.expose_key()
 
 
 def regions(kms):
@@ -285,45 +308,46 @@ def test_a_name_that_cannot_be_a_key(encenv_kms, key):
     assert "\n" not in error.message
 
 
-def test_nobody_listens(encenv_kms, item, once):
+def test_nobody_listens(encenv_kms, item, path, once):
     """A port that nobody listens on is an error about the network."""
     encenv_kms.stop()
     error = unwrap_fails(item)
     assert type(error) is KeyUnreachableError
-    assert "EndpointConnectionError" in error.message
+    assert {"lean": "ConnectionRefusedError", "boto3": "EndpointConnectionError"}[path] in error.message
     assert "check the network" in error.hint
 
 
-def test_a_dropped_connection(encenv_kms, item, once):
+def test_a_dropped_connection(encenv_kms, item, path, once):
     """A connection that is closed without an answer is an error about the network."""
     encenv_kms.drop("Decrypt")
     error = unwrap_fails(item)
     assert type(error) is KeyUnreachableError
-    assert "ConnectionClosedError" in error.message
+    assert {"lean": "RemoteDisconnected", "boto3": "ConnectionClosedError"}[path] in error.message
 
 
 def test_a_half_answer(encenv_kms, item, once):
-    """Half an answer is none, though boto3 calls it a success."""
+    """Half an answer is none, though boto3 may call it a success."""
     encenv_kms.half_answer("Decrypt", times=1)
     provider = AwsKms()
     assert type(unwrap_fails(item, provider)) is KeyUnreachableError
     assert provider.unwrap(item, CONTEXT, SECONDS) == DATA_KEY
 
 
-def test_an_answer_that_comes_too_late(encenv_kms, item, once, monkeypatch):
+def test_an_answer_that_comes_too_late(encenv_kms, item, path, once, monkeypatch):
     """An answer is waited for no longer than the read timeout."""
     monkeypatch.setattr(kms_module, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(kms_http, "READ_SECONDS", 0.2)
     encenv_kms.delay(5)
     started = time.monotonic()
     error = unwrap_fails(item)
     assert time.monotonic() - started < 3
     assert type(error) is KeyUnreachableError
-    assert "ReadTimeoutError" in error.message
+    assert {"lean": "TimeoutError", "boto3": "ReadTimeoutError"}[path] in error.message
 
 
 @pytest.mark.parametrize("code", ["KMSInternalException", "ThrottlingException", "ServiceUnavailable"])
 def test_a_fault_that_passes(encenv_kms, item, no_waiting, code):
-    """A fault that AWS has twice is survived by boto3's own third attempt."""
+    """A fault that AWS has twice is survived by the third attempt."""
     encenv_kms.fail("Decrypt", code=code, times=2)
     assert AwsKms().unwrap(item, CONTEXT, SECONDS) == DATA_KEY
     assert [call.error for call in encenv_kms.calls] == [code, code, None]
@@ -558,7 +582,8 @@ def test_a_replica_in_the_own_region(encenv_kms, replicated, monkeypatch):
     """A multi-region key is asked for in the process's own region first, where its replica opens the copy."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
-    assert AwsKms().unwrap(replicated, CONTEXT, SECONDS) == DATA_KEY
+    assert load(replicated) == DATA_KEY
+    assert load(replicated) == DATA_KEY  # the cache knows it by the copy that the key entry has
     assert [(call.region, call.key) for call in encenv_kms.calls] == [
         (NEAR, replicated.reference.replace(HOME, NEAR))
     ]
@@ -579,11 +604,21 @@ def test_trouble_in_the_own_region(encenv_kms, replicated, once, monkeypatch, tr
             "dropped": lambda: encenv_kms.drop("Decrypt", region=NEAR),
             "half-answered": lambda: encenv_kms.half_answer("Decrypt", region=NEAR),
         }[trouble]()
-    assert AwsKms().unwrap(replicated, CONTEXT, SECONDS) == DATA_KEY
+    assert load(replicated) == DATA_KEY
     (near, trouble_there), home = regions(encenv_kms)
     assert near == NEAR
     assert trouble_there
     assert home == (HOME, None)
+
+
+@pytest.mark.parametrize(("delay", "asked"), [(0.0, 2), (SECONDS, 1)])
+def test_hedging(encenv_kms, replicated, monkeypatch, delay, asked):
+    """Another region is asked as well after the hedging delay, and not before; the first answer counts."""
+    encenv_kms.replicate(replicated.reference, NEAR)
+    monkeypatch.setenv("AWS_REGION", NEAR)
+    encenv_kms.delay(0.5, "Decrypt", region=NEAR)
+    assert load(replicated, hedge_delay=delay) == DATA_KEY
+    assert [region for region, _ in regions(encenv_kms)] == [NEAR, HOME][:asked]
 
 
 def test_an_own_region_that_hangs(encenv_kms, replicated, monkeypatch):
@@ -591,46 +626,45 @@ def test_an_own_region_that_hangs(encenv_kms, replicated, monkeypatch):
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.delay(30, "Decrypt", region=NEAR)
-    assert AwsKms().unwrap(replicated, CONTEXT, 1.5) == DATA_KEY
-    asked = regions(encenv_kms)
-    assert (HOME, None) in asked
-    assert asked.count((NEAR, None)) <= 1  # boto3 had attempts left there
+    assert load(replicated, 2, 0.1) == DATA_KEY
+    assert (HOME, None) in regions(encenv_kms)
 
 
 def test_an_own_region_that_is_slow(encenv_kms, replicated, once, monkeypatch):
     """A replica that is slow still serves if the entry's region is down: that is what replicas are for."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
-    encenv_kms.delay(1, "Decrypt", region=NEAR)
+    encenv_kms.delay(0.5, "Decrypt", region=NEAR)
     encenv_kms.fail("Decrypt", code="ServiceUnavailable", region=HOME)
-    assert AwsKms().unwrap(replicated, CONTEXT, 1.5) == DATA_KEY
+    assert load(replicated, 2, 0.1) == DATA_KEY
 
 
-def test_no_region_opens_it(encenv_kms, replicated, once, monkeypatch):
+def test_no_region_opens_it(encenv_kms, replicated, path, once, monkeypatch):
     """If neither region opens the copy, both reasons and both remedies are told."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.deny("Decrypt", region=NEAR)
     encenv_kms.drop("Decrypt", region=HOME)
-    error = unwrap_fails(replicated)
-    assert type(error) is KeyUnreachableError
-    assert "ConnectionClosedError" in error.message
+    error = failure(load, replicated)
+    assert type(error) is KeyRefusedError
+    assert {"lean": "RemoteDisconnected", "boto3": "ConnectionClosedError"}[path] in error.message
     assert "AccessDeniedException" in error.message
     assert "allow kms:Decrypt" in error.hint
+    assert "check the network" in error.hint
 
 
 @pytest.mark.parametrize("own", [HOME, "cn-north-1", "us-gov-west-1", "eusc-de-east-1"])
 def test_regions_that_cannot_have_a_replica(encenv_kms, replicated, monkeypatch, own):
     """The entry's own region and those of another partition are not asked for a replica."""
     monkeypatch.setenv("AWS_REGION", own)
-    assert AwsKms().unwrap(replicated, CONTEXT, SECONDS) == DATA_KEY
+    assert load(replicated) == DATA_KEY
     assert regions(encenv_kms) == [(HOME, None)]
 
 
 def test_a_single_region_key(encenv_kms, item, monkeypatch):
     """A key of one region is asked for in its own region only, wherever the process is."""
     monkeypatch.setenv("AWS_REGION", NEAR)
-    assert AwsKms().unwrap(item, CONTEXT, SECONDS) == DATA_KEY
+    assert load(item) == DATA_KEY
     assert regions(encenv_kms) == [(HOME, None)]
 
 
@@ -645,7 +679,7 @@ def test_a_pinned_multi_region_key(encenv_kms, monkeypatch):
     assert Trust.of([primary]).trusts(WrappedKey("aws-kms", b"x", copy))
 
 
-def test_two_wrapping_keys(encenv_kms, no_waiting):
+def test_two_wrapping_keys(encenv_kms, path, no_waiting):
     """With copies under keys of two regions, one region is enough, whichever it is."""
     keys = [encenv_kms.create_key(HOME), encenv_kms.create_key(NEAR)]
     environ = environ_of(AwsKms(), *keys)
@@ -666,7 +700,7 @@ def test_clients_are_not_shared_over_a_fork(encenv_kms, encenv_kms_key):
     from encenv.keys.kms import AwsKms
 
     provider, key = AwsKms(), sys.argv[1]
-    plain, item = provider.generate(key, {"encenv": "1"})
+    plain, _ = provider.generate(key, {"encenv": "1"})
     own = provider._client_for(key)
     assert provider._client_for(key) is own
     with provider._lock:  # as another thread's that makes a client
@@ -674,7 +708,7 @@ def test_clients_are_not_shared_over_a_fork(encenv_kms, encenv_kms_key):
         if not child:
             signal.alarm(20)
             assert provider._client_for(key) is not own
-            assert provider.unwrap(item, {"encenv": "1"}, 10) == plain
+            assert provider.wrap(plain, key, {"encenv": "1"}).reference == key
             os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert provider._client_for(key) is own
@@ -687,8 +721,8 @@ def test_clients_are_not_shared_over_a_fork(encenv_kms, encenv_kms_key):
     )
 
 
-def test_one_client_for_many_threads(encenv_kms, item, monkeypatch, caplog):
-    """32 threads that begin together make one client, whose connections are enough for all of them."""
+def test_one_client_for_many_threads(encenv_kms, item, path, monkeypatch, caplog):
+    """32 threads that begin together make one boto3 client, if any, whose connections are enough for all of them."""
     made = []
     new_client = AwsKms._new_client
     monkeypatch.setattr(AwsKms, "_new_client", lambda *args: made.append(1) or new_client(*args))
@@ -704,7 +738,7 @@ def test_one_client_for_many_threads(encenv_kms, item, monkeypatch, caplog):
     for thread in threads:
         thread.join(SECONDS)
     assert opened == [DATA_KEY] * 32
-    assert made == [1]
+    assert made == {"lean": [], "boto3": [1]}[path]
     assert "pool is full" not in caplog.text
 
 

@@ -10,18 +10,20 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from encenv import errors
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
 from encenv.keys.forks import fork_waits
-from encenv.keys.provider import KeyProvider
+from encenv.keys.provider import KeyProvider, Replicates
+from encenv.keys.snapshots import on_snapshot
 
 FindProvider = Callable[[str], KeyProvider]
 
 SECONDS_MAX = 86_400.0  # what a thread may wait for has a limit, and infinity is beyond it
+HEDGE_SECONDS = 1.0  # a key provider that has not answered by then is slow, wherever it is
 JOIN_SECONDS = 1.0  # for a thread that has only its return left
 
 
@@ -67,6 +69,7 @@ class Unwrapped:
 class _Flight:
     """One question to one provider, in a thread of its own; all who want the answer are told when it is there."""
 
+    until: float  # how long whoever began it waits
     lost_at: float  # after that nobody waits for it any more: a later load asks again
     leader: int = field(default_factory=threading.get_ident)
     told: list[threading.Event] = field(default_factory=list)
@@ -99,7 +102,10 @@ def clear_cache() -> None:
 
 
 def unwrap(
-    groups: Sequence[Sequence[WrappedCopy]], find: FindProvider, seconds: float
+    groups: Sequence[Sequence[WrappedCopy]],
+    find: FindProvider,
+    seconds: float,
+    hedge_delay: float = HEDGE_SECONDS,
 ) -> "list[Unwrapped | EncenvError]":
     """Unwrap one data key for each group of copies, all groups side by side.
 
@@ -107,12 +113,14 @@ def unwrap(
         groups: For each data key its copies, in the order in which they are tried; at least one each.
         find: Gives the provider of a name.
         seconds: How long all of it may take.
+        hedge_delay: After how many seconds without an answer the next copy is asked as well. One that has failed
+            is not waited for.
 
     Returns:
         For each group the data key, or why it could not be unwrapped.
     """
     races = [_Race(group) for group in groups]
-    call = _Call(find, seconds)
+    call = _Call(find, seconds, hedge_delay)
     call.wait_for([race for race in races if race.result is None])
     return [race.result or race.failure(seconds) for race in races]
 
@@ -121,14 +129,15 @@ class _Race:
     """The copies of one data key: each is asked when those before it have failed or have had their time."""
 
     def __init__(self, group: Sequence[WrappedCopy]) -> None:
-        self.group = group
+        self.group = [*group]
+        self._state = _state
+        self._replicas: dict[WrappedCopy, WrappedCopy] = {}  # with the copies that they stand for
         self.asked: list[tuple[_Flight, bool]] = []
         self.next_at = 0.0
         self.started = time.monotonic()
         self.result: Unwrapped | None = None
-        finished = _state.finished
         for copy in group:
-            if (key := finished.get(copy.key)) is not None:
+            if (key := self._state.finished.get(copy.key)) is not None:
                 self.result = Unwrapped(key, copy.item.provider, 0.0, cached=True)
                 break
 
@@ -139,19 +148,38 @@ class _Race:
             waits = waits or flight.result is None
             if isinstance(flight.result, DataKey):
                 elapsed = time.monotonic() - self.started
+                if copy in self._replicas:  # the next load looks for the copy that its key entry has
+                    self._state.finished[self._replicas[copy].key] = flight.result
                 self.result = Unwrapped(flight.result, copy.item.provider, elapsed, cached=not leads)
                 return True
         return not waits and len(self.asked) == len(self.group)
 
-    def asks(self, now: float, deadline: float) -> WrappedCopy | None:
+    def outlived(self, now: float) -> list[int]:
+        """Return which questions of others ran out of their time, of which there is more here."""
+        return [
+            index
+            for index, (flight, leads) in enumerate(self.asked)
+            if not leads and isinstance(flight.result, KeyUnreachableError) and flight.until <= now
+        ]
+
+    def asks(self, now: float, deadline: float, hedge_delay: float) -> WrappedCopy | None:
         """Return the copy whose turn it is, or None if those that were asked may still answer."""
         left = len(self.group) - len(self.asked)
         waits = any(flight.result is None for flight, _ in self.asked)
         if not left or (waits and now < self.next_at):
             return None
         # A copy that does not answer must leave those behind it their share; it may still answer meanwhile.
-        self.next_at = now + max(0.0, deadline - now) / left
+        self.next_at = now + max(0.0, min(hedge_delay, (deadline - now) / left))
         return self.group[len(self.asked)]
+
+    def nearer(self, copy: WrappedCopy, item: WrappedKey | None) -> WrappedCopy:
+        """Return the copy to ask instead of *copy*, which then comes next: that in a replica, *item*, if there is one."""
+        near = copy if item is None else replace(copy, item=item)
+        if near in self.group:
+            return copy
+        self.group.insert(len(self.asked), near)
+        self._replicas[near] = copy
+        return near
 
     def failure(self, seconds: float) -> EncenvError:
         """Return why none of the copies gave the data key."""
@@ -172,14 +200,16 @@ class _Race:
                 KeyRefusedError  # of one copy alone: what is wrong with another is no matter of permissions
             )
         message = "; ".join(failure.message for failure in failures)
-        return kind(f"no wrapped copy of the data key could be unwrapped: {message}", hint=told.hint)
+        hint = "; or, ".join(dict.fromkeys(failure.hint for failure in remote or failures))
+        return kind(f"no wrapped copy of the data key could be unwrapped: {message}", hint=hint)
 
 
 class _Call:
     """One call of `unwrap`: who is asked, until when, and how it hears of an answer."""
 
-    def __init__(self, find: FindProvider, seconds: float) -> None:
+    def __init__(self, find: FindProvider, seconds: float, hedge_delay: float) -> None:
         self._find = find
+        self._hedge_delay = hedge_delay
         self._deadline = time.monotonic() + min(seconds, SECONDS_MAX)
         self._providers: dict[str, KeyProvider] = {}
         self._news = threading.Event()
@@ -190,8 +220,13 @@ class _Call:
         while running and (now := time.monotonic()) < self._deadline:
             self._news.clear()  # before looking, so that what comes while looking is not missed
             for race in running:
-                while not race.over() and (copy := race.asks(now, self._deadline)) is not None:
-                    race.asked.append(self._board(copy))
+                for index in race.outlived(now):
+                    race.asked[index] = self._board(race.group[index])
+                while (
+                    not race.over()
+                    and (copy := race.asks(now, self._deadline, self._hedge_delay)) is not None
+                ):
+                    race.asked.append(self._board(race.nearer(copy, self._replica(copy))))
             running = [race for race in running if not race.over()]
             if running:
                 turns = [race.next_at for race in running if len(race.asked) < len(race.group)]
@@ -206,7 +241,7 @@ class _Call:
     def _board(self, copy: WrappedCopy) -> tuple[_Flight, bool]:
         """Return the flight that will have the answer for *copy*, and whether this call began it."""
         now, key, state = time.monotonic(), copy.key, _state
-        own = _Flight(now + 2 * (self._deadline - now))
+        own = _Flight(self._deadline, now + 2 * (self._deadline - now))
         flight = state.flights.setdefault(key, own)
         if flight is not own and flight.is_lost(now):
             flight = state.flights[key] = own
@@ -241,6 +276,13 @@ class _Call:
             fly()
         else:
             flight.thread = thread
+
+    def _replica(self, copy: WrappedCopy) -> WrappedKey | None:
+        provider = self._provider(copy)
+        try:
+            return provider.replica(copy.item) if isinstance(provider, Replicates) else None
+        except Exception:  # noqa: BLE001 (a plug-in may raise anything)
+            return None
 
     def _provider(self, copy: WrappedCopy) -> KeyProvider | EncenvError:
         name = copy.item.provider
@@ -313,3 +355,4 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+on_snapshot(clear_cache)

@@ -3,37 +3,25 @@
 import importlib
 import logging
 import os
-import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError, MalformedError
 from encenv.format.sealed import WrappedKey, aws_region
 from encenv.keys.forks import fork_waits
+from encenv.keys.kms_endpoint import REGION, partition_of
 from encenv.keys.kms_errors import failure_of, shown
+from encenv.keys.kms_http import CONNECT_SECONDS, READ_SECONDS, KmsHttp
 
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_kms import KMSClient
 
 DATA_KEY_BYTES = 32
-CONNECT_SECONDS = 1.0  # a KMS endpoint is near or not there
-READ_SECONDS = 2.0  # KMS answers in some 10 ms
 CONNECTIONS = 32  # as many as a load may have data keys
-NEAR_SECONDS = 3.0  # that a replica in the process's own region has before the key itself is asked as well
-PARTITIONS = {  # by how a region's name begins; all others are in "aws" (AWS Fault Isolation Boundaries, Partitions)
-    "cn-": "aws-cn",
-    "us-gov-": "aws-us-gov",
-    "us-iso-": "aws-iso",
-    "us-isob-": "aws-iso-b",
-    "eu-isoe-": "aws-iso-e",
-    "us-isof-": "aws-iso-f",
-    "eusc-": "aws-eusc",
-}
-_REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
 _LATE_IMPORTS = ("_strptime", "encodings.idna", "stringprep")  # what boto3 imports in the middle of a call
 
 
@@ -71,7 +59,7 @@ class AwsKms:
         answer = self._call(
             "GenerateDataKey",
             key,
-            lambda client: client.generate_data_key(
+            lambda: self._client_for(key).generate_data_key(
                 KeyId=key, NumberOfBytes=DATA_KEY_BYTES, EncryptionContext=dict(context)
             ),
         )
@@ -82,37 +70,34 @@ class AwsKms:
         answer = self._call(
             "Encrypt",
             key,
-            lambda client: client.encrypt(KeyId=key, Plaintext=data_key, EncryptionContext=dict(context)),
+            lambda: self._client_for(key).encrypt(
+                KeyId=key, Plaintext=data_key, EncryptionContext=dict(context)
+            ),
         )
         return _wrapped(answer)
 
     def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
-        """Return the data key in *item* (Decrypt).
+        """Return the data key in *item* (Decrypt). Through boto3 each attempt is bounded, but not all together."""
+        arn = item.reference
+        # What boto3 would read is the process's own environment, so no other one will do.
+        is_plain = self._session is None and self._client is None and self._environ is os.environ
+        lean = KmsHttp.for_key(arn, self._environ) if is_plain else None
+        answer = self._call(
+            "Decrypt",
+            arn,
+            (lambda: lean.decrypt(item.wrapped, context, timeout))
+            if lean is not None
+            else lambda: self._client_for(arn).decrypt(
+                KeyId=arn, CiphertextBlob=item.wrapped, EncryptionContext=dict(context)
+            ),
+        )
+        plaintext: bytes = answer["Plaintext"]
+        return plaintext
 
-        A multi-region key is asked for in the process's own region first; whatever is wrong there, the region in
-        the ARN is asked next. The *timeout* is kept by the caller; each attempt here is bounded by the client's.
-        """
-        near = replica_of(item.reference, self.own_region())
-        if near is None:
-            return self._decrypt(item.reference, item.wrapped, context)
-        until = time.monotonic() + timeout
-        replica = _Aside(lambda: self._decrypt(near, item.wrapped, context))
-        answer = replica.wait(min(NEAR_SECONDS, timeout / 3))
-        if isinstance(answer, bytes):
-            return answer
-        try:
-            return self._decrypt(item.reference, item.wrapped, context)
-        except (KeyRefusedError, KeyUnreachableError) as error:
-            failure = error.of()
-        answer = replica.wait(max(0.0, until - time.monotonic()))  # it may have been slow, no more
-        if isinstance(answer, bytes):
-            return answer
-        if answer is not None:
-            failure = type(failure)(
-                f"{failure.message}; before that, {answer.message}",
-                hint=f"{failure.hint}; or, for the replica in {aws_region(near)}: {answer.hint}",
-            )
-        raise failure
+    def replica(self, item: WrappedKey) -> WrappedKey | None:
+        """Return *item* as a replica of its multi-region key in the process's own region opens it."""
+        arn = replica_of(item.reference, self.own_region())
+        return None if arn is None else replace(item, reference=arn)
 
     def rewrap(
         self, item: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
@@ -128,7 +113,7 @@ class AwsKms:
         answer = self._call(
             "ReEncrypt",
             key,
-            lambda client: client.re_encrypt(
+            lambda: self._client_for(key).re_encrypt(
                 CiphertextBlob=item.wrapped,
                 SourceKeyId=item.reference,
                 SourceEncryptionContext=dict(context),
@@ -154,22 +139,14 @@ class AwsKms:
         elif self._session is not None:
             region = self._session.region_name
         region = region or self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
-        return region if region and _REGION.fullmatch(region) else None
+        return region if region and REGION.fullmatch(region) else None
 
-    def _decrypt(self, arn: str, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        plaintext: bytes = self._call(
-            "Decrypt",
-            arn,
-            lambda client: client.decrypt(KeyId=arn, CiphertextBlob=wrapped, EncryptionContext=dict(context)),
-        )["Plaintext"]
-        return plaintext
-
-    def _call(self, operation: str, key: str, request: "Callable[[KMSClient], Any]") -> "dict[str, Any]":
+    def _call(self, operation: str, key: str, request: Callable[[], Any]) -> dict[str, Any]:
         """Return the whole answer to *request*; raise if there is none, or it is not the one that was asked for."""
         failure: EncenvError | None
         try:
             with _no_debug_log():
-                answer: dict[str, Any] = request(self._client_for(key))
+                answer: dict[str, Any] = request()
         except EncenvError as error:
             failure = error.of()
         except Exception as error:  # noqa: BLE001 (a credential process, a proxy or a bad setting raises anything)
@@ -217,42 +194,17 @@ class AwsKms:
         return session.client("kms", region_name=region, config=config)
 
 
-class _Aside:
-    """A question asked in a thread of its own, so that the one who asks need not wait for the answer."""
-
-    def __init__(self, question: Callable[[], bytes]) -> None:
-        self._question = question
-        self._answer: bytes | EncenvError | None = None
-        self._thread = threading.Thread(target=self._ask, name="encenv-unwrap-near", daemon=True)
-        self._thread.start()
-
-    def _ask(self) -> None:
-        try:
-            self._answer = self._question()
-        except EncenvError as error:
-            self._answer = error.of()
-
-    def wait(self, seconds: float) -> bytes | EncenvError | None:
-        """Return the answer if it comes within *seconds*."""
-        self._thread.join(seconds)
-        return self._answer
-
-
 def replica_of(arn: str, region: str | None) -> str | None:
     """Return the ARN that a replica of the key *arn* would have in another *region*; None if there can be none."""
     home = aws_region(arn)
-    if region in (None, home) or ":key/mrk-" not in arn or _partition(region) != arn.split(":")[1]:
+    if region in (None, home) or ":key/mrk-" not in arn or partition_of(region) != arn.split(":")[1]:
         return None
     return arn.replace(f":{home}:", f":{region}:", 1)
 
 
-def _partition(region: str) -> str:
-    return next((name for start, name in PARTITIONS.items() if region.startswith(start)), "aws")
-
-
 def _alias_region(key: str) -> str | None:
     fields = key.split(":")
-    return fields[3] if len(fields) > 3 and _REGION.fullmatch(fields[3]) else None
+    return fields[3] if len(fields) > 3 and REGION.fullmatch(fields[3]) else None
 
 
 def _is_key_arn(key: str) -> bool:

@@ -1,12 +1,8 @@
 """What goes wrong with AWS KMS, as errors with hints: AWS error codes, and what boto3 raises without an answer."""
 
 import re
-from typing import TYPE_CHECKING
 
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
-
-if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
 
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}(?=$|:)")  # of "prefix#Code:address", which some servers send
 _HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, GenerateDataKey and ReEncrypt
@@ -60,6 +56,7 @@ SERVER_ERROR = 500  # RFC 9110, 15.6
 TOO_MANY = 429  # RFC 6585, 4
 SHOWN_MAX = 320  # characters: an ARN has some 80, an alias's at most 310
 _NETWORK = "check the network, the region and AWS_ENDPOINT_URL_KMS"
+CERTIFICATES = "check the certificate authorities (AWS_CA_BUNDLE) and who answers at the endpoint"
 _SIGN_IN = "sign in to AWS again, for example: aws sso login"
 _SETTINGS = "check the AWS settings: the AWS_… variables, proxies and the configuration file"
 _NOT_SENT = {  # botocore.exceptions: what went wrong before or without an answer, by its class
@@ -69,7 +66,7 @@ _NOT_SENT = {  # botocore.exceptions: what went wrong before or without an answe
     "NoRegionError": "set AWS_REGION, or name the key by its full ARN",
     "PartialCredentialsError": "complete the AWS credentials; a part of them is missing",
     "ProfileNotFound": "set AWS_PROFILE to a profile of the AWS configuration",
-    "SSLError": "check the certificate authorities (AWS_CA_BUNDLE) and who answers at the endpoint",
+    "SSLError": CERTIFICATES,
 }
 
 
@@ -84,7 +81,9 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
     from botocore.exceptions import ConnectionError as NetworkError
 
     if isinstance(error, ClientError):
-        return _refusal(operation, key, error)
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return refusal(operation, key, code, status)
     kind = type(error).__name__
     if isinstance(error, ParamValidationError):
         # All other parameters are checked before.
@@ -99,6 +98,11 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
         hint = _NETWORK
     else:
         hint = _NETWORK if isinstance(error, BotoCoreError) else _SETTINGS
+    return not_reached(operation, key, kind, hint)
+
+
+def not_reached(operation: str, key: str, kind: str, hint: str = _NETWORK) -> EncenvError:
+    """Return the error that there was no answer; *kind* is the name of an exception."""
     return KeyUnreachableError(
         f"AWS KMS was not reached for {operation} with {shown(key)}: {kind}", hint=hint
     )
@@ -110,11 +114,10 @@ def shown(key: str) -> str:
     return name if len(name) <= SHOWN_MAX else f"{name[:SHOWN_MAX]}…"
 
 
-def _refusal(operation: str, key: str, error: "ClientError") -> EncenvError:
-    """Return what an AWS error code means, without the message that came with it."""
-    found = _CODE.search(str(error.response.get("Error", {}).get("Code", "")))
+def refusal(operation: str, key: str, code: str, status: int) -> EncenvError:
+    """Return what an AWS error *code* with an HTTP *status* means; the message that comes with it is left out."""
+    found = _CODE.search(code)
     code = found[0] if found else "no error code"
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _THEIRS or status >= SERVER_ERROR or status == TOO_MANY:
         hint = _THEIRS.get(code, "try again; AWS KMS, or a proxy on the way to it, has trouble")
         return KeyUnreachableError(

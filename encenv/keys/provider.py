@@ -54,6 +54,15 @@ class Rewraps(Protocol):
         ...
 
 
+@runtime_checkable
+class Replicates(Protocol):
+    """What a key provider may have besides: wrapping keys that exist in several places."""
+
+    def replica(self, item: WrappedKey) -> WrappedKey | None:
+        """Return *item* as it reads for a replica of its wrapping key nearer to this process; None if there is none."""
+        ...
+
+
 def find_provider(name: str, environ: Mapping[str, str], given: Sequence[KeyProvider] = ()) -> KeyProvider:
     """Return the provider called *name*: one of those *given*, else a built-in, else a plug-in.
 

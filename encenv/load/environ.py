@@ -59,6 +59,7 @@ class Load:
         self.trust = Trust.of(options.get("trusted_keys"), options.get("encryption_context"))
         self.given: Sequence[KeyProvider] = tuple(options.get("key_providers") or ())
         self.seconds = options.get("unwrap_timeout") or UNWRAP_SECONDS
+        self.hedge_delay = options.get("hedge_delay")
         self._started = time.monotonic()
         self._waited = 0.0  # seconds, for data keys
         self._entries: dict[str, list[str]] = {}
@@ -104,7 +105,9 @@ class Load:
         elif wanted:
             # One deadline for the whole load, however often it finds that it needs another data key.
             left, started = max(0.0, self.seconds - self._waited), time.monotonic()
-            found = _datakeys().unwrap([copies for _, copies in wanted], self._provider, left)
+            datakeys = _datakeys()
+            delay = datakeys.HEDGE_SECONDS if self.hedge_delay is None else self.hedge_delay
+            found = datakeys.unwrap([copies for _, copies in wanted], self._provider, left, delay)
             self._waited += time.monotonic() - started
             self._keys.update(zip((kid for kid, _ in wanted), found, strict=True))
 

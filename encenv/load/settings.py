@@ -21,6 +21,7 @@ from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
 from encenv.load.asked import model_keys
 from encenv.load.environ import loading
+from encenv.load.instances import clear, remember
 from encenv.load.masking import masked
 from encenv.load.options import ReaderOptions
 from encenv.load.sources import SettingsLoad, Withheld
@@ -104,6 +105,7 @@ class EncryptedSettings(BaseSettings):
             _open_hook(cls)  # one that was put in place since
             if args:
                 values = _named(__pydantic_self__, *args, **values)
+            given = {name: value for name, value in values.items() if name != "_build_sources"}
             load = _prepared(cls, values)
             raised: BaseException | None = None
             token = loading.set(load)
@@ -128,16 +130,11 @@ class EncryptedSettings(BaseSettings):
                 if load.opened:
                     load.forget((values.get("_build_sources") or [()])[0])
                     if is_new:
-                        _empty(__pydantic_self__)
-                del __pydantic_self__, args, values, load, token
+                        clear(__pydantic_self__)
+                del __pydantic_self__, args, values, given, load, token
                 raise raised
-
-
-def _empty(instance: BaseSettings) -> None:
-    """Take the values out of a half-made instance, which a subclass's `__init__` holds as ``self``."""
-    instance.__dict__.clear()
-    for slot in ("__pydantic_extra__", "__pydantic_private__"):
-        object.__setattr__(instance, slot, None)
+            if load.has_decrypted:
+                remember(__pydantic_self__, EncryptedSettings.__init__, given, load.decrypted_keys)
 
 
 def _open_hook(cls: type[BaseSettings]) -> None:

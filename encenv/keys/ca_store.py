@@ -1,0 +1,84 @@
+"""Which certificate authorities are trusted: the system's, opened without parsing all of them at each start.
+
+OpenSSL takes 19 ms to read the usual bundle. A folder of hashed names it reads only as needed; out of a bundle, the
+few that AWS's own endpoints are under are enough. Nothing is trusted that the system does not trust: if the few are
+not enough, the whole store is asked.
+"""
+
+import importlib.util
+import os
+import re
+import ssl
+from binascii import a2b_base64
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+# Amazon Trust Services Repository, "Root CAs": how the subjects of all of them read.
+_AMAZON = (b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2")
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # openssl-rehash(1)
+_EXPLICIT = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")  # what the user names is taken whole
+
+
+def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
+    """Return what verifies a server's certificate and its name.
+
+    Args:
+        environ: The process environment, for ``AWS_CA_BUNDLE``. OpenSSL's own ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``
+            are honoured as well.
+        is_amazon: Whether the server is one of AWS's, so that the authorities under which these are will do.
+
+    Raises:
+        OSError: If a store that is named cannot be read, or there is none at all.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, checks the name, and takes TLS 1.2 or later
+    context.set_alpn_protocols(["http/1.1"])
+    paths = ssl.get_default_verify_paths()
+    if named := environ.get("AWS_CA_BUNDLE"):
+        kind = "capath" if Path(named).is_dir() else "cafile"
+        context.load_verify_locations(**{kind: named})
+    elif any(environ.get(name) for name in _EXPLICIT):
+        context.set_default_verify_paths()
+    elif paths.capath and _is_hashed(paths.capath):
+        context.load_verify_locations(capath=paths.capath)
+    elif paths.cafile and is_amazon and (few := b"".join(_amazon(Path(paths.cafile).read_bytes()))):
+        context.load_verify_locations(cadata=few)
+    elif paths.cafile:
+        context.load_verify_locations(cafile=paths.cafile)
+    else:
+        context.load_verify_locations(cafile=_botocores())
+    return context
+
+
+def whole_tls(environ: Mapping[str, str]) -> ssl.SSLContext | None:
+    """Return what verifies with the system's whole store; None if `tls` has left nothing out."""
+    paths = ssl.get_default_verify_paths()
+    if any(environ.get(name) for name in _EXPLICIT) or paths.cafile is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["http/1.1"])
+    context.set_default_verify_paths()
+    return context
+
+
+def _is_hashed(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return any(_HASHED.fullmatch(entry.name) for entry in entries)
+
+
+def _amazon(bundle: bytes) -> Iterator[bytes]:
+    """Yield Amazon's certificates out of *bundle*, in DER."""
+    for found in _PEM.finditer(bundle):
+        certificate = a2b_base64(found[1])
+        if any(subject in certificate for subject in _AMAZON):
+            yield certificate
+
+
+def _botocores() -> str:
+    """Return the file of authorities that botocore ships, where there is a botocore; it is not imported."""
+    spec = importlib.util.find_spec("botocore")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder, "cacert.pem")
+        if path.is_file():
+            return str(path)
+    raise FileNotFoundError

@@ -1,0 +1,105 @@
+"""Where AWS KMS answers for a region: the host's name, from a table, or what the environment says instead.
+
+Pure. Where the table or the pattern knows no answer there is none, and boto3 is asked to find one.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
+_AREAS = ("us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx")
+# By how a region's name begins: its partition, and the domains that its services are in: of the usual endpoints and
+# of those that IPv6 reaches as well (AWS Fault Isolation Boundaries, "Partitions"; botocore's partitions.json).
+_PARTITIONS = (
+    ("cn-", "aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    ("us-gov-", "aws-us-gov", "amazonaws.com", "api.aws"),
+    ("us-iso-", "aws-iso", "c2s.ic.gov", "api.aws.ic.gov"),
+    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov", "api.aws.scloud"),
+    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+    ("eusc-", "aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu"),
+    *((f"{area}-", "aws", "amazonaws.com", "api.aws") for area in _AREAS),
+)
+_LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")  # a name, or an address of either kind
+_URL = re.compile(r"[!-~]+")  # urlsplit drops what is not printable without a word
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a request goes.
+
+    Attributes:
+        scheme: ``https``, or ``http``.
+        host: Name or address; an IPv6 address without its brackets.
+        port: The port.
+        is_usual: Whether it is AWS's own, out of the table.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    is_usual: bool = False
+
+    @property
+    def authority(self) -> str:
+        """What the header Host says: the port is left out where it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine."""
+        return _LOOPBACK.fullmatch(self.host) is not None
+
+
+def partition_of(region: str) -> str | None:
+    """Return the partition that *region* is in; None if the table has none for it."""
+    return next((row[1] for row in _PARTITIONS if region.startswith(row[0])), None)
+
+
+def endpoint_of(arn: str, environ: Mapping[str, str]) -> Endpoint | None:
+    """Return where AWS KMS answers for the key *arn*, or None if that is not plain.
+
+    Args:
+        arn: The full ARN of a key.
+        environ: The process environment: ``AWS_ENDPOINT_URL_KMS``, ``AWS_ENDPOINT_URL``, ``AWS_USE_FIPS_ENDPOINT``
+            and ``AWS_USE_DUALSTACK_ENDPOINT``, as the AWS SDKs and Tools Reference Guide has them.
+    """
+    partition, region = arn.split(":")[1:4:2]
+    if REGION.fullmatch(region) is None or partition_of(region) != partition:
+        return None
+    is_fips, is_dual_stack = (
+        environ.get(f"AWS_USE_{name}_ENDPOINT", "").lower() == "true" for name in ("FIPS", "DUALSTACK")
+    )
+    url = environ.get("AWS_ENDPOINT_URL_KMS") or environ.get("AWS_ENDPOINT_URL")
+    if url and environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
+        found = None if is_fips or is_dual_stack else parse_endpoint(url)
+        return found if found and (found.scheme == "https" or found.is_loopback) else None
+    suffix = next(row[3 if is_dual_stack else 2] for row in _PARTITIONS if region.startswith(row[0]))
+    service = "kms-fips" if is_fips else "kms"
+    return Endpoint("https", f"{service}.{region}.{suffix}", _PORTS["https"], is_usual=True)
+
+
+def parse_endpoint(url: str, *, is_bare: bool = True) -> Endpoint | None:
+    """Return the endpoint in *url*; None if it is not one that can be asked without a doubt.
+
+    Args:
+        url: The URL.
+        is_bare: Whether it may have no path and no query.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    extra = (
+        parts.username is not None or parts.fragment or (is_bare and (parts.query or parts.path.strip("/")))
+    )
+    if extra or parts.scheme not in _PORTS or _HOST.fullmatch(host) is None or _URL.fullmatch(url) is None:
+        return None
+    return Endpoint(parts.scheme, host, _PORTS[parts.scheme] if port is None else port)

@@ -1,0 +1,111 @@
+"""One HTTP exchange with the standard library: no proxy, no redirect, no compression, and an end to every wait."""
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from encenv.keys.kms_endpoint import Endpoint
+
+BODY_MAX = 65_536  # bytes; what is read here is some hundred bytes of JSON
+_PIECE = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers, by lower-case name.
+        body: The body; it may hold a data key or credentials.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an exchange may take.
+
+    Attributes:
+        connect: Seconds for the connection, TLS included.
+        read: Seconds for each wait for more of the answer.
+        until: When all has to be over, by `time.monotonic`.
+    """
+
+    connect: float
+    read: float
+    until: float
+
+    def left(self, seconds: float) -> float:
+        """Return *seconds*, or what is left of the whole.
+
+        Raises:
+            TimeoutError: If nothing is left.
+        """
+        left = min(seconds, self.until - time.monotonic())
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def exchange(  # noqa: PLR0913 (what an exchange is made of)
+    endpoint: Endpoint,
+    target: str,
+    headers: Mapping[str, str],
+    patience: Patience,
+    *,
+    body: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
+    """Send a request to *endpoint*, a POST if it has a *body*, and return the answer.
+
+    Args:
+        endpoint: Where to.
+        target: Path and query.
+        headers: All headers but Content-Length.
+        patience: How long it may take.
+        body: The request's body.
+        tls: Which CAs are trusted, for ``https``.
+
+    Raises:
+        OSError: If there is no connection, or it breaks or takes too long.
+        ValueError: If a header cannot be sent. The exception's text holds it.
+        http.client.HTTPException: If the answer is not HTTP, or is cut off.
+    """
+    if (tls is not None) != (endpoint.scheme == "https"):
+        raise ValueError("TLS goes with https")
+    # In bytes: a text would have encodings.idna imported, for names that are ASCII anyway.
+    host = endpoint.host.encode("ascii")
+    place = host, endpoint.port
+    sock = socket.create_connection(place, patience.left(patience.connect))  # type: ignore[arg-type]  # bytes will do
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            sock.settimeout(patience.left(patience.connect))
+            sock = tls.wrap_socket(sock, server_hostname=host)
+        connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
+        connection.sock = sock
+        sock.settimeout(patience.left(patience.read))
+        connection.request(
+            "GET" if body is None else "POST", target, body, {**headers, "Connection": "close"}
+        )
+        response = connection.getresponse()
+        body_read = b""
+        while not response.isclosed() and len(body_read) <= BODY_MAX:
+            sock.settimeout(patience.left(patience.read))  # bytes that drip must not outlast the whole
+            piece = response.read1(_PIECE)
+            if not piece:
+                break
+            body_read += piece
+        if response.length or len(body_read) > BODY_MAX:
+            raise http.client.IncompleteRead(b"")
+        names = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, names, body_read)
+    finally:
+        sock.close()
