@@ -57,4 +57,4 @@ def test_as_botocore_signs(host, headers, body, keys, scope, now):  # noqa: PLR0
 
 def test_credentials_show_nothing():
     """What is printed of credentials holds none of them."""
-    assert repr(Credentials("AKIA-canary", "canary", "canary")) == "Credentials()"
+    assert repr(Credentials("AKIA-canary", "canary", "canary")) == "<Credentials>"

@@ -8,8 +8,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from encenv.errors import KeyUnreachableError
@@ -37,8 +37,7 @@ PAUSE = 0.25  # seconds
 TOKEN_MAX = 16_384  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(NamedTuple):
     """Where a container's credentials are to be had.
 
     Attributes:
@@ -50,8 +49,11 @@ class Container:
 
     endpoint: Endpoint
     target: str
-    token: str | None = field(default=None, repr=False)
+    token: str | None = None
     token_file: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Container {self.endpoint.authority}>"
 
     def fetch(self, until: float, wait: Callable[[float], None] = time.sleep) -> Credentials:
         """Return the credentials that are valid now.

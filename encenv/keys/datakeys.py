@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from encenv import errors
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
@@ -27,8 +27,7 @@ HEDGE_SECONDS = 1.0  # a key provider that has not answered by then is slow, whe
 JOIN_SECONDS = 1.0  # for a thread that has only its return left
 
 
-@dataclass(frozen=True, slots=True)
-class WrappedCopy:
+class WrappedCopy(NamedTuple):
     """One wrapped copy with all that decides what it unwraps to; equal copies are unwrapped once.
 
     Attributes:
@@ -48,8 +47,7 @@ class WrappedCopy:
         return item.provider, item.wrapped, item.reference, context, self.commitment
 
 
-@dataclass(frozen=True, slots=True)
-class Unwrapped:
+class Unwrapped(NamedTuple):
     """A data key and how it was come by.
 
     Attributes:
@@ -65,16 +63,16 @@ class Unwrapped:
     cached: bool
 
 
-@dataclass(slots=True, eq=False)
 class _Flight:
     """One question to one provider, in a thread of its own; all who want the answer are told when it is there."""
 
-    until: float  # how long whoever began it waits
-    lost_at: float  # after that nobody waits for it any more: a later load asks again
-    leader: int = field(default_factory=threading.get_ident)
-    told: list[threading.Event] = field(default_factory=list)
-    result: DataKey | EncenvError | None = None
-    thread: threading.Thread | None = None
+    def __init__(self, until: float, lost_at: float) -> None:
+        self.until = until  # how long whoever began it waits
+        self.lost_at = lost_at  # after that nobody waits for it any more: a later load asks again
+        self.leader = threading.get_ident()
+        self.told: list[threading.Event] = []
+        self.result: DataKey | EncenvError | None = None
+        self.thread: threading.Thread | None = None
 
     def is_lost(self, now: float) -> bool:
         """Return whether waiting for it is vain: it hangs, or a signal handler runs in the thread that begins it."""
@@ -86,19 +84,19 @@ class _Flight:
 _CacheKey = tuple[str, bytes, str, bytes, bytes]
 
 
-@dataclass(slots=True, eq=False)
 class _State:
-    finished: dict[_CacheKey, DataKey] = field(default_factory=dict)
-    flights: dict[_CacheKey, _Flight] = field(default_factory=dict)
+    def __init__(self, finished: dict[_CacheKey, DataKey]) -> None:
+        self.finished = finished
+        self.flights: dict[_CacheKey, _Flight] = {}
 
 
-_state = _State()  # replaced as a whole: a flight lands in the state that it began in
+_state = _State({})  # replaced as a whole: a flight lands in the state that it began in
 
 
 def clear_cache() -> None:
     """Forget every data key of this process; the next load unwraps again."""
     global _state  # noqa: PLW0603 (the only process-wide state)
-    _state = _State()
+    _state = _State({})
 
 
 def unwrap(
@@ -174,7 +172,7 @@ class _Race:
 
     def nearer(self, copy: WrappedCopy, item: WrappedKey | None) -> WrappedCopy:
         """Return the copy to ask instead of *copy*, which then comes next: that in a replica, *item*, if there is one."""
-        near = copy if item is None else replace(copy, item=item)
+        near = copy if item is None else copy._replace(item=item)
         if near in self.group:
             return copy
         self.group.insert(len(self.asked), near)

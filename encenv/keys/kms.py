@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError, MalformedError
@@ -97,7 +96,7 @@ class AwsKms:
     def replica(self, item: WrappedKey) -> WrappedKey | None:
         """Return *item* as a replica of its multi-region key in the process's own region opens it."""
         arn = replica_of(item.reference, self.own_region())
-        return None if arn is None else replace(item, reference=arn)
+        return None if arn is None else WrappedKey(item.provider, item.wrapped, arn)
 
     def rewrap(
         self, item: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]

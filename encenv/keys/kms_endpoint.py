@@ -5,7 +5,7 @@ Pure. Where the table or the pattern knows no answer there is none, and boto3 is
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
@@ -22,14 +22,14 @@ _PARTITIONS = (
     ("eusc-", "aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu"),
     *((f"{area}-", "aws", "amazonaws.com", "api.aws") for area in _AREAS),
 )
-_LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
+# Patterns as texts: they are compiled where an endpoint of one's own is named.
+_LOOPBACK = r"localhost|127(?:\.[0-9]{1,3}){3}|::1"
 _PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")  # a name, or an address of either kind
-_URL = re.compile(r"[!-~]+")  # urlsplit drops what is not printable without a word
+_HOST = r"[A-Za-z0-9.:-]{1,253}"  # a name, or an address of either kind
+_URL = r"[!-~]+"  # urlsplit drops what is not printable without a word
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Where a request goes.
 
     Attributes:
@@ -53,7 +53,7 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine."""
-        return _LOOPBACK.fullmatch(self.host) is not None
+        return re.fullmatch(_LOOPBACK, self.host) is not None
 
 
 def partition_of(region: str) -> str | None:
@@ -100,6 +100,11 @@ def parse_endpoint(url: str, *, is_bare: bool = True) -> Endpoint | None:
     extra = (
         parts.username is not None or parts.fragment or (is_bare and (parts.query or parts.path.strip("/")))
     )
-    if extra or parts.scheme not in _PORTS or _HOST.fullmatch(host) is None or _URL.fullmatch(url) is None:
+    if (
+        extra
+        or parts.scheme not in _PORTS
+        or re.fullmatch(_HOST, host) is None
+        or re.fullmatch(_URL, url) is None
+    ):
         return None
     return Endpoint(parts.scheme, host, _PORTS[parts.scheme] if port is None else port)

@@ -14,8 +14,7 @@ import time
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.keys.aws_credentials import Container, credentials_in
@@ -51,8 +50,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _OPERATION = "Decrypt"
 
 
-@dataclass(frozen=True, slots=True)
-class KmsHttp:
+class KmsHttp(NamedTuple):
     """Asks AWS KMS for one key, without boto3.
 
     Attributes:
@@ -67,7 +65,10 @@ class KmsHttp:
     endpoint: Endpoint
     credentials: Credentials | Container
     attempts: int
-    environ: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"<KmsHttp {self.arn} at {self.endpoint.authority}>"
 
     @classmethod
     def for_key(cls, arn: str, environ: Mapping[str, str]) -> Self | None:

@@ -6,14 +6,13 @@ After "Create a signed AWS API request" in the AWS IAM User Guide. Every header 
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TIMESTAMP = "%Y%m%dT%H%M%SZ"  # of the signature, and of the header X-Amz-Date; in UTC
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """What a request is signed with.
 
     Attributes:
@@ -22,9 +21,12 @@ class Credentials:
         token: The session token of temporary credentials, or None.
     """
 
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return "<Credentials>"
 
 
 def signed(

@@ -6,23 +6,20 @@ wrapping keys that this process may use (IAM, the local key file) are the only l
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from encenv.errors import MalformedError, PolicyError
 from encenv.format.sealed import KeyEntry, WrappedKey, check_context
 
-_ACCOUNT = re.compile(r"[0-9]{12}")
+# Patterns as texts: they are compiled when rules are given, which most readers have none of.
+_ACCOUNT = r"[0-9]{12}"
 # What none of these matches could match no wrapping key: a mistake to be told of, not a key to be missed later.
-_ARN = re.compile(
-    r"arn:[a-z0-9*-]+:(?:kms|\*):[a-z0-9*-]+:[0-9*]+:(?:\*|key(?=[/*]))[A-Za-z0-9/*-]*",
-)
-_LOCAL = re.compile(r"local:(?=.*\*|.{8}$)[A-Z2-7*]{1,8}")
-_PLUG_IN = re.compile(r"(?!(?:arn|aws-kms|context|local):)[a-z][a-z0-9-]{0,31}:[A-Za-z0-9_.:/*-]{1,512}")
+_ARN = r"arn:[a-z0-9*-]+:(?:kms|\*):[a-z0-9*-]+:[0-9*]+:(?:\*|key(?=[/*]))[A-Za-z0-9/*-]*"
+_LOCAL = r"local:(?=.*\*|.{8}$)[A-Z2-7*]{1,8}"
+_PLUG_IN = r"(?!(?:arn|aws-kms|context|local):)[a-z][a-z0-9-]{0,31}:[A-Za-z0-9_.:/*-]{1,512}"
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(NamedTuple):
     """A reader's rules.
 
     Attributes:
@@ -51,7 +48,7 @@ class Trust:
         keys = None if trusted_keys is None else tuple(trusted_keys)
         for pattern in keys or ():
             if not isinstance(pattern, str) or not any(
-                form.fullmatch(pattern) for form in (_ACCOUNT, _ARN, _LOCAL, _PLUG_IN)
+                re.fullmatch(form, pattern) for form in (_ACCOUNT, _ARN, _LOCAL, _PLUG_IN)
             ):
                 raise PolicyError(
                     f"trusted_keys has {pattern!r}, which is no ARN pattern, account id or local:<id>",
@@ -106,7 +103,7 @@ def _fault(context: tuple[tuple[object, object], ...]) -> PolicyError | None:
 def _matches(pattern: str, item: WrappedKey) -> bool:
     if item.provider != "aws-kms":
         return not pattern.startswith("arn:") and _glob(pattern, f"{item.provider}:{item.reference}")
-    if _ACCOUNT.fullmatch(pattern):
+    if re.fullmatch(_ACCOUNT, pattern):
         return item.reference.split(":")[4] == pattern
     if not pattern.startswith("arn:"):
         return False

@@ -1,24 +1,21 @@
 """What a settings class asks an environment for: nothing else is ever decrypted."""
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import AliasChoices, AliasPath
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource
 
 
-@dataclass(frozen=True, slots=True)
-class ModelKey:
+class ModelKey(NamedTuple):
     """A key of the model's data under which pydantic looks for a field, perhaps for a path below it."""
 
     name: str
     is_path: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AskedField:
+class AskedField(NamedTuple):
     """One field of the model.
 
     Attributes:
@@ -36,12 +33,11 @@ class AskedField:
     has_nested: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """One use of a variable: the field, which of its names that is, and the path below it, perhaps empty."""
 
     field: str
-    index: int
+    place: int
     path: tuple[str, ...] = ()
 
 
@@ -82,7 +78,7 @@ class Asked:
         The source has the variables *present*: what is nested joins what the field's own name gives.
         """
         field = self.fields[use.field]
-        lands = field.lands[use.index]
+        lands = field.lands[use.place]
         if use.path:
             whole = any(name in present for name in field.names)
             lands = tuple(range(len(field.keys))) if whole else field.lands[-1]

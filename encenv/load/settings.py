@@ -22,7 +22,6 @@ from encenv.format.sealed import claims, embeds
 from encenv.load.asked import model_keys
 from encenv.load.environ import loading
 from encenv.load.instances import clear, remember
-from encenv.load.masking import masked
 from encenv.load.options import ReaderOptions
 from encenv.load.sources import SettingsLoad, Withheld
 
@@ -123,7 +122,7 @@ class EncryptedSettings(BaseSettings):
             elif raised is not None and (
                 load.opened if stopped else load.has_decrypted or isinstance(raised, EncenvError)
             ):
-                raised = masked(raised, cls, load)
+                raised = _masked(raised, cls, load)
             if raised is not None:
                 # The frame of this call is all that the exception keeps of the load; it must not hold values either,
                 # nor what its callers hold: the instance, and the sources that `CliApp` built.
@@ -175,10 +174,16 @@ def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sour
     if raised is None:
         return ordered + (LastSource(load),) if outermost else ordered  # noqa: RUF005 (what is no tuple stays an error)
     if outermost and load.opened:
-        raised = masked(raised, cls, load)
+        raised = _masked(raised, cls, load)
         load.forget(())
         del hook, args, sources, load, token
     raise raised
+
+
+def _masked(raised: BaseException, cls: type[BaseSettings], load: SettingsLoad) -> BaseException:
+    from encenv.load.masking import masked  # a lazy door: nothing is masked where nothing fails
+
+    return masked(raised, cls, load)
 
 
 def _named(*args: Any, **values: Any) -> dict[str, Any]:

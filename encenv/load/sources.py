@@ -26,7 +26,6 @@ from pydantic_settings import (
 
 from encenv.errors import EncenvError
 from encenv.format.sealed import ENTRY_PREFIX, entry_kid
-from encenv.load.envfiles import LoadedFile, is_file_or_fifo, read_text
 from encenv.load.environ import Load
 from encenv.load.readers import Layer, Reader, SecretFiles, Texts, Variables, as_kept
 
@@ -201,6 +200,11 @@ def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
     withheld = isinstance(source.env_file, Withheld)
     if isinstance(source.env_file, Withheld):
         source.env_file = source.env_file.env_file
+    if not source.env_file:
+        return []
+    # A lazy door: without a .env file no parser of one is needed.
+    from encenv.load.envfiles import LoadedFile, read_text
+
     paths = list(_existing_files(source, report=withheld))
     if not withheld and any(path.is_fifo() for path in paths):
         # A source that the application made itself has emptied the FIFO already.
@@ -226,6 +230,8 @@ def _names_upper(source: EnvSettingsSource) -> dict[str, str | None]:
 
 def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[Path]:
     """Return the files that the source would read: in this folder, or up to ``env_file_depth`` folders above."""
+    from encenv.load.envfiles import is_file_or_fifo  # a lazy door: as above
+
     log = logging.getLogger("pydantic_settings")
     report = report and os.environ.get("PYDANTIC_SETTINGS_DEBUG", "").strip().lower() in _TRUE
     files = source.env_file
