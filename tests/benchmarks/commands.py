@@ -1,0 +1,137 @@
+"""Starting a program with 20 decrypted variables: ``encenv run`` beside ``dotenvx run`` and ``sops exec-env``."""
+
+import json
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from figures import ratio, spread
+from peers import ENCENV, WORK, Peers, kms_process
+
+TITLE = "A program started with 20 decrypted variables"
+SECRETS = 20
+LOCAL = "encenv run, local key"
+
+
+@dataclass
+class Command:
+    """One way to start a program: what stands before the program, where, and in which environment."""
+
+    name: str
+    words: list[str]
+    folder: Path
+    environ: dict[str, str]
+    decrypts: bool = True
+
+    def run(self, program: str) -> str:
+        """Start *program* and return what it printed."""
+        return subprocess.run(
+            [*self.words, program],
+            cwd=self.folder,
+            env=self.environ,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ).stdout
+
+    def seconds(self) -> float:
+        """Return how long it takes until a program that does nothing has ended."""
+        started = time.perf_counter()
+        self.run("true")
+        return time.perf_counter() - started
+
+
+def measure(rounds: int, work: Path) -> dict[str, Any]:
+    """Run every command once a round, in turn.
+
+    Returns:
+        ``rows``: a command each, ``median_ms``, ``q1_ms`` and ``q3_ms`` of the whole process; ``ratios`` of encenv's
+        time to each peer's, the median over the rounds; ``versions`` of the peers.
+    """
+    peers = Peers(work)
+    versions = peers.install()
+    plain = {f"SERVICE_TOKEN_{i:02}": secrets.token_hex(16) for i in range(SECRETS)}
+    with tempfile.TemporaryDirectory() as name, kms_process() as (key, aws):
+        commands = _commands(peers, plain, Path(name), key, aws)
+        for command in commands:
+            _prove(command, plain)
+        times: dict[str, list[float]] = {command.name: [] for command in commands}
+        for _ in range(rounds):
+            for command in commands:
+                times[command.name].append(command.seconds())
+    kms = "encenv run, KMS"
+    return {
+        "secrets": SECRETS,
+        "rounds": rounds,
+        "versions": versions,
+        "rows": [{"command": name, **spread(seconds)} for name, seconds in times.items()],
+        "ratios": [
+            {"of": this, "to": that, "ratio": ratio(times[this], times[that])}
+            for this, those in {
+                LOCAL: ("dotenvx run", "npx dotenvx run", "sops exec-env, age", "python -c pass"),
+                kms: ("sops exec-env, KMS",),
+            }.items()
+            for that in those
+        ],
+    }
+
+
+def _commands(
+    peers: Peers, plain: dict[str, str], folder: Path, key: str, aws: dict[str, str]
+) -> list[Command]:
+    """Encrypt the same variables with each tool, in folders of their own."""
+    text = "".join(f"{name}={value}\n" for name, value in plain.items())
+    folders = {name: folder / name for name in ("local", "kms", "dotenvx", "sops")}
+    for place in folders.values():
+        place.mkdir()
+        (place / ".env").write_text(text)
+    own = peers.environ({"ENCENV_LOCAL_KEY_FILE": str(folder / "local.key")})
+    cloud = peers.environ(aws)
+    age = peers.environ({"SOPS_AGE_KEY_FILE": str(folder / "age.key")})
+
+    def call(place: Path, environ: dict[str, str], *words: str | Path) -> str:
+        done = subprocess.run(words, cwd=place, env=environ, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    call(folders["local"], own, ENCENV, "keygen")
+    call(folders["local"], own, ENCENV, "encrypt", "--key", "local")
+    call(folders["kms"], cloud, ENCENV, "encrypt", "--key", key)
+    call(folders["dotenvx"], peers.environ(), peers.dotenvx, "encrypt")
+    recipient = peers.age_key(folder / "age.key")
+    sops = folders["sops"]
+    (sops / "age.env").write_text(call(sops, age, peers.sops, "encrypt", "--age", recipient, ".env"))
+    (sops / "kms.env").write_text(call(sops, cloud, peers.sops, "encrypt", "--kms", key, ".env"))
+
+    npx_folder, npx = peers.npx
+    encrypted = str(folders["dotenvx"] / ".env")
+    return [
+        Command("true", ["env"], folder, peers.environ(), decrypts=False),
+        Command("python -c pass", [sys.executable, "-c", "pass"], folder, peers.environ(), decrypts=False),
+        Command(LOCAL, [str(ENCENV), "run", "--"], folders["local"], own),
+        Command("encenv run, KMS", [str(ENCENV), "run", "--"], folders["kms"], cloud),
+        Command("sops exec-env, age", [str(peers.sops), "exec-env", "age.env"], sops, age),
+        Command("sops exec-env, KMS", [str(peers.sops), "exec-env", "kms.env"], sops, cloud),
+        Command("dotenvx run", [str(peers.dotenvx), "run", "--"], folders["dotenvx"], peers.environ()),
+        Command("npx dotenvx run", [*npx, "run", "-f", encrypted, "--"], npx_folder, peers.environ()),
+    ]
+
+
+def _prove(command: Command, plain: dict[str, str]) -> None:
+    """Fail unless *command* hands every secret to the program; this also warms what a first start compiles."""
+    if not command.decrypts:
+        return
+    given = dict(line.split("=", 1) for line in command.run("env").splitlines() if "=" in line)
+    missing = [name for name, value in plain.items() if given.get(name) != value]
+    if missing:
+        raise RuntimeError(f"{command.name} did not hand over {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 15, WORK), indent=2))
