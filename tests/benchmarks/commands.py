@@ -1,6 +1,7 @@
 """Starting a program with 20 decrypted variables: ``encenv run`` beside ``dotenvx run`` and ``sops exec-env``."""
 
 import json
+import resource
 import secrets
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from peers import ENCENV, WORK, Peers, kms_process
 
 TITLE = "A program started with 20 decrypted variables"
 SECRETS = 20
-LOCAL = "encenv run, local key"
+LOCAL, CLOUD = "encenv run, local key", "encenv run, KMS"
 
 
 @dataclass
@@ -41,42 +42,50 @@ class Command:
             text=True,
         ).stdout
 
-    def seconds(self) -> float:
-        """Return how long it takes until a program that does nothing has ended."""
-        started = time.perf_counter()
+    def seconds(self) -> tuple[float, float]:
+        """Return how long it takes until a program that does nothing has ended: by the clock, and of the processor."""
+        before, started = _processor(), time.perf_counter()
         self.run("true")
-        return time.perf_counter() - started
+        return time.perf_counter() - started, _processor() - before
 
 
 def measure(rounds: int, work: Path) -> dict[str, Any]:
     """Run every command once a round, in turn.
 
     Returns:
-        ``rows``: a command each, ``median_ms``, ``q1_ms`` and ``q3_ms`` of the whole process; ``ratios`` of encenv's
-        time to each peer's, the median over the rounds; ``versions`` of the peers.
+        ``rows``: a command each; ``median_ms``, ``q1_ms`` and ``q3_ms`` of the whole process, ``cpu_ms`` of the
+        processor; ``ratios`` of encenv's time to each peer's, the median over the rounds; ``versions`` of the peers.
     """
     peers = Peers(work)
     versions = peers.install()
     plain = {f"SERVICE_TOKEN_{i:02}": secrets.token_hex(16) for i in range(SECRETS)}
-    with tempfile.TemporaryDirectory() as name, kms_process() as (key, aws):
+    with tempfile.TemporaryDirectory() as name, kms_process("--tls") as (key, aws):
         commands = _commands(peers, plain, Path(name), key, aws)
         for command in commands:
             _prove(command, plain)
-        times: dict[str, list[float]] = {command.name: [] for command in commands}
-        for _ in range(rounds):
-            for command in commands:
-                times[command.name].append(command.seconds())
-    kms = "encenv run, KMS"
+        taken: dict[str, list[tuple[float, float]]] = {command.name: [] for command in commands}
+        for turn in range(rounds):
+            for index in range(len(commands)):
+                command = commands[(index + turn) % len(commands)]  # nobody always comes first
+                taken[command.name].append(command.seconds())
+    times = {name: [clock for clock, _ in pairs] for name, pairs in taken.items()}
     return {
         "secrets": SECRETS,
         "rounds": rounds,
         "versions": versions,
-        "rows": [{"command": name, **spread(seconds)} for name, seconds in times.items()],
+        "rows": [
+            {
+                "command": name,
+                **spread(seconds),
+                "cpu_ms": spread([cpu for _, cpu in taken[name]])["median_ms"],
+            }
+            for name, seconds in times.items()
+        ],
         "ratios": [
             {"of": this, "to": that, "ratio": ratio(times[this], times[that])}
             for this, those in {
                 LOCAL: ("dotenvx run", "npx dotenvx run", "sops exec-env, age", "python -c pass"),
-                kms: ("sops exec-env, KMS",),
+                CLOUD: ("sops exec-env, KMS",),
             }.items()
             for that in those
         ],
@@ -115,7 +124,7 @@ def _commands(
         Command("true", ["env"], folder, peers.environ(), decrypts=False),
         Command("python -c pass", [sys.executable, "-c", "pass"], folder, peers.environ(), decrypts=False),
         Command(LOCAL, [str(ENCENV), "run", "--"], folders["local"], own),
-        Command("encenv run, KMS", [str(ENCENV), "run", "--"], folders["kms"], cloud),
+        Command(CLOUD, [str(ENCENV), "run", "--"], folders["kms"], cloud),
         Command("sops exec-env, age", [str(peers.sops), "exec-env", "age.env"], sops, age),
         Command("sops exec-env, KMS", [str(peers.sops), "exec-env", "kms.env"], sops, cloud),
         Command("dotenvx run", [str(peers.dotenvx), "run", "--"], folders["dotenvx"], peers.environ()),
@@ -123,13 +132,17 @@ def _commands(
     ]
 
 
+def _processor() -> float:
+    """Return the processor's seconds in all children that have ended, and theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def _prove(command: Command, plain: dict[str, str]) -> None:
     """Fail unless *command* hands every secret to the program; this also warms what a first start compiles."""
-    if not command.decrypts:
-        return
     given = dict(line.split("=", 1) for line in command.run("env").splitlines() if "=" in line)
     missing = [name for name, value in plain.items() if given.get(name) != value]
-    if missing:
+    if missing and command.decrypts:
         raise RuntimeError(f"{command.name} did not hand over {', '.join(missing)}")
 
 

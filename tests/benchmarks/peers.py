@@ -88,9 +88,9 @@ class Peers:
 
 
 @contextlib.contextmanager
-def kms_process() -> Iterator[tuple[str, dict[str, str]]]:
+def kms_process(*options: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Serve a KMS from a process of its own; yield the ARN of its key and the environment for its clients."""
-    command = [sys.executable, "-m", "encenv.testing"]
+    command = [sys.executable, "-m", "encenv.testing", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

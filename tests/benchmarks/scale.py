@@ -35,7 +35,7 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
     """Run every subject at every size once a round, in turn.
 
     Returns:
-        ``rows``: a subject at a size each, with ``median_ms``, ``q1_ms``, ``q3_ms``, and ``peak_mib``, the memory at
+        ``rows``: a subject at a size each, with ``median_ms``, ``q1_ms``, ``q3_ms``, and ``peak_kib``, the memory at
         its height beyond what was in use before; ``growth``: of each subject's time and memory from 1,000 to 10,000,
         and its time at 10,000 in relation to what does the same without encryption; ``decrypting``: see `_decrypting`.
     """
@@ -51,7 +51,7 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
                     found.setdefault((subject, size), []).append(_child(subject, size, folder, environ))
         loops = _child("decrypting", rounds, folder, environ)["loops"]
     times = {key: [one["seconds"] for one in runs] for key, runs in found.items()}
-    peaks = {key: round(median(one["peak_mib"] for one in runs), 1) for key, runs in found.items()}
+    peaks = {key: round(median(one["peak_kib"] for one in runs)) for key, runs in found.items()}
     large, less = SIZES[-1], SIZES[-2]
     growth = [
         {
@@ -78,7 +78,7 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
                 "subject": subject,
                 "variables": size,
                 **spread(times[subject, size], 2),
-                "peak_mib": peaks[subject, size],
+                "peak_kib": peaks[subject, size],
             }
             for subject in SUBJECTS
             for size in SIZES
@@ -244,10 +244,10 @@ def _timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _peak_mib() -> float:
+def _peak_kib() -> int:
     """Return the most memory that this process has had in use since `_forget_peak`."""
     status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return int(status.split("VmHWM:")[1].split()[0])
 
 
 def _forget_peak() -> None:
@@ -260,12 +260,12 @@ def _one(subject: str, size: int) -> dict[str, float]:
     make(1)()
     call = make(size)
     _forget_peak()
-    before, counted = _peak_mib(), []
+    before, counted = _peak_kib(), []
     seconds = _timed(lambda: counted.append(call()))
-    peak = _peak_mib() - before
+    peak = _peak_kib() - before
     if counted != [size]:
         raise RuntimeError(f"{subject} had {counted} variables, not {size}")
-    return {"seconds": seconds, "peak_mib": peak}
+    return {"seconds": seconds, "peak_kib": peak}
 
 
 def _lines(file: str) -> dict[str, str]:
