@@ -49,6 +49,23 @@ def test_run_replaces_the_process(sealed):
         assert process.wait(timeout=5) == -signal.SIGTERM
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="only Linux tells what a process began with"
+)
+def test_run_hides_pythons_own_locale(sealed):
+    """In the C locale Python sets LC_CTYPE for itself; the program gets it only from who started it, or from a file."""
+
+    def locale(*options: str, **env: str) -> str:
+        return sealed.run("run", *options, "--", "sh", "-c", 'echo "${LC_CTYPE-unset}"', env=env).out.strip()
+
+    sealed.environ["LANG"] = "C"
+    sealed.write("locale.env", "LC_CTYPE=POSIX\n")
+    assert locale() == "unset"
+    assert locale("-f", "locale.env") == "POSIX"
+    assert locale(LC_CTYPE="C.UTF-8") == "C.UTF-8"
+    assert locale("-f", "locale.env", LC_CTYPE="C.UTF-8") == "C.UTF-8"
+
+
 @pytest.fixture
 def signals() -> Iterator[None]:
     """What ``run`` sets for the program, taken back where it ran in this process."""

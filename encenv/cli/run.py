@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -76,6 +77,20 @@ def _restore_signals() -> None:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
+def _is_pythons_locale() -> bool:
+    """Return whether LC_CTYPE is there because Python set it for itself at its start, as it does in the C locale.
+
+    PEP 538. Where the system does not tell what a process was started with, it stays.
+    """
+    if "LC_CTYPE" not in os.environ:
+        return False
+    try:
+        started_with = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return not any(variable.startswith(b"LC_CTYPE=") for variable in started_with)
+
+
 def _environment(files: tuple[str, ...], *, override: bool) -> dict[str, str]:
     """Return the child's whole environment.
 
@@ -83,6 +98,8 @@ def _environment(files: tuple[str, ...], *, override: bool) -> dict[str, str]:
         EncenvError: If a value that the child would get cannot be decrypted; all of them are reported together.
     """
     process = {name: value for name, value in os.environ.items() if _is_passed_on(name)}
+    if _is_pythons_locale():
+        del process["LC_CTYPE"]
     load = Load({}, os.environ)
     load.add_entries(os.environ.items())
     chosen: dict[str, LoadedFile] = {}
