@@ -52,7 +52,7 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
         # Not the exception itself: its frames hold the environment.
         failure: EncenvError = FileError(
             f"{shown(program[0])} cannot be started: {(error.strerror or '').lower()}",
-            hint=_HINTS.get(error.errno or 0, "check the command's name and PATH"),
+            hint=_hint(program, error.errno or 0),
         )
     except ValueError:
         unfit = [name for name, value in environ.items() if not name or "=" in name or "\0" in name + value]
@@ -68,6 +68,15 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
         )
     del environ
     raise failure
+
+
+def _hint(program: tuple[str, ...], number: int) -> str:
+    """Return what to do when *program* cannot be started: first what the habits of similar tools lead to."""
+    if program[1:2] == ("--",) and is_file_or_fifo(program[0]):
+        return "give the file with -f: encenv run -f FILE -- COMMAND"
+    if number == errno.ENOENT and len(program) == 1 and " " in program[0]:
+        return "write COMMAND without quotes, or give a line of shell to a shell: sh -c 'LINE'"
+    return _HINTS.get(number, "check the command's name and PATH")
 
 
 def _restore_signals() -> None:
