@@ -127,7 +127,6 @@ OWNERS = {
     "boto3": {"keys.kms", "keys.kms_probe"},
     "botocore": {"keys.kms", "keys.kms_errors", "keys.kms_probe"},
     "click": {
-        "cli.project",
         "cli.options",
         "cli.status",
         "cli.check",

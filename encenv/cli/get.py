@@ -6,7 +6,7 @@ import sys
 import click
 
 from encenv.cli.inputs import place, read_text
-from encenv.cli.project import complete_names
+from encenv.cli.options import complete_names
 from encenv.cli.terminal import write
 from encenv.cli.writers import file_option
 from encenv.errors import FileError

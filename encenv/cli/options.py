@@ -5,14 +5,31 @@ from typing import Any, TypeVar
 
 import click
 
-from encenv.cli.project import complete_names
 from encenv.cli.terminal import hush
+from encenv.errors import EncenvError
+from encenv.files.atomic import read
+from encenv.files.envfile import parse
+from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
 from encenv.load.policy import matches
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(
     readable=False, allow_dash=True
 )  # what it is, is found out when it is opened; shells complete it
+
+
+def complete_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a variable of the file that the command line names, else of .env."""
+    given = ctx.params.get("file") or ctx.params.get("files") or ".env"
+    names: dict[str, None] = {}
+    for path in (given,) if isinstance(given, str) else given:
+        try:
+            bindings = parse(read(path).decode("utf-8", "surrogateescape")).bindings
+        except EncenvError:
+            continue
+        names.update((binding.name, None) for binding in bindings if binding.name)
+    own = (name for name in names if entry_kid(name) is None and name != LOCAL_KEY_NAME)
+    return [name for name in own if name.upper().startswith(incomplete.upper())]
 
 
 def quiet(command: F) -> F:

@@ -16,13 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from encenv.cli.terminal import shown, through_values
 from encenv.errors import EncenvError, FileError, MalformedError, PolicyError, UserCodeError
 from encenv.files.atomic import read
-from encenv.files.envfile import parse
-from encenv.format.sealed import LOCAL_KEY_NAME, check_context, entry_kid
+from encenv.format.sealed import LOCAL_KEY_NAME, check_context
 from encenv.load.policy import Known, Policy
 
 if TYPE_CHECKING:
@@ -135,20 +132,6 @@ def project(start: str | os.PathLike[str] | None = None) -> Project:
 def project_of(file: str) -> Project:
     """Return the project that the .env file *file* belongs to; for ``-`` that of the current folder."""
     return project(None if file == "-" else Path(file).parent)
-
-
-def complete_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the name of a variable of the file that the command line names, else of .env."""
-    given = ctx.params.get("file") or ctx.params.get("files") or ".env"
-    names: dict[str, None] = {}
-    for path in (given,) if isinstance(given, str) else given:
-        try:
-            bindings = parse(read(path).decode("utf-8", "surrogateescape")).bindings
-        except EncenvError:
-            continue
-        names.update((binding.name, None) for binding in bindings if binding.name)
-    own = (name for name in names if entry_kid(name) is None and name != LOCAL_KEY_NAME)
-    return [name for name in own if name.upper().startswith(incomplete.upper())]
 
 
 def _upwards(folder: Path) -> list[Path]:

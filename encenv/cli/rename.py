@@ -3,8 +3,8 @@
 import click
 
 from encenv.cli.inputs import place
-from encenv.cli.options import quiet
-from encenv.cli.project import complete_names, project_of
+from encenv.cli.options import complete_names, quiet
+from encenv.cli.project import project_of
 from encenv.cli.terminal import shown
 from encenv.cli.writers import context_of, file_option, key_options, keys_of, report, rewrite
 from encenv.files.edits import rename

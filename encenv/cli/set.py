@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from encenv.cli.inputs import STANDARD_INPUT, place
-from encenv.cli.options import FILE, quiet
-from encenv.cli.project import complete_names, project_of
+from encenv.cli.options import FILE, complete_names, quiet
+from encenv.cli.project import project_of
 from encenv.cli.terminal import read as read_standard_input
 from encenv.cli.terminal import say, shown, warn
 from encenv.cli.writers import context_of, file_option, key_options, keys_of, report, rewrite

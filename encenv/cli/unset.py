@@ -3,8 +3,7 @@
 import click
 
 from encenv.cli.inputs import place
-from encenv.cli.options import quiet
-from encenv.cli.project import complete_names
+from encenv.cli.options import complete_names, quiet
 from encenv.cli.terminal import say, shown
 from encenv.cli.writers import file_option, rewrite
 from encenv.files.edits import unset
