@@ -3,10 +3,10 @@
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import botocore.session
 import pytest
+from agent import ANSWER, Agent
 
 from encenv.errors import KeyUnreachableError
 from encenv.keys.aws_credentials import ATTEMPTS, Container, credentials_in
@@ -17,38 +17,6 @@ KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "canary-secret"}
 FULL, RELATIVE = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 SECONDS = 20.0
-ANSWER = {
-    "AccessKeyId": "ASIA",
-    "SecretAccessKey": "canary",
-    "Token": "canary",
-    "Expiration": "2099-01-01T00:00:00Z",
-}
-
-
-class Agent(ThreadingHTTPServer):
-    """What stands beside a container and has its credentials."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.answers = [(200, json.dumps(ANSWER))]  # the last one stays
-        self.asked = []
-        self.url = f"http://127.0.0.1:{self.server_port}/v1/credentials?of=me"
-
-
-class _Answers(BaseHTTPRequestHandler):
-    server: Agent
-
-    def do_GET(self):
-        self.server.asked.append((self.path, self.headers["Authorization"]))
-        status, body = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture

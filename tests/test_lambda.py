@@ -2,17 +2,23 @@
 
 import json
 import os
-import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from base64 import b64encode
 
 import pytest
+from agent import ANSWER, Agent
+from runtime_api import SNAP_START, environment, memory, run
 
+from encenv import decrypt_environ
 from encenv.files.rewrite import KeyName, Writer, encrypt
+from encenv.format import cipher
+from encenv.keys import datakeys
 from encenv.load.envfiles import LoadedFile
 from encenv.load.environ import Load
-from encenv.testing import KmsServer
+from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY, KmsServer
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runtime client is built for Linux alone")
 
 HANDLER = """\
 from encenv import EncryptedSettings
@@ -29,85 +35,205 @@ def handler(event, context):
 """
 
 
-class RuntimeApi(ThreadingHTTPServer):
-    """The part of Lambda's runtime API that a function meets: next, response, error; AWS Lambda developer guide."""
-
-    daemon_threads = True
-
-    def __init__(self, invocations):
-        super().__init__(("127.0.0.1", 0), _Runtime)
-        self.left = invocations
-        self.answers = []
-        self.finished = threading.Event()
-
-
-class _Runtime(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: RuntimeApi
-
-    def do_GET(self):
-        if not self.server.left:
-            self.server.finished.set()
-            self.server.shutdown_request(self.request)
-            return
-        self.server.left -= 1
-        body = b"{}"
-        self.send_response(200)
-        self.send_header("Lambda-Runtime-Aws-Request-Id", f"request-{self.server.left}")
-        # The runtime client's native part crashes on an answer without a content type or a trace id.
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700")
-        self.send_header("Lambda-Runtime-Deadline-Ms", "9999999999999")
-        self.send_header(
-            "Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:111122223333:function:f"
-        )
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.answers.append((self.path.rsplit("/", 1)[-1], json.loads(body)))
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the runtime client is built for Linux alone")
 def test_a_function_loads_its_settings_once_for_all_its_invocations(tmp_path):
     """A cold start costs one Decrypt, and what comes after none, under the real Lambda runtime client."""
     (tmp_path / "function.py").write_text(HANDLER)
     plain = "SECRET_KEY=0123456789\nDATABASE_URL=postgres://u:p@db.internal/x\n"
     with KmsServer() as kms:
         environ = kms.environ(os.environ)
-        key = kms.create_key()
-        sealed = encrypt_with(plain, key, environ)
+        sealed = encrypt_with(plain, kms.create_key(), environ)
         kms.clear()
-        api = RuntimeApi(invocations=3)
-        thread = threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        function = subprocess.Popen(
-            [sys.executable, "-m", "awslambdaric", "function.handler"],
-            cwd=tmp_path,
-            env={**environ, **sealed, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            api.finished.wait(30)
-        finally:
-            function.kill()
-            output = function.communicate()[0].decode()
-            api.shutdown()
-            api.server_close()
-            thread.join(5)
-        assert api.answers == [("response", {"host": "db.internal", "length": 10})] * 3, output
+        done = run(tmp_path, "function.handler", {**environ, **sealed}, 3)
+        assert done.responses == [{"host": "db.internal", "length": 10}] * 3
         assert kms.count("Decrypt") == 1
-        assert "0123456789" not in output
+        assert "0123456789" not in done.output
+
+
+# Snapshots
+
+SECRETS = {
+    "SECRET_KEY": "canary-of-the-secret-key",
+    "DATABASE_URL": "postgres://u:canary-of-the-url@db.internal/x",
+    "OPTIONS": '{"token": "canary-of-the-json"}',
+    "DOCUMENT": '{"inner": "canary-of-the-document"}',
+    "CERTIFICATE": "\n".join(f"canary-of-line-{number:03d} {'x' * 48}" for number in range(60)),
+    "KEPT": "canary-of-the-copy",
+}
+CANARY = b"canary-of-"
+# It keeps one copy of its own, which is not encenv's to clear: the scan has to find that one.
+SNAPPED = """\
+import gc
+from snapshot_restore_py import register_before_snapshot
+
+def held():
+    found, seen, waiting = set(), set(), [gc.get_objects()]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            text = one.encode(errors="replace") if isinstance(one, str) else one
+            if isinstance(text, (bytes, bytearray)) and mark() in text:
+                found.add(text.partition(mark())[2][:8].decode())
+            waiting += gc.get_referents(one)
+    return sorted(found)
+
+def mark():
+    return b"-".join([b"canary", b"of", b""])
+
+@register_before_snapshot
+def look():  # registered first, called last
+    at_snapshot.append(held())
+
+at_snapshot = []
+
+import encenv
+encenv.prefetch()
+from typing import Any
+from encenv import EncryptedSettings
+from pydantic import Json, PostgresDsn, SecretStr
+
+class Settings(EncryptedSettings):
+    secret_key: SecretStr
+    database_url: PostgresDsn
+    options: dict[str, str]
+    document: Json[Any]
+    certificate: SecretStr
+
+class Other(EncryptedSettings):
+    kept: str
+
+settings = same = Settings()
+OWN = Other().kept
+
+def handler(event, context):
+    return {
+        "at snapshot": at_snapshot[0],
+        "same": settings is same,
+        "secret_key": len(settings.secret_key.get_secret_value()),
+        "options": len(settings.options["token"]),
+        "document": len(settings.document["inner"]),
+        "certificate": len(settings.certificate.get_secret_value()),
+    }
+"""
+# What has the C library overwrite what is freed, and Python leave all memory to it: see samples/lambda/README.md.
+WIPING = {
+    "PYTHONMALLOC": "malloc",
+    "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0",
+}
+
+
+@pytest.fixture
+def function(kms, tmp_path, monkeypatch):
+    """What runs a handler from a snapshot: its environment is sealed, its credentials come from an agent."""
+    for name, value in kms.environ().items():
+        monkeypatch.setenv(name, value)
+    datakeys.clear_cache()
+    plain = "".join(f"{name}='{value}'\n" for name, value in SECRETS.items())
+    sealed = encrypt_with(plain, kms.create_key(), {})
+    decrypt_environ(sealed)
+    keys = [key.expose_key() for key in datakeys._state.finished.values()]
+    datakeys.clear_cache()
+    with Agent() as agent:
+        # Those before the snapshot are of another key pair than those after it, which is the KMS's own.
+        agent.answers = [
+            (200, json.dumps({**ANSWER, "SecretAccessKey": "canary-of-the-agent"})),
+            (200, json.dumps({**ANSWER, "AccessKeyId": ACCESS_KEY_ID, "SecretAccessKey": SECRET_ACCESS_KEY})),
+        ]
+        thread = threading.Thread(target=agent.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        environ = {**kms.environ(), **environment(), **SNAP_START, **sealed}
+        del environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"]
+        environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = agent.url
+        environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = "token-of-the-agent"
+
+        def start(handler, snapshot=lambda process: None, **more):
+            (tmp_path / "function.py").write_text(handler)
+            kms.clear()
+            return run(tmp_path, "function.handler", {**environ, **more}, 2, snapshot=snapshot)
+
+        start.agent, start.keys = agent, keys
+        yield start
+        agent.shutdown()
+        thread.join()
+
+
+def test_a_snapshot_holds_nothing_that_encenv_holds(function, kms):
+    """Nothing alive holds a secret then, but the application's own copy; the same object has its values again after."""
+    before = []
+    done = function(SNAPPED, lambda process: before.append(kms.count("Decrypt")))
+    assert (
+        done.responses
+        == [
+            {
+                "at snapshot": ["the-copy"],
+                "same": True,
+                "secret_key": len("canary-of-the-secret-key"),
+                "options": len("canary-of-the-json"),
+                "document": len("canary-of-the-document"),
+                "certificate": len(SECRETS["CERTIFICATE"]),
+            }
+        ]
+        * 2
+    )
+    assert (before, kms.count("Decrypt")) == ([1], 2)
+    assert [call.signature for call in kms.calls] == ["wrong", "verified"]  # with the credentials of the time
+    assert [token for _, token in function.agent.asked] == ["token-of-the-agent"] * 2
+
+
+def test_a_snapshot_with_memory_that_is_wiped(function, kms):
+    """With the two variables of the sample no byte of a secret, a key or a credential is in the process's memory."""
+    images = []
+    done = function(SNAPPED, lambda process: images.append(memory(process)), **WIPING)
+    assert len(done.responses) == 2
+    (image,) = images
+    found = {image[at : at + 24] for at in places(CANARY, image)}
+    assert found == {b"canary-of-the-copy".ljust(24, b"\0")}, "only the application's own copy is left"
+    (key,) = function.keys
+    for secret in (key, b64encode(key)[:40], cipher.derive(key, b"encenv:1:value")):
+        assert secret not in image
+    assert cipher.derive(key, b"encenv:1:commitment") not in image  # not secret, but it goes with the key
+
+
+def test_an_unwrap_under_way_at_the_snapshot(function, kms):
+    """The snapshot waits for it, and nothing of it is kept: what comes after asks again."""
+    kms.delay(0.5)
+    handler = """
+import encenv
+encenv.prefetch()
+def handler(event, context):
+    from encenv import EncryptedSettings
+    class Settings(EncryptedSettings):
+        secret_key: str
+    return len(Settings().secret_key)
+"""
+    images, before = [], []
+
+    def snapshot(process):
+        before.append(kms.count("Decrypt"))
+        images.append(memory(process))
+
+    done = function(handler, snapshot, **WIPING)
+    assert done.responses == [len(SECRETS["SECRET_KEY"])] * 2
+    assert (before, kms.count("Decrypt")) == ([1], 2)
+    assert not any(secret in images[0] for secret in (*function.keys, CANARY))
+
+
+def test_a_restore_that_fails_is_reported(function, kms):
+    """What cannot be loaded after a restore is a restore error of the runtime, which tells no secret."""
+    done = function(SNAPPED, lambda process: kms.deny())
+    ((kind, content),) = done.answers
+    assert (kind, content["errorType"], done.code) == ("restore/error", "KeyDeniedError", 65)
+    assert "hint: " in content["errorMessage"]
+    for text in (json.dumps(content), done.output):
+        assert not any(canary in text for canary in ("canary-of-", "token-of-the-agent", SECRET_ACCESS_KEY))
+
+
+def places(needle, image):
+    """Yield where *needle* stands in *image*."""
+    at = image.find(needle)
+    while at >= 0:
+        yield at
+        at = image.find(needle, at + 1)
 
 
 def encrypt_with(plain, key, environ):

@@ -1,100 +1,104 @@
-"""The settings objects that are alive: what was decrypted in them is cleared before a snapshot and loaded anew after it.
+"""The settings objects that are alive: they are emptied before a snapshot, and loaded anew in place after it.
 
-They are known weakly: whom the application lets go is not kept for this.
+Emptied of all, for a value that was decrypted in one field may be part of another: validators, factories and sources of
+the application's own may have put it there. The objects are known weakly: what the application drops is not kept.
 """
 
+import functools
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic_settings import BaseSettings
 
-from encenv.keys.snapshots import on_snapshot
-from encenv.load.asked import loc_keys
+from encenv.keys.snapshots import on_snapshot, snapshot_comes
 
-_VALIDATORS = ("validators", "field_validators", "root_validators", "model_validators")
+Init = Callable[..., None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Living:
-    """A settings object, how it was made, and which of its fields were decrypted."""
+    """A settings object, and what it was made with."""
 
-    settings: "weakref.ref[BaseSettings]"
-    make: Callable[..., None]
-    arguments: Mapping[str, Any] = field(repr=False)
-    fields: frozenset[str]
+    def __init__(
+        self, settings: "weakref.ref[BaseSettings]", args: tuple[Any, ...], values: Mapping[str, Any]
+    ) -> None:
+        self.settings, self.args, self.values = settings, args, values
 
     def clear(self) -> None:
-        settings = self.settings()
-        if settings is not None:
-            clear(settings, None if _may_carry(type(settings)) else self.fields)
+        if (settings := self.settings()) is not None:
+            clear(settings)
 
     def load(self) -> None:
-        settings = self.settings()
-        if settings is not None:
-            self.make(settings, **self.arguments)
+        if (settings := self.settings()) is not None:
+            type(settings).__init__(settings, *self.args, **self.values)
 
 
-_living: dict[int, _Living] = {}  # by the id of the object, for settings cannot be hashed
+# By the id of the object, for settings cannot be hashed.
+_living: dict[int, _Living] = {}
+_making: dict[int, bool] = {}  # those whose ``__init__`` runs, and whether anything was decrypted for them
 
 
-def remember(
-    settings: BaseSettings, make: Callable[..., None], arguments: Mapping[str, Any], keys: Iterable[str]
-) -> None:
-    """Remember *settings*, in which something was decrypted, as long as it is alive.
+def recorded(init: Init) -> Init:
+    """Return *init*, the ``__init__`` of a settings class, such that its objects are known, if a snapshot comes.
 
-    Args:
-        settings: The object.
-        make: The ``__init__`` that loads it anew in place.
-        arguments: What that is called with.
-        keys: The keys of the model's data that hold something decrypted.
+    Of an ``__init__`` that calls its base's, the outer call is the one that is made again.
     """
-    cls, known, number = type(settings), {*keys}, id(settings)
-    fields = {
-        name for name, info in cls.model_fields.items() if known & loc_keys(name, info, cls.model_config)
-    }
-    _living[number] = _Living(
-        weakref.ref(settings, lambda _: _living.pop(number, None)), make, arguments, frozenset(fields)
-    )
+    if not snapshot_comes() or hasattr(init, "_encenv_records"):
+        return init
+
+    @functools.wraps(init)
+    def __init__(settings: BaseSettings, /, *args: Any, **values: Any) -> None:  # noqa: N807 (it stands for one)
+        number = id(settings)
+        if number in _making:
+            init(settings, *args, **values)
+            return
+        _making[number] = False
+        try:
+            init(settings, *args, **values)
+            if _making[number]:
+                reference = weakref.ref(settings, lambda _: _living.pop(number, None))
+                _living[number] = _Living(reference, args, values)
+        finally:
+            del _making[number]
+
+    __init__._encenv_records = True  # type: ignore[attr-defined]  # noqa: SLF001
+    return __init__
+
+
+def decrypted_for(settings: BaseSettings) -> bool:
+    """Note that *settings*, which is being made, holds something decrypted; return whether that is of interest."""
+    if id(settings) not in _making:
+        return False
+    _making[id(settings)] = True
+    return True
+
+
+def clear(settings: BaseSettings) -> None:
+    """Take all values out of *settings*: fields, extra and private ones, cached properties.
+
+    To look at one is an `AttributeError` then.
+    """
+    settings.__dict__.clear()
+    object.__setattr__(settings, "__pydantic_extra__", None)
+    object.__setattr__(settings, "__pydantic_private__", {} if settings.__private_attributes__ else None)
 
 
 def clear_all() -> None:
-    """Take what was decrypted out of all settings objects. To look at it then is an `AttributeError`."""
+    """Empty all settings objects for which something was decrypted."""
     for one in list(_living.values()):
         one.clear()
     gc.collect()  # what only a cycle still holds
 
 
 def load_all() -> None:
-    """Load all settings objects anew, each in its place, as after a restore.
+    """Load them anew, each in its place.
 
     Raises:
         EncenvError: If one cannot be loaded; as when it was made.
     """
     for one in list(_living.values()):
         one.load()
-
-
-def clear(settings: BaseSettings, fields: Iterable[str] | None = None) -> None:
-    """Take the values of *fields* out of *settings*, all of them if left out; and what is no field."""
-    slots = ["__pydantic_extra__"] if fields is not None else ["__pydantic_extra__", "__pydantic_private__"]
-    for slot in slots:
-        object.__setattr__(settings, slot, None)
-    kept = {*type(settings).model_fields} - {*fields} if fields is not None else set()
-    for name in settings.__dict__.keys() - kept:  # a cached property stands there as well
-        del settings.__dict__[name]
-
-
-def _may_carry(cls: type[BaseSettings]) -> bool:
-    """Return whether code of the class's own may have put what was decrypted in one field into another."""
-    decorators = cls.__pydantic_decorators__
-    return (
-        any(getattr(decorators, kind) for kind in _VALIDATORS)
-        or bool(cls.__pydantic_post_init__)
-        or any(info.default_factory is not None for info in cls.model_fields.values())
-    )
 
 
 on_snapshot(clear_all, load_all)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from encenv.errors import EncenvError
 from encenv.format.sealed import claims
 from encenv.keys.forks import fork_waits
+from encenv.keys.snapshots import on_snapshot
 from encenv.load.environ import Load, checked
 
 TYPE_CHECKING = False  # not typing's: this is what an application imports first
@@ -63,3 +64,7 @@ def _lines(path: StrPath) -> list[tuple[str, str | None]]:
         from encenv.files.envfile import parse
         from encenv.load.envfiles import read_text
     return [(one.name, one.value) for one in parse(read_text(path)).bindings if one.name is not None]
+
+
+# A snapshot waits for the thread, which imports what drops its data key, perhaps too late to be heard otherwise.
+on_snapshot(lambda: None)

@@ -8,7 +8,7 @@ model sees anything; and the call that makes an instance. What happens in betwee
 import functools
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
@@ -21,7 +21,7 @@ from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
 from encenv.load.asked import model_keys
 from encenv.load.environ import loading
-from encenv.load.instances import clear, remember
+from encenv.load.instances import clear, decrypted_for, recorded
 from encenv.load.options import ReaderOptions
 from encenv.load.sources import SettingsLoad, Withheld
 
@@ -80,7 +80,10 @@ class EncryptedSettings(BaseSettings):
     """
 
     # The plain type: a subclass may have a `SettingsConfigDict` as well.
-    model_config: ClassVar[SettingsConfigDict] = EncryptedSettingsConfigDict(encrypted_prefix="ENC_")
+    model_config: ClassVar[SettingsConfigDict] = EncryptedSettingsConfigDict(
+        encrypted_prefix="ENC_",
+        cache_strings="none",  # pydantic would keep the texts of a `Json` for as long as the process lives
+    )
 
     def __init_subclass__(cls, **kwargs: Unpack[EncryptedSettingsConfigDict]) -> None:
         # pydantic has taken the keywords that it knows; the rest are these options, or nobody's.
@@ -88,6 +91,7 @@ class EncryptedSettings(BaseSettings):
             cls.model_config[option] = kwargs.pop(option)  # type: ignore[literal-required,misc]
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
         _open_hook(cls)
+        cls.__init__ = recorded(cls.__init__)  # type: ignore[method-assign]
 
     if not TYPE_CHECKING:  # a type checker sees the signatures of BaseSettings
 
@@ -97,6 +101,7 @@ class EncryptedSettings(BaseSettings):
             # Not a hook of its own: bases that stand behind this one in a class may have one.
             return _call_opened(super().settings_customise_sources, cls, args, sources)
 
+        @recorded
         @functools.wraps(BaseSettings.__init__)
         def __init__(__pydantic_self__, *args: Any, **values: Any) -> None:  # noqa: N805 (a field may be called self)
             cls = type(__pydantic_self__)
@@ -104,7 +109,6 @@ class EncryptedSettings(BaseSettings):
             _open_hook(cls)  # one that was put in place since
             if args:
                 values = _named(__pydantic_self__, *args, **values)
-            given = {name: value for name, value in values.items() if name != "_build_sources"}
             load = _prepared(cls, values)
             raised: BaseException | None = None
             token = loading.set(load)
@@ -127,13 +131,13 @@ class EncryptedSettings(BaseSettings):
                 # The frame of this call is all that the exception keeps of the load; it must not hold values either,
                 # nor what its callers hold: the instance, and the sources that `CliApp` built.
                 if load.opened:
-                    load.forget((values.get("_build_sources") or [()])[0])
+                    load.forget(_built(values))
                     if is_new:
                         clear(__pydantic_self__)
-                del __pydantic_self__, args, values, given, load, token
+                del __pydantic_self__, args, values, load, token
                 raise raised
-            if load.has_decrypted:
-                remember(__pydantic_self__, EncryptedSettings.__init__, given, load.decrypted_keys)
+            if load.has_decrypted and decrypted_for(__pydantic_self__):
+                load.forget(_built(values))  # what `CliApp` hands over is kept for the next load
 
 
 def _open_hook(cls: type[BaseSettings]) -> None:
@@ -204,12 +208,19 @@ def _prepared(cls: type[BaseSettings], values: dict[str, Any]) -> SettingsLoad:
             values["_env_file"] = Withheld(env_file)
         return load
     for source in built[0]:
-        if isinstance(source, LastSource):
+        if isinstance(source, LastSource) and "load" in vars(source):  # else it was forgotten after that load
             return source.load
     load = SettingsLoad(cls)
-    load.adopt(built[0])
-    values["_build_sources"] = (*built[0], LastSource(load)), built[1]
+    sources = tuple(source for source in built[0] if not isinstance(source, LastSource))
+    load.adopt(sources)
+    values["_build_sources"] = (*sources, LastSource(load)), built[1]
     return load
+
+
+def _built(values: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the sources that were built before the instance, among the arguments *values* of `BaseSettings.__init__`."""
+    built = values.get("_build_sources")
+    return () if built is None else built[0]
 
 
 def _holds_sealed(value: Any) -> bool:
