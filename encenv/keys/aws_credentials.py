@@ -73,8 +73,8 @@ class Container(NamedTuple):
                 headers = {"Host": self.endpoint.authority, "Accept": "application/json", **self._token()}
                 answer = exchange(self.endpoint, self.target, headers, Patience(SECONDS, SECONDS, until))
                 found = _parsed(answer.body) if answer.status == http.client.OK else None
-            except (OSError, ValueError, http.client.HTTPException) as error:  # its text may hold the token
-                kind = type(error).__name__
+            except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+                kind = type(error).__name__  # its text may hold the token
             else:
                 if found is not None:
                     return found
@@ -105,6 +105,8 @@ def credentials_in(environ: Mapping[str, str]) -> Credentials | Container | None
 
 def _container(environ: Mapping[str, str]) -> Container | None:
     relative = environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    if relative and not relative.startswith("/"):  # else it goes on with the host's name
+        return None
     url = f"http://{_ECS}{relative}" if relative else environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
     endpoint = parse_endpoint(url, is_bare=False)
     if endpoint is None or endpoint.scheme != "http":
@@ -123,8 +125,8 @@ def _is_configured(environ: Mapping[str, str]) -> bool:
     if any(environ.get(name) for name in _ELSEWHERE):
         return True
     paths = (*(environ.get(name) or path for name, path in _CONFIGURATION.items()), *_BOTO)
-    # Not pathlib's, which raises where there is no home.
-    found = (os.path.expanduser(path) for path in paths)  # noqa: PTH111
+    # As botocore expands them; not pathlib's, which raises where there is no home.
+    found = (os.path.expanduser(os.path.expandvars(path)) for path in paths)  # noqa: PTH111
     return any(os.path.isfile(path) or os.path.isdir(path) for path in found)  # noqa: PTH112, PTH113
 
 
@@ -132,5 +134,5 @@ def _parsed(body: bytes) -> Credentials | None:
     """Return the credentials in an answer; None if there are none."""
     found = json.loads(body)
     names = ("AccessKeyId", "SecretAccessKey", "Token")
-    parts = [str(found.get(name) or "") for name in names] if isinstance(found, dict) else [""]
-    return Credentials(*parts) if all(parts) else None
+    parts = [found.get(name) for name in names] if isinstance(found, dict) else [None]
+    return Credentials(*parts) if all(part and isinstance(part, str) for part in parts) else None

@@ -13,28 +13,61 @@ from binascii import a2b_base64
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from encenv.errors import KeyUnreachableError
+
 # Amazon Trust Services Repository, "Root CAs": how the subjects of all of them read.
 _AMAZON = (b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # openssl-rehash(1)
-_EXPLICIT = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")  # what the user names is taken whole
+_NAMED = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")  # botocore's own, in its order
+_EXPLICIT = (*_NAMED, "SSL_CERT_FILE", "SSL_CERT_DIR")  # what the user names is taken whole
 
 
 def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
     """Return what verifies a server's certificate and its name.
 
     Args:
-        environ: The process environment, for ``AWS_CA_BUNDLE``. OpenSSL's own ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``
-            are honoured as well.
+        environ: The process environment, for ``AWS_CA_BUNDLE`` and ``REQUESTS_CA_BUNDLE``. OpenSSL's own
+            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are honoured as well.
         is_amazon: Whether the server is one of AWS's, so that the authorities under which these are will do.
 
     Raises:
-        OSError: If a store that is named cannot be read, or there is none at all.
+        KeyUnreachableError: If a store that is named cannot be read, or there is none at all.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, checks the name, and takes TLS 1.2 or later
-    context.set_alpn_protocols(["http/1.1"])
+    context = _context()
+    try:
+        _trust(context, environ, is_amazon=is_amazon)
+    except (OSError, ValueError) as error:
+        kind = type(error).__name__
+    else:
+        return context
+    raise KeyUnreachableError(
+        f"the certificate authorities that AWS KMS is verified with cannot be read: {kind}",
+        hint="install the system's CA certificates, or name a file that holds them in AWS_CA_BUNDLE",
+    )
+
+
+def whole_tls(environ: Mapping[str, str]) -> ssl.SSLContext | None:
+    """Return what verifies with the system's whole store; None if `tls` has left nothing out."""
     paths = ssl.get_default_verify_paths()
-    if named := environ.get("AWS_CA_BUNDLE"):
+    if any(environ.get(name) for name in _EXPLICIT) or paths.cafile is None:
+        return None
+    context = _context()
+    context.set_default_verify_paths()
+    return context
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
+    # Python may be built so that the system's configuration alone says which versions will do.
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _trust(context: ssl.SSLContext, environ: Mapping[str, str], *, is_amazon: bool) -> None:
+    paths = ssl.get_default_verify_paths()
+    if named := next(filter(None, map(environ.get, _NAMED)), None):
         kind = "capath" if Path(named).is_dir() else "cafile"
         context.load_verify_locations(**{kind: named})
     elif any(environ.get(name) for name in _EXPLICIT):
@@ -47,18 +80,6 @@ def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
         context.load_verify_locations(cafile=paths.cafile)
     else:
         context.load_verify_locations(cafile=_botocores())
-    return context
-
-
-def whole_tls(environ: Mapping[str, str]) -> ssl.SSLContext | None:
-    """Return what verifies with the system's whole store; None if `tls` has left nothing out."""
-    paths = ssl.get_default_verify_paths()
-    if any(environ.get(name) for name in _EXPLICIT) or paths.cafile is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    context.set_default_verify_paths()
-    return context
 
 
 def _is_hashed(folder: str) -> bool:

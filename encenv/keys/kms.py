@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 DATA_KEY_BYTES = 32
 CONNECTIONS = 32  # as many as a load may have data keys
+_WITHOUT_BOTO3 = (  # where kms_http serves
+    "install boto3; a load does without it where AWS credentials stand in the environment or come from the container,"
+    " with no AWS profile, configuration file or proxy"
+)
 _LATE_IMPORTS = ("_strptime", "encodings.idna", "stringprep")  # what boto3 imports in the middle of a call
 
 
@@ -176,12 +180,17 @@ class AwsKms:
             return self._clients[region]
 
     def _new_client(self, region: str | None) -> "KMSClient":
-        with fork_waits():
-            import boto3  # a lazy door: boto3 costs 140 ms, and only a key in AWS KMS needs it
-            from botocore.config import Config
+        try:
+            with fork_waits():
+                import boto3  # a lazy door: boto3 costs 140 ms, and only a key in AWS KMS needs it
+                from botocore.config import Config
 
-            for name in _LATE_IMPORTS:
-                importlib.import_module(name)
+                for name in _LATE_IMPORTS:
+                    importlib.import_module(name)
+        except ImportError:
+            raise KeyUnreachableError(
+                "boto3 cannot be imported, and AWS KMS cannot be asked without it here", hint=_WITHOUT_BOTO3
+            ) from None
         session = self._session or boto3.session.Session()
         config = Config(
             connect_timeout=CONNECT_SECONDS,

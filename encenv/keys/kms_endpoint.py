@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from encenv.errors import MalformedError
+from encenv.format.sealed import aws_region
+
 REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
 _AREAS = ("us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx")
 # By how a region's name begins: its partition, and the domains that its services are in: of the usual endpoints and
@@ -23,7 +26,8 @@ _PARTITIONS = (
     *((f"{area}-", "aws", "amazonaws.com", "api.aws") for area in _AREAS),
 )
 # Patterns as texts: they are compiled where an endpoint of one's own is named.
-_LOOPBACK = r"localhost|127(?:\.[0-9]{1,3}){3}|::1"
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"  # 127.0.0.256 would be a name, and asked for as one
+_LOOPBACK = rf"localhost|127(?:\.{_BYTE}){{3}}|::1"
 _PORTS = {"http": 80, "https": 443}
 _HOST = r"[A-Za-z0-9.:-]{1,253}"  # a name, or an address of either kind
 _URL = r"[!-~]+"  # urlsplit drops what is not printable without a word
@@ -69,8 +73,11 @@ def endpoint_of(arn: str, environ: Mapping[str, str]) -> Endpoint | None:
         environ: The process environment: ``AWS_ENDPOINT_URL_KMS``, ``AWS_ENDPOINT_URL``, ``AWS_USE_FIPS_ENDPOINT``
             and ``AWS_USE_DUALSTACK_ENDPOINT``, as the AWS SDKs and Tools Reference Guide has them.
     """
-    partition, region = arn.split(":")[1:4:2]
-    if REGION.fullmatch(region) is None or partition_of(region) != partition:
+    try:
+        region = aws_region(arn)
+    except MalformedError:
+        return None
+    if partition_of(region) != arn.split(":")[1]:
         return None
     is_fips, is_dual_stack = (
         environ.get(f"AWS_USE_{name}_ENDPOINT", "").lower() == "true" for name in ("FIPS", "DUALSTACK")

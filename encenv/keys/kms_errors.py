@@ -1,6 +1,7 @@
 """What goes wrong with AWS KMS, as errors with hints: AWS error codes, and what boto3 raises without an answer."""
 
 import re
+import sys
 
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 
@@ -55,12 +56,12 @@ _THEIRS = {  # the request was not judged: credentials, load or an outage (as ab
 SERVER_ERROR = 500  # RFC 9110, 15.6
 TOO_MANY = 429  # RFC 6585, 4
 SHOWN_MAX = 320  # characters: an ARN has some 80, an alias's at most 310
-_NETWORK = "check the network, the region and AWS_ENDPOINT_URL_KMS"
+NETWORK = "check the network, the region and AWS_ENDPOINT_URL_KMS"
 CERTIFICATES = "check the certificate authorities (AWS_CA_BUNDLE) and who answers at the endpoint"
 _SIGN_IN = "sign in to AWS again, for example: aws sso login"
-_SETTINGS = "check the AWS settings: the AWS_… variables, proxies and the configuration file"
+SETTINGS = "check the AWS settings: the AWS_… variables, proxies and the configuration file"
 _NOT_SENT = {  # botocore.exceptions: what went wrong before or without an answer, by its class
-    "ConfigParseError": _SETTINGS,
+    "ConfigParseError": SETTINGS,
     "InvalidRegionError": "set AWS_REGION to the name of a region",
     "NoCredentialsError": "give AWS credentials: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
     "NoRegionError": "set AWS_REGION, or name the key by its full ARN",
@@ -72,6 +73,8 @@ _NOT_SENT = {  # botocore.exceptions: what went wrong before or without an answe
 
 def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
     """Return what *error* from boto3 means, without its text: that may hold what a credential process printed."""
+    if sys.modules.get("botocore") is None:
+        return not_reached(operation, key, type(error).__name__, SETTINGS)  # none of botocore's
     from botocore.exceptions import (  # a lazy door: botocore costs 100 ms, and is there when it has failed
         BotoCoreError,
         ClientError,
@@ -95,13 +98,13 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
     elif any(word in kind for word in ("Credential", "Login", "Token", "SSO")):
         hint = _SIGN_IN
     elif isinstance(error, (NetworkError, HTTPClientError)):
-        hint = _NETWORK
+        hint = NETWORK
     else:
-        hint = _NETWORK if isinstance(error, BotoCoreError) else _SETTINGS
+        hint = NETWORK if isinstance(error, BotoCoreError) else SETTINGS
     return not_reached(operation, key, kind, hint)
 
 
-def not_reached(operation: str, key: str, kind: str, hint: str = _NETWORK) -> EncenvError:
+def not_reached(operation: str, key: str, kind: str, hint: str = NETWORK) -> EncenvError:
     """Return the error that there was no answer; *kind* is the name of an exception."""
     return KeyUnreachableError(
         f"AWS KMS was not reached for {operation} with {shown(key)}: {kind}", hint=hint

@@ -8,6 +8,7 @@ botocore's standard mode.
 import http.client
 import json
 import os
+import re
 import ssl
 import sys
 import time
@@ -20,7 +21,7 @@ from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.keys.aws_credentials import Container, credentials_in
 from encenv.keys.ca_store import tls, whole_tls
 from encenv.keys.kms_endpoint import Endpoint, endpoint_of
-from encenv.keys.kms_errors import CERTIFICATES, not_reached, refusal
+from encenv.keys.kms_errors import CERTIFICATES, NETWORK, SETTINGS, not_reached, refusal
 from encenv.keys.sigv4 import TIMESTAMP, Credentials, signed
 from encenv.keys.wire import Answer, Patience, exchange
 
@@ -31,6 +32,7 @@ ATTEMPTS = 3
 PAUSE = 0.05  # seconds
 PAUSE_THROTTLED = 1.0
 PAUSE_MAX = 20.0
+_DOUBLINGS = 16  # beyond PAUSE_MAX for any of them
 _TRANSIENT = ("RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete")
 _TRANSIENT_STATUSES = (500, 502, 503, 504)
 _THROTTLED = (
@@ -46,6 +48,7 @@ _THROTTLED = (
     "TooManyRequestsException",
 )
 _TOO_MANY = 429  # RFC 6585, 4
+_ATTEMPTS = re.compile(r"[1-9][0-9]{0,5}")  # what else may be a number, boto3 judges
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _OPERATION = "Decrypt"
 
@@ -75,11 +78,11 @@ class KmsHttp(NamedTuple):
         """Return what asks for the key *arn*; None if the plain case does not hold and boto3 has to."""
         endpoint = endpoint_of(arn, environ)
         attempts = environ.get("AWS_MAX_ATTEMPTS") or str(ATTEMPTS)
-        # Elsewhere than on POSIX systems a proxy may be set where no variable says so.
+        # Elsewhere than on POSIX systems a proxy may be set where no variable says so. Of the names any case counts.
         is_direct = sys.platform not in ("darwin", "win32") and not any(
-            environ.get(name) or environ.get(name.upper()) for name in _PROXIES
+            name.lower() in _PROXIES and environ.get(name) for name in environ
         )
-        if endpoint is None or not is_direct or not (attempts.isdecimal() and int(attempts)):
+        if endpoint is None or not is_direct or _ATTEMPTS.fullmatch(attempts) is None:
             return None
         credentials = credentials_in(environ)
         return None if credentials is None else cls(arn, endpoint, credentials, int(attempts), environ)
@@ -124,18 +127,17 @@ class KmsHttp(NamedTuple):
                 )
             if left <= 0 or not pause or attempt == self.attempts:
                 raise outcome
-            wait(min(_chance() * min(pause * 2 ** (attempt - 1), PAUSE_MAX), left))  # full jitter
+            longest = min(pause * 2 ** min(attempt - 1, _DOUBLINGS), PAUSE_MAX)
+            wait(min(_chance() * longest, left))  # full jitter
 
     def _attempt(self, body: bytes, until: float) -> tuple[dict[str, Any] | EncenvError, float]:
         """Return the answer or what went wrong, and how long a pause before another attempt is at most: 0 for none."""
         try:
             answer = self._exchange(body, until)
-        except KeyUnreachableError as error:  # no credentials
+        except KeyUnreachableError as error:  # no credentials, no certificate authorities
             return error.of(), 0.0
-        except ssl.SSLCertVerificationError:
-            return not_reached(_OPERATION, self.arn, "SSLCertVerificationError", CERTIFICATES), 0.0
-        except (OSError, ValueError, http.client.HTTPException) as error:  # its text may hold a header
-            return not_reached(_OPERATION, self.arn, type(error).__name__), PAUSE
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return self._unanswered(error)
         if answer.status == http.client.OK:
             return _parsed(answer.body), 0.0
         code = _code(answer) or str(answer.status)
@@ -144,6 +146,15 @@ class KmsHttp(NamedTuple):
         if name in _THROTTLED or answer.status == _TOO_MANY:
             return failure, PAUSE_THROTTLED
         return failure, PAUSE if name in _TRANSIENT or answer.status in _TRANSIENT_STATUSES else 0.0
+
+    def _unanswered(self, error: Exception) -> tuple[EncenvError, float]:
+        """Return what *error* means, without its text: that may hold a header; and the pause as above."""
+        hint, pause = NETWORK, PAUSE
+        if isinstance(error, ssl.SSLError):
+            hint, pause = CERTIFICATES, 0.0 if isinstance(error, ssl.SSLCertVerificationError) else PAUSE
+        elif isinstance(error, ValueError):  # credentials that are no header
+            hint, pause = SETTINGS, 0.0
+        return not_reached(_OPERATION, self.arn, type(error).__name__, hint), pause
 
     def _exchange(self, body: bytes, until: float) -> Answer:
         credentials = self.credentials
@@ -160,11 +171,10 @@ class KmsHttp(NamedTuple):
         patience = Patience(CONNECT_SECONDS, READ_SECONDS, until)
         if self.endpoint.scheme == "http":
             return exchange(self.endpoint, "/", whole, patience, body=body)
-        is_amazon = self.endpoint.is_usual
+        is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
+        first = tls(self.environ, is_amazon=is_amazon)
         try:
-            return exchange(
-                self.endpoint, "/", whole, patience, body=body, tls=tls(self.environ, is_amazon=is_amazon)
-            )
+            return exchange(self.endpoint, "/", whole, patience, body=body, tls=first)
         except ssl.SSLCertVerificationError:
             every = whole_tls(self.environ)
             if every is None:
@@ -181,7 +191,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     """Return the parts of an answer that are as they should be; the caller misses the others."""
     try:
         found = json.loads(body)
-    except ValueError:  # its `doc` is the answer
+    except (ValueError, RecursionError):  # its `doc` is the answer
         return {}
     if not isinstance(found, dict):
         return {}
@@ -199,7 +209,7 @@ def _code(answer: Answer) -> str:
     if not code:
         try:
             found = json.loads(answer.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         code = found.get("__type") or found.get("code") if isinstance(found, dict) else None
     return code if isinstance(code, str) else ""

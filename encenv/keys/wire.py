@@ -1,16 +1,21 @@
 """One HTTP exchange with the standard library: no proxy, no redirect, no compression, and an end to every wait."""
 
 import http.client
+import io
+import re
 import socket
 import ssl
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from encenv.keys.kms_endpoint import Endpoint
 
 BODY_MAX = 65_536  # bytes; what is read here is some hundred bytes of JSON
+ANSWER_MAX = 2 * BODY_MAX  # with its headers, and whatever else a server says before or after
 _PIECE = 8_192
+# RFC 9110, 5.5, and no more: http.client lets a line through that goes on in the next one, and a zero byte.
+_VALUE = re.compile(r"[\t -~]*")
 
 
 class Answer(NamedTuple):
@@ -55,6 +60,32 @@ class Patience(NamedTuple):
         return left
 
 
+class _Arriving(io.RawIOBase):
+    """What comes out of a socket: as bytes that drip must not outlast the whole, each wait is given what is left."""
+
+    def __init__(self, sock: socket.socket, patience: Patience) -> None:
+        self._sock = sock
+        self._patience = patience
+        self._bytes_left = ANSWER_MAX
+
+    def makefile(self, *_: object) -> io.BufferedReader:
+        """Return a file to read from, as http.client asks a socket for one."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Put what is there into *buffer* and return how many bytes that is."""
+        if self._bytes_left <= 0:
+            raise http.client.HTTPException
+        self._sock.settimeout(self._patience.left(self._patience.read))
+        count = self._sock.recv_into(buffer)
+        self._bytes_left -= count
+        return count
+
+
 def exchange(  # noqa: PLR0913 (what an exchange is made of)
     endpoint: Endpoint,
     target: str,
@@ -76,11 +107,13 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
 
     Raises:
         OSError: If there is no connection, or it breaks or takes too long.
-        ValueError: If a header cannot be sent. The exception's text holds it.
+        ValueError: If a header cannot be sent. What is raised may hold it.
         http.client.HTTPException: If the answer is not HTTP, or is cut off.
     """
     if (tls is not None) != (endpoint.scheme == "https"):
         raise ValueError("TLS goes with https")
+    if not all(_VALUE.fullmatch(value) for value in headers.values()):
+        raise ValueError("a header that is no header")
     # In bytes: a text would have encodings.idna imported, for names that are ASCII anyway.
     host = endpoint.host.encode("ascii")
     place = host, endpoint.port
@@ -92,14 +125,15 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
             sock = tls.wrap_socket(sock, server_hostname=host)
         connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
         connection.sock = sock
+        connection.set_debuglevel(0)  # if it is set for all: that prints the headers, and with them the token
         sock.settimeout(patience.left(patience.read))
-        connection.request(
-            "GET" if body is None else "POST", target, body, {**headers, "Connection": "close"}
-        )
-        response = connection.getresponse()
+        method = "GET" if body is None else "POST"
+        connection.request(method, target, body, {**headers, "Connection": "close"})
+        arriving: Any = _Arriving(sock, patience)
+        response = http.client.HTTPResponse(arriving, method=method)
+        response.begin()
         body_read = b""
         while not response.isclosed() and len(body_read) <= BODY_MAX:
-            sock.settimeout(patience.left(patience.read))  # bytes that drip must not outlast the whole
             piece = response.read1(_PIECE)
             if not piece:
                 break

@@ -3,8 +3,8 @@
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
-from encenv.errors import EncenvError
 from encenv.format.sealed import claims
 from encenv.keys.forks import fork_waits
 from encenv.keys.snapshots import on_snapshot
@@ -34,14 +34,19 @@ def prefetch(env_file: StrPath | Sequence[StrPath] | None = None, **options: "Un
         env_file: A ``.env`` file, or several, whose sealed variables count besides those of the process environment.
         **options: The reader's rules, see `ReaderOptions`. Give those of the settings class, so that no wrapping key
             is asked that it does not trust.
+
+    Raises:
+        TypeError: If one of the *options* is misspelt.
+        PolicyError: If ``trusted_keys`` or ``encryption_context`` can never be met.
     """
     load = Load(checked(options))
     paths = [env_file] if isinstance(env_file, (str, os.PathLike)) else list(env_file or ())
     variables = list(os.environ.items())
     if paths or any(claims(value) for _, value in variables):
-        threading.Thread(
-            target=_unwrap, args=(load, paths, variables), name="encenv-prefetch", daemon=True
-        ).start()
+        with suppress(RuntimeError):  # there may be no more threads: then the load does it all
+            threading.Thread(
+                target=_unwrap, args=(load, paths, variables), name="encenv-prefetch", daemon=True
+            ).start()
 
 
 def _unwrap(load: Load, paths: Sequence[StrPath], variables: list[tuple[str, str]]) -> None:
@@ -52,11 +57,12 @@ def _unwrap(load: Load, paths: Sequence[StrPath], variables: list[tuple[str, str
         found += variables
         load.add_entries(found)
         load.prepare(value for _, value in found if value is not None)
-    except (EncenvError, OSError, RuntimeError):  # the load says it
+    except Exception:  # noqa: BLE001, S110 (whatever it is, the load says it)
         pass
 
 
 def _lines(path: StrPath) -> list[tuple[str, str | None]]:
+    path = os.path.expanduser(path)  # noqa: PTH111 (not pathlib's, which raises where there is no home)
     if not os.path.isfile(path):  # noqa: PTH113 (of any path); a FIFO can be read only once
         return []
     with fork_waits():
