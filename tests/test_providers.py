@@ -4,6 +4,7 @@ A new provider is one more function under "the providers" that yields a `Case`.
 """
 
 import base64
+import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnrea
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey
 from encenv.keys.kms import AwsKms
+from encenv.keys.kms_http import KmsHttp
 from encenv.keys.local import TEXT_VARIABLE, LocalKeys, generate_key_text, parse_keys
 from encenv.keys.provider import KeyProvider, find_provider
 from encenv.testing import KmsServer
@@ -91,7 +93,7 @@ def local_keys(request):
 
 @contextmanager
 def aws_kms(request):
-    """Real boto3 and the KMS of encenv.testing."""
+    """The KMS of encenv.testing, unwrapping without boto3."""
     monkeypatch = request.getfixturevalue("monkeypatch")
     with KmsServer(check_signatures=True) as kms:
         _set(monkeypatch, kms.environ())
@@ -99,8 +101,17 @@ def aws_kms(request):
 
 
 @contextmanager
+def aws_kms_over_tls(request):
+    """The same over TLS."""
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    with KmsServer(check_signatures=True, tls=True) as kms:
+        _set(monkeypatch, kms.environ())
+        yield Case(AwsKms(), kms.create_key(), kms.create_key())
+
+
+@contextmanager
 def aws_kms_at_moto(request):
-    """Real boto3 and a KMS that no one here wrote."""
+    """A KMS that no one here wrote, unwrapping without boto3."""
     monkeypatch = request.getfixturevalue("monkeypatch")
     with KmsServer() as unused:  # only for the rest of its environment
         _set(monkeypatch, unused.environ() | {"AWS_ENDPOINT_URL_KMS": request.getfixturevalue("moto_url")})
@@ -110,13 +121,37 @@ def aws_kms_at_moto(request):
 
 
 @contextmanager
+def aws_kms_through_boto3(request):
+    """The KMS of encenv.testing and real boto3, to which an AWS configuration leads."""
+    with aws_kms(request) as case:
+        _through_boto3(request)
+        yield case
+
+
+@contextmanager
+def aws_kms_at_moto_through_boto3(request):
+    """The same with a KMS that no one here wrote."""
+    with aws_kms_at_moto(request) as case:
+        _through_boto3(request)
+        yield case
+
+
+def _through_boto3(request):
+    config = request.getfixturevalue("tmp_path") / "config"
+    config.touch()
+    request.getfixturevalue("monkeypatch").setenv("AWS_CONFIG_FILE", str(config))
+
+
+@contextmanager
 def plug_in(request):
     """A package with an entry point."""
     install(request.getfixturevalue("tmp_path"), request.getfixturevalue("monkeypatch"))
     yield Case(find_provider("vault", {"VAULT_ROOT": "of this test"}), "team/a", "team/b")
 
 
-PROVIDERS = [local_keys, aws_kms, aws_kms_at_moto, plug_in]
+LEAN = [aws_kms, aws_kms_over_tls, aws_kms_at_moto]
+THROUGH_BOTO3 = [aws_kms_through_boto3, aws_kms_at_moto_through_boto3]
+PROVIDERS = [local_keys, *LEAN, *THROUGH_BOTO3, plug_in]
 
 
 def install(folder, monkeypatch, code=PLUG_IN):
@@ -157,6 +192,8 @@ def moto_url():
 def case(request):
     """Each provider in turn."""
     with request.param(request) as made:
+        if isinstance(made.provider, AwsKms):
+            assert (KmsHttp.for_key(made.key, os.environ) is not None) == (request.param in LEAN)
         yield made
 
 

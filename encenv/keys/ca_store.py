@@ -53,7 +53,7 @@ def whole_tls(environ: Mapping[str, str]) -> ssl.SSLContext | None:
     if any(environ.get(name) for name in _EXPLICIT) or paths.cafile is None:
         return None
     context = _context()
-    context.set_default_verify_paths()
+    context.load_verify_locations(cafile=paths.cafile, capath=paths.capath)
     return context
 
 
