@@ -295,7 +295,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file(encenv_kms, secret, tmp_path, capfd, caplog, name):
+def test_a_bad_file(secret, tmp_path, capfd, caplog, name):
     """A file that cannot be read or holds what cannot be opened is a matter of the load, not of the prefetch."""
     caplog.set_level(1)
     path = tmp_path / ".env"
