@@ -5,6 +5,7 @@ import contextlib
 import copy
 import functools
 import gc
+import http.client
 import inspect
 import io
 import json
@@ -80,10 +81,11 @@ from encenv.errors import (
     MalformedError,
 )
 from encenv.format.envelope import DataKey
-from encenv.format.sealed import SealedValue, WrappedKey
+from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey
 from encenv.keys import datakeys
 from encenv.keys.datakeys import clear_cache
 from encenv.keys.kms import AwsKms
+from encenv.keys.kms_http import KmsHttp
 from encenv.keys.local import LocalKeys, generate_key_text
 from encenv.load.environ import Load, frameless
 from encenv.load.masking import MASK
@@ -1293,13 +1295,17 @@ def test_nothing_is_left_behind(environ):
     assert holders == []
 
 
+@pytest.mark.parametrize("path", ["lean", "boto3"])
 @pytest.mark.parametrize("outcome", ["opens", "denied", "half", "drop", "wrong"])
-def test_the_debug_log_of_boto3(outcome, monkeypatch, caplog):
+def test_the_debug_log_of_aws_kms(outcome, path, monkeypatch, caplog, tmp_path):
     """With every logger at DEBUG, neither data key nor value is logged, whether AWS KMS answers well or not."""
     key = DataKey.generate()
     with KmsServer() as kms:
         for name, value in kms.environ().items():
             monkeypatch.setenv(name, value)
+        if path == "boto3":
+            (tmp_path / "config").touch()
+            monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         arn = kms.create_key()
         variables = sealed({"FIELD": CANARY, "SIBLING": CANARY}, key=key, provider=AwsKms(), arn=arn)
@@ -1321,6 +1327,79 @@ def test_the_debug_log_of_boto3(outcome, monkeypatch, caplog):
     # The log works, and it is not silenced for others.
     logging.getLogger("botocore.parsers").debug("heard")
     assert any(record.message == "heard" for record in caplog.records)
+
+
+TOKENS = tuple(f"canary-of-the-{kind}-0123456789" for kind in ("secret-key", "session-token", "agent"))
+
+
+@pytest.fixture
+def lean(monkeypatch):
+    """A KMS that is asked without boto3, with credentials that are a canary, while http.client prints what it does."""
+    with KmsServer() as kms:
+        for name, value in kms.environ().items():
+            monkeypatch.setenv(name, value)
+        key = DataKey.generate()
+        variables = sealed({"FIELD": CANARY}, key=key, provider=AwsKms(), arn=kms.create_key())
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", TOKENS[0])
+        monkeypatch.setenv("AWS_SESSION_TOKEN", TOKENS[1])
+        monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+        yield kms, key, next(value for name, value in variables.items() if name.startswith("ENCENV_KEY_"))
+
+
+LEAN = {
+    "opens": lambda *_: None,
+    "denied": lambda kms, _: kms.deny("Decrypt"),
+    "half": lambda kms, _: kms.half_answer("Decrypt"),
+    "dropped": lambda kms, _: kms.drop("Decrypt"),
+    "reset": lambda kms, _: kms.drop("Decrypt", reset=True),
+    "another key": lambda kms, _: kms.tamper(
+        {"KeyId": "arn:aws:kms:us-east-1:111122223333:key/1"}, "Decrypt"
+    ),
+    "short": lambda kms, _: kms.tamper({"Plaintext": TOKENS[0].encode()}, "Decrypt"),
+    "no JSON": lambda kms, _: kms.tamper(TOKENS[0].encode(), "Decrypt"),
+    "deep JSON": lambda kms, _: kms.tamper(b'["' + TOKENS[0].encode() + b'",' + b"[" * 50_000, "Decrypt"),
+    "no base64": lambda kms, _: kms.tamper(b'{"Plaintext": "!%s"}' % TOKENS[0].encode(), "Decrypt"),
+    "a token in two lines": lambda _, env: env.setenv("AWS_SESSION_TOKEN", f"{TOKENS[1]}\n X-Evil: 1"),
+    "a token that is no text": lambda _, env: env.setenv("AWS_SESSION_TOKEN", f"{TOKENS[1]}\udcff"),
+    "a key that is no text": lambda _, env: env.setenv("AWS_SECRET_ACCESS_KEY", f"{TOKENS[0]}\udcff"),
+    "no agent": lambda _, env: _agent(env, "http://127.0.0.1:1/"),
+    "an agent that is KMS": lambda kms, env: _agent(env, f"{kms.url}/{TOKENS[2]}"),
+    "an agent's token in two lines": lambda kms, env: _agent(env, kms.url, f"{TOKENS[2]}\r\n X-Evil: 1"),
+}
+
+
+def _agent(env, url, token=TOKENS[2]):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        env.delenv(name)
+    env.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+    env.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", token)
+
+
+@pytest.mark.parametrize("outcome", LEAN)
+def test_aws_kms_without_boto3(outcome, lean, monkeypatch, caplog, capfd):
+    """Neither data key nor credentials are said or kept by what a load or a provider raises, logs or prints."""
+    kms, key, entry = lean
+    LEAN[outcome](kms, monkeypatch)
+    secrets = (CANARY, key.expose_key(), *TOKENS)
+    (item,) = KeyEntry.parse(key.kid, entry).items
+    error = caught(settings_of(int))
+    assert isinstance(error, ValidationError if outcome == "opens" else EncenvError)
+    assert_silent(error, *secrets)
+    if outcome != "opens":
+        error = caught(AwsKms().unwrap, item, {"encenv": "1"}, 10.0)
+        assert isinstance(error, EncenvError)
+        assert_silent(error, *secrets)
+    lean_path = KmsHttp.for_key(item.reference, os.environ)
+    assert_unsaid(
+        [repr(lean_path), str(lean_path), *said_by(caplog.records), *capfd.readouterr()], *secrets[:2]
+    )
+    assert not any(token in repr(lean_path) for token in TOKENS[:2])
+    assert "botocore" not in {
+        record.name.partition(".")[0] for record in caplog.records if "Decrypt" in record.message
+    }
 
 
 @pytest.mark.parametrize("answer", ["another key", "short", "no key"])

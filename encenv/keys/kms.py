@@ -81,21 +81,20 @@ class AwsKms:
 
     def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
         """Return the data key in *item* (Decrypt). Through boto3 each attempt is bounded, but not all together."""
+        answer = self._call("Decrypt", item.reference, lambda: self._decrypt(item, context, timeout))
+        plaintext: bytes = answer["Plaintext"]
+        return plaintext
+
+    def _decrypt(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> Any:
         arn = item.reference
         # What boto3 would read is the process's own environment, so no other one will do.
         is_plain = self._session is None and self._client is None and self._environ is os.environ
         lean = KmsHttp.for_key(arn, self._environ) if is_plain else None
-        answer = self._call(
-            "Decrypt",
-            arn,
-            (lambda: lean.decrypt(item.wrapped, context, timeout))
-            if lean is not None
-            else lambda: self._client_for(arn).decrypt(
-                KeyId=arn, CiphertextBlob=item.wrapped, EncryptionContext=dict(context)
-            ),
+        if lean is not None:
+            return lean.decrypt(item.wrapped, context, timeout)
+        return self._client_for(arn).decrypt(
+            KeyId=arn, CiphertextBlob=item.wrapped, EncryptionContext=dict(context)
         )
-        plaintext: bytes = answer["Plaintext"]
-        return plaintext
 
     def replica(self, item: WrappedKey) -> WrappedKey | None:
         """Return *item* as a replica of its multi-region key in the process's own region opens it."""
