@@ -83,6 +83,7 @@ def test_variables(monkeypatch, tokens):
         {**KEYS, "AWS_CREDENTIAL_EXPIRATION": "2099-01-01T00:00:00Z"},
         {FULL: "http://127.0.0.1:1/", "AWS_WEB_IDENTITY_TOKEN_FILE": "/token"},
         {FULL: "http://127.0.0.1:1/", "BOTO_CONFIG": "/boto"},
+        {**KEYS, "BOTOCORE_EXPERIMENTAL__PLUGINS": "mine=my.plugin"},
         {FULL: "https://credentials.example/"},
         {FULL: "http://credentials.example/"},
         {FULL: "http://169.254.169.254/latest"},

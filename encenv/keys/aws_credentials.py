@@ -27,6 +27,7 @@ _ELSEWHERE = (
     "AWS_DATA_PATH",
     "AWS_DEFAULT_PROFILE",
     "AWS_PROFILE",
+    "BOTOCORE_EXPERIMENTAL__PLUGINS",
     "BOTO_CONFIG",
 )
 _ECS = "169.254.170.2"  # Amazon ECS Developer Guide, "Task IAM role"

@@ -17,7 +17,7 @@ from encenv.errors import KeyUnreachableError
 
 # Amazon Trust Services Repository, "Root CAs": how the subjects of all of them read.
 _AMAZON = (b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2")
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"  # RFC 7468, 5.1
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # openssl-rehash(1)
 _NAMED = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")  # botocore's own, in its order
 _EXPLICIT = (*_NAMED, "SSL_CERT_FILE", "SSL_CERT_DIR")  # what the user names is taken whole
@@ -89,8 +89,8 @@ def _is_hashed(folder: str) -> bool:
 
 def _amazon(bundle: bytes) -> Iterator[bytes]:
     """Yield Amazon's certificates out of *bundle*, in DER."""
-    for found in _PEM.finditer(bundle):
-        certificate = a2b_base64(found[1])
+    for piece in bundle.split(_BEGIN)[1:]:  # a regular expression takes twice as long
+        certificate = a2b_base64(piece.partition(_END)[0])
         if any(subject in certificate for subject in _AMAZON):
             yield certificate
 
