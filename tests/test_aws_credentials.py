@@ -89,6 +89,25 @@ def test_variables(monkeypatch, tokens):
         {FULL: "http://169.254.169.254/latest"},
         {FULL: "http://169.254.170.2@evil.example/"},
         {FULL: "http://[fd00:ec2::24]/"},
+        {FULL: "http://169.254.170.23.evil.example/"},
+        {FULL: "http://169.254.170.2\\@evil.example/"},
+        {FULL: "http://evil.example#@169.254.170.2/"},
+        {FULL: "http://[::ffff:169.254.169.254]/"},
+        {FULL: "http://[::ffff:127.0.0.1]/"},
+        {FULL: "http://127.0.0.256/"},
+        {FULL: "http://127.1/"},
+        {FULL: "http://2852039166/latest"},
+        {FULL: "http://0xa9fea9fe/latest"},
+        {FULL: "http://0.0.0.0/"},
+        {FULL: "http://\u2460\u2461\u2466.0.0.1/"},
+        {FULL: "http://localhost\u3002evil.example/"},
+        {FULL: "http://localhost.evil.example/"},
+        {FULL: "http://localhost/\r\nX-Evil: 1"},
+        {FULL: "file:///etc/passwd"},
+        {FULL: "//169.254.170.2/"},
+        {RELATIVE: "3/v1/credentials"},
+        {RELATIVE: ".evil.example/"},
+        {RELATIVE: ":80@evil.example/"},
         {RELATIVE: "@evil.example/"},
         {RELATIVE: "/a b"},
     ],
@@ -116,6 +135,8 @@ def test_a_configuration_file_elsewhere(home):
     (home / "own").touch()
     assert credentials_in({**KEYS, "AWS_CONFIG_FILE": "/dev/null"}) is not None
     assert credentials_in({**KEYS, "AWS_CONFIG_FILE": "~/own"}) is None
+    assert credentials_in({**KEYS, "AWS_CONFIG_FILE": "$HOME/own"}) is None  # botocore expands that too
+    assert credentials_in({**KEYS, "AWS_SHARED_CREDENTIALS_FILE": "${HOME}/own"}) is None
 
 
 def test_a_user_without_a_home(monkeypatch):
@@ -161,7 +182,19 @@ def test_a_container(agent, home, monkeypatch, way):
 
 @pytest.mark.parametrize(
     "answer",
-    [(500, "canary"), (404, "canary"), (200, "canary"), (200, "[]"), (200, '{"AccessKeyId": "canary"}')],
+    [
+        (500, "canary"),
+        (404, "canary"),
+        (302, "canary"),
+        (200, "canary"),
+        (200, "[]"),
+        (200, "[" * 60_000),
+        (200, "x" * 70_000),
+        (200, '{"AccessKeyId": "canary"}'),
+        (200, json.dumps({**ANSWER, "SecretAccessKey": ["canary"]})),
+        (200, json.dumps({**ANSWER, "Token": ""})),
+    ],
+    ids=lambda answer: str(answer)[:60],
 )
 def test_an_agent_in_trouble(agent, answer):
     """It is asked again, a few times; the error names the address and holds nothing of what came back."""
@@ -178,11 +211,13 @@ def test_an_agent_in_trouble(agent, answer):
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
-@pytest.mark.parametrize("token", ["canary\r\nX-Evil: 1", "canary\n"])
+@pytest.mark.parametrize("token", ["canary\r\nX-Evil: 1", "canary\n", "canary\r\n X-Evil: 1", "canary\0A=b"])
 def test_a_token_that_is_no_header(agent, home, token):
     """A token that could add a header is not sent, nor told."""
     (home / "token").write_text(token)
-    for environ in ({TOKEN: token}, {TOKEN_FILE: str(home / "token")}, {TOKEN_FILE: str(home / "none")}):
+    # The process's own environment in the place of a token would hand it out.
+    environs = [{TOKEN_FILE: str(home / name)} for name in ("token", "none")]
+    for environ in (*environs, {TOKEN: token}, {TOKEN_FILE: "/proc/self/environ"}):
         with pytest.raises(KeyUnreachableError) as caught:
             fetched({FULL: agent.url, **environ}, wait=lambda _: None)
         assert "can" not in caught.value.message.replace("cannot", "")

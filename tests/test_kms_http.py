@@ -343,18 +343,28 @@ def test_chance_is_spread():
 
 
 def test_the_deadline_ends_attempts(at, monkeypatch):
-    """When the time is over there is no further attempt, and no pause is longer than what is left."""
+    """A pause that would outlast the deadline is not begun: what was the matter until then is told at once."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1000")
     monkeypatch.setattr(kms_http, "_chance", lambda: 1.0)
     waits = []
     with Peer(answer({"__type": "ThrottlingException"}, 400)).running() as peer:
         at(peer)
-        lean = KmsHttp.for_key(ARN, os.environ)
-        with pytest.raises(KeyUnreachableError) as caught:
-            lean.decrypt(b"wrapped", CONTEXT, 0.5)
-        assert "within 0.5 seconds" in caught.value.message
-        assert len(peer.requests) < 5
-        assert type(fails(seconds=0.0, wait=waits.append)) is KeyUnreachableError
+        error = fails(seconds=3.5, wait=waits.append)
+        assert "ThrottlingException" in error.message
+        assert "quota" in error.hint
+        assert len(peer.requests) == 3
+    assert waits == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
+def test_the_deadline_ends_a_wait(at, seconds):
+    """A KMS that says nothing is waited for until the deadline, which is told with what to raise."""
+    waits = []
+    with Peer(lambda _: peer.stopping.wait(SECONDS)).running() as peer:
+        at(peer)
+        error = fails(seconds=seconds, wait=waits.append)
+    assert f"within {seconds} seconds" in error.message
+    assert "unwrap_timeout" in error.hint
     assert waits == []
 
 

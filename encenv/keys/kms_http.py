@@ -115,28 +115,28 @@ class KmsHttp(NamedTuple):
         body = json.dumps(request).encode()
         attempt = 0
         while True:
-            outcome, pause = self._attempt(body, until)
+            outcome, pause = self._attempt(body, until, seconds)
             if not isinstance(outcome, EncenvError):
                 return outcome
             attempt += 1
-            left = until - time.monotonic()
-            if left <= 0 and pause:
-                outcome = KeyUnreachableError(
-                    f"AWS KMS did not answer {_OPERATION} with {self.arn} within {seconds:.1f} seconds",
-                    hint="check the network, or raise unwrap_timeout",
-                )
-            if left <= 0 or not pause or attempt == self.attempts:
-                raise outcome
             longest = min(pause * 2 ** min(attempt - 1, _DOUBLINGS), PAUSE_MAX)
-            wait(min(_chance() * longest, left))  # full jitter
+            jittered = _chance() * longest  # full jitter
+            # What would come after the deadline is not waited for, and what was the matter is told.
+            if not pause or attempt == self.attempts or time.monotonic() + jittered >= until:
+                raise outcome
+            wait(jittered)
 
-    def _attempt(self, body: bytes, until: float) -> tuple[dict[str, Any] | EncenvError, float]:
+    def _attempt(
+        self, body: bytes, until: float, seconds: float
+    ) -> tuple[dict[str, Any] | EncenvError, float]:
         """Return the answer or what went wrong, and how long a pause before another attempt is at most: 0 for none."""
         try:
             answer = self._exchange(body, until)
         except KeyUnreachableError as error:  # no credentials, no certificate authorities
             return error.of(), 0.0
         except (OSError, ValueError, http.client.HTTPException) as error:
+            if isinstance(error, TimeoutError) and time.monotonic() >= until:
+                return self._late(seconds), 0.0
             return self._unanswered(error)
         if answer.status == http.client.OK:
             return _parsed(answer.body), 0.0
@@ -146,6 +146,12 @@ class KmsHttp(NamedTuple):
         if name in _THROTTLED or answer.status == _TOO_MANY:
             return failure, PAUSE_THROTTLED
         return failure, PAUSE if name in _TRANSIENT or answer.status in _TRANSIENT_STATUSES else 0.0
+
+    def _late(self, seconds: float) -> EncenvError:
+        return KeyUnreachableError(
+            f"AWS KMS did not answer {_OPERATION} with {self.arn} within {seconds:.1f} seconds",
+            hint="check the network, or raise unwrap_timeout",
+        )
 
     def _unanswered(self, error: Exception) -> tuple[EncenvError, float]:
         """Return what *error* means, without its text: that may hold a header; and the pause as above."""
