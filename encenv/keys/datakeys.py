@@ -307,12 +307,15 @@ def _land(flight: _Flight, key: _CacheKey, state: _State, result: DataKey | Ence
 
 def _ask(copy: WrappedCopy, provider: KeyProvider, seconds: float) -> DataKey | EncenvError:
     try:
-        data_key = DataKey(provider.unwrap(copy.item, encryption_context(copy.context), seconds))
+        plain = provider.unwrap(copy.item, encryption_context(copy.context), seconds)
+        with fork_waits():
+            data_key = DataKey(plain)
+            is_right = data_key.matches(copy.commitment)
     except EncenvError as error:
         return _clean(error)
     except BaseException as error:  # noqa: BLE001 (a plug-in may raise anything, and its text may hold a key)
         return _raised(copy, type(error).__name__)
-    if data_key.matches(copy.commitment):
+    if is_right:
         return data_key
     return KeyRefusedError(
         f"{_shown(copy)} holds another data key than its key entry says",

@@ -35,6 +35,7 @@ from encenv.format.sealed import (
     canonical,
     kid_of,
 )
+from encenv.keys.forks import fork_waits
 
 PREFIX = "encenv-local-key:1:"
 TEXT_VARIABLE = LOCAL_KEY_NAME
@@ -78,6 +79,7 @@ class LocalKeys:
         nonce = os.urandom(NONCE_BYTES) if nonce is None else nonce
         return WrappedKey(self.name, cipher.encrypt(wrapping, data_key, _aad(context), nonce), reference)
 
+    @fork_waits()
     def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:  # noqa: ARG002 (no I/O to bound)
         """Return the data key in *item*."""
         chosen = self._choose(item.reference)
