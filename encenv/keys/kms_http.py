@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Self
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.keys.aws_credentials import Container, credentials_in
 from encenv.keys.ca_store import tls, whole_tls
+from encenv.keys.forks import fork_waits
 from encenv.keys.kms_endpoint import Endpoint, endpoint_of
 from encenv.keys.kms_errors import CERTIFICATES, NETWORK, SETTINGS, not_reached, refusal
 from encenv.keys.sigv4 import TIMESTAMP, Credentials, signed
@@ -173,16 +174,19 @@ class KmsHttp(NamedTuple):
             "Accept-Encoding": "identity",
         }
         timestamp = time.strftime(TIMESTAMP, time.gmtime())
-        whole = signed(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
+        with fork_waits():
+            whole = signed(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
         patience = Patience(CONNECT_SECONDS, READ_SECONDS, until)
         if self.endpoint.scheme == "http":
             return exchange(self.endpoint, "/", whole, patience, body=body)
         is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
-        first = tls(self.environ, is_amazon=is_amazon)
+        with fork_waits():
+            first = tls(self.environ, is_amazon=is_amazon)
         try:
             return exchange(self.endpoint, "/", whole, patience, body=body, tls=first)
         except ssl.SSLCertVerificationError:
-            every = whole_tls(self.environ)
+            with fork_waits():
+                every = whole_tls(self.environ)
             if every is None:
                 raise
         return exchange(self.endpoint, "/", whole, patience, body=body, tls=every)

@@ -3,12 +3,14 @@
 import http.client
 import io
 import re
+import select
 import socket
 import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from encenv.keys.forks import fork_waits
 from encenv.keys.kms_endpoint import Endpoint
 
 BODY_MAX = 65_536  # bytes; what is read here is some hundred bytes of JSON
@@ -80,10 +82,46 @@ class _Arriving(io.RawIOBase):
         """Put what is there into *buffer* and return how many bytes that is."""
         if self._bytes_left <= 0:
             raise http.client.HTTPException
-        self._sock.settimeout(self._patience.left(self._patience.read))
-        count = self._sock.recv_into(buffer)
-        self._bytes_left -= count
-        return count
+        while True:
+            try:
+                with fork_waits():
+                    count = self._sock.recv_into(buffer)
+            except (ssl.SSLWantReadError, BlockingIOError):
+                _wait(self._sock, select.POLLIN, self._patience.left(self._patience.read))
+            else:
+                self._bytes_left -= count
+                return count
+
+
+def _over_tls(sock: socket.socket, tls: ssl.SSLContext, host: bytes, patience: Patience) -> ssl.SSLSocket:
+    """Return *sock* once TLS has begun over it. A fork waits for the cryptography, and not for the network."""
+    until = time.monotonic() + patience.connect
+    sock.settimeout(0)
+    with fork_waits():
+        over = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    try:
+        while True:
+            event = select.POLLIN
+            try:
+                with fork_waits():
+                    over.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLWantWriteError:
+                event = select.POLLOUT
+            else:
+                return over
+            _wait(over, event, patience.left(until - time.monotonic()))
+    except BaseException:
+        over.close()
+        raise
+
+
+def _wait(sock: socket.socket, event: int, seconds: float) -> None:
+    poll = select.poll()  # not select.select, which takes no file above 1024
+    poll.register(sock, event)
+    if not poll.poll(seconds * 1000):
+        raise TimeoutError
 
 
 def exchange(  # noqa: PLR0913 (what an exchange is made of)
@@ -121,14 +159,15 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
-            sock.settimeout(patience.left(patience.connect))
-            sock = tls.wrap_socket(sock, server_hostname=host)
+            sock = _over_tls(sock, tls, host, patience)
         connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
         connection.sock = sock
         connection.set_debuglevel(0)  # if it is set for all: that prints the headers, and with them the token
         sock.settimeout(patience.left(patience.read))
         method = "GET" if body is None else "POST"
-        connection.request(method, target, body, {**headers, "Connection": "close"})
+        with fork_waits():
+            connection.request(method, target, body, {**headers, "Connection": "close"})
+        sock.settimeout(0)
         arriving: Any = _Arriving(sock, patience)
         response = http.client.HTTPResponse(arriving, method=method)
         response.begin()
