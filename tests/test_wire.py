@@ -253,7 +253,7 @@ def test_the_debug_level(monkeypatch, capfd):
 def test_nothing_is_shown():
     """What is printed of an answer holds nothing of its content."""
     with Peer(OK + b"X-Canary: canary\r\nContent-Length: 6\r\n\r\ncanary").running() as peer:
-        assert repr(ask(peer)) == "Answer(status=200)"
+        assert repr(ask(peer)) == "<Answer 200>"
 
 
 @pytest.mark.parametrize(("scheme", "is_given"), [("http", True), ("https", False)])

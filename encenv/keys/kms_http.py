@@ -8,7 +8,6 @@ botocore's standard mode.
 import http.client
 import json
 import os
-import re
 import ssl
 import sys
 import time
@@ -49,7 +48,7 @@ _THROTTLED = (
     "TooManyRequestsException",
 )
 _TOO_MANY = 429  # RFC 6585, 4
-_ATTEMPTS = re.compile(r"[1-9][0-9]{0,5}")  # what else may be a number, boto3 judges
+_DIGITS = 6
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _OPERATION = "Decrypt"
 
@@ -83,7 +82,11 @@ class KmsHttp(NamedTuple):
         is_direct = sys.platform not in ("darwin", "win32") and not any(
             name.lower() in _PROXIES and environ.get(name) for name in environ
         )
-        if endpoint is None or not is_direct or _ATTEMPTS.fullmatch(attempts) is None:
+        # What else may be a number, boto3 judges.
+        is_number = (
+            attempts.isascii() and attempts.isdecimal() and len(attempts) <= _DIGITS and int(attempts) > 0
+        )
+        if endpoint is None or not is_direct or not is_number:
             return None
         credentials = credentials_in(environ)
         return None if credentials is None else cls(arn, endpoint, credentials, int(attempts), environ)
