@@ -11,6 +11,7 @@ from pydantic_settings.sources.utils import parse_env_vars
 
 from encenv.errors import ConflictError
 from encenv.format.sealed import claims, embeds, entry_kid
+from encenv.keys.forks import fork_waits
 from encenv.load.asked import Asked, Use, loc_keys
 from encenv.load.environ import Load
 
@@ -272,7 +273,8 @@ class SecretFiles:
 
     def entries(self) -> Iterator[tuple[str, str]]:
         """Return the key entries in the folders."""
-        from encenv.load.envfiles import read_text  # a lazy door: most readers have no folder of secrets
+        with fork_waits():
+            from encenv.load.envfiles import read_text  # a lazy door: most readers have no folder of secrets
 
         folders = self._source.secrets_dir
         for folder in [folders] if isinstance(folders, (str, os.PathLike)) else folders or ():
@@ -335,7 +337,8 @@ class SecretFiles:
         return self._found.file
 
     def _stands_in(self, other: Path) -> bool:
-        from encenv.load.envfiles import read_text  # a lazy door: as above
+        with fork_waits():
+            from encenv.load.envfiles import read_text  # a lazy door: as above
 
         if not other.is_file() or not claims(read_text(other).strip()):
             return False

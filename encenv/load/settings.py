@@ -19,6 +19,7 @@ from pydantic_settings.sources import ENV_FILE_SENTINEL
 
 from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
+from encenv.keys.forks import fork_waits
 from encenv.load.asked import model_keys
 from encenv.load.environ import loading
 from encenv.load.instances import clear, decrypted_for, recorded
@@ -185,7 +186,8 @@ def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sour
 
 
 def _masked(raised: BaseException, cls: type[BaseSettings], load: SettingsLoad) -> BaseException:
-    from encenv.load.masking import masked  # a lazy door: nothing is masked where nothing fails
+    with fork_waits():
+        from encenv.load.masking import masked  # a lazy door: nothing is masked where nothing fails
 
     return masked(raised, cls, load)
 

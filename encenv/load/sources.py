@@ -26,6 +26,7 @@ from pydantic_settings import (
 
 from encenv.errors import EncenvError
 from encenv.format.sealed import ENTRY_PREFIX, entry_kid
+from encenv.keys.forks import fork_waits
 from encenv.load.environ import Load
 from encenv.load.readers import Layer, Reader, SecretFiles, Texts, Variables, as_kept
 
@@ -202,8 +203,9 @@ def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
         source.env_file = source.env_file.env_file
     if not source.env_file:
         return []
-    # A lazy door: without a .env file no parser of one is needed.
-    from encenv.load.envfiles import LoadedFile, read_text
+    with fork_waits():
+        # A lazy door: without a .env file no parser of one is needed.
+        from encenv.load.envfiles import LoadedFile, read_text
 
     paths = list(_existing_files(source, report=withheld))
     if not withheld and any(path.is_fifo() for path in paths):
@@ -230,7 +232,8 @@ def _names_upper(source: EnvSettingsSource) -> dict[str, str | None]:
 
 def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[Path]:
     """Return the files that the source would read: in this folder, or up to ``env_file_depth`` folders above."""
-    from encenv.load.envfiles import is_file_or_fifo  # a lazy door: as above
+    with fork_waits():
+        from encenv.load.envfiles import is_file_or_fifo  # a lazy door: as above
 
     log = logging.getLogger("pydantic_settings")
     report = report and os.environ.get("PYDANTIC_SETTINGS_DEBUG", "").strip().lower() in _TRUE
