@@ -1,0 +1,145 @@
+"""The cold programs with as much of a processor as a small Lambda function has, and through the real Lambda runtime.
+
+The runtime is AWS's own client (awslambdaric) under AWS's runtime emulator, out of aws-sam-cli: timed is the first
+request, until it is answered, which takes the handler's initialisation along.
+"""
+
+import http.client
+import json
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cold import Stage, stage
+from limits import NoLimitError, processor_of
+from processes import PROGRAMS, Program, compare, summary
+from processes import measure as measure_programs
+from servers import HOST, await_port, free_port
+
+TITLE = "Cold start with a processor as small as Lambda's"
+MEGABYTES = (128, 512, 1024)
+COUNT = 20
+HANDLERS = (
+    ("plaintext", "handler_plaintext"),
+    ("encenv", "handler_encenv"),
+    ("boto3 envelope", "handler_boto3"),
+)
+ANSWER_SECONDS = 60.0
+SHARE = 3  # of the rounds of other parts: with a 14th of a processor a round takes a minute
+
+
+def measure(rounds: int, work: Path) -> dict[str, Any]:
+    """Return what the programs take, in milliseconds; "missing" says what could not be had here."""
+    rounds = max(1, rounds // SHARE)
+    results: dict[str, Any] = {"rounds": rounds}
+    missing: dict[str, str] = {}
+    emulator = _emulator(work)
+    if emulator is None:
+        missing["runtime emulator"] = f"no aws-lambda-rie for {platform.machine()} could be installed"
+    with stage((COUNT,)) as ready:
+        for megabytes in MEGABYTES:
+            title = f"{COUNT} secrets, http, 0 ms, {megabytes} MB"
+            print(f"  {title}", flush=True)
+            try:
+                with processor_of(megabytes) as words:
+                    programs = [
+                        replace(program, command=[*words, *program.command])
+                        for program in ready.programs(COUNT, "http", 0.0)
+                    ]
+                    results[title] = measure_programs(programs, rounds)
+                    compare(results[title])
+                    if emulator is not None:
+                        found = _requests(emulator, words, ready, rounds)
+                        results[f"Lambda runtime, {megabytes} MB"] = found
+            except NoLimitError as error:
+                missing[f"{megabytes} MB"] = str(error)
+        if emulator is not None:
+            print("  Lambda runtime without a limit", flush=True)
+            results["Lambda runtime, no limit"] = _requests(emulator, [], ready, rounds)
+    return results | {"missing": missing}
+
+
+def _emulator(work: Path) -> Path | None:
+    """Return the emulator in the virtual environment ``sam``, which is made if it is not there."""
+    folder = work / "sam"
+    kind = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")
+    if not list(folder.glob("lib/python*/site-packages/samcli")):
+        # By itself: it pins old versions of what the others need.
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "aws-sam-cli"]
+        if subprocess.run(pip, check=False).returncode:
+            return None
+    found = list(folder.glob(f"lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{kind}"))
+    if not found:
+        return None
+    found[0].chmod(0o755)
+    return found[0]
+
+
+def _requests(emulator: Path, words: Sequence[str], ready: Stage, rounds: int) -> dict[str, Any]:
+    programs = {program.name: program for program in ready.programs(COUNT, "http", 0.0)}
+    times: dict[str, list[float]] = {name: [] for name, _ in HANDLERS}
+    for turn in range(rounds + 1):
+        for name, module in HANDLERS:
+            taken = _first_request([*words, str(emulator)], programs[name], module)
+            if turn:
+                times[name].append(taken)
+    found = {name: summary(taken) for name, taken in times.items()}
+    compare(found)
+    return found
+
+
+def _first_request(command: Sequence[str], program: Program, module: str) -> float:
+    """Return how many milliseconds a new emulator takes for its first request.
+
+    Raises:
+        RuntimeError: If the handler answers something else than it should.
+    """
+    port = free_port()
+    environ: Mapping[str, str] = program.environ | {
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": f"{ANSWER_SECONDS:.0f}",
+        "LAMBDA_TASK_ROOT": str(PROGRAMS),
+    }
+    runtime = [sys.executable, "-m", "awslambdaric", f"{module}.handler"]
+    addresses = [
+        "--runtime-interface-emulator-address",
+        f"{HOST}:{port}",
+        "--runtime-api-address",
+        f"{HOST}:{free_port()}",
+    ]
+    process = subprocess.Popen(
+        [*command, *addresses, *runtime],
+        cwd=PROGRAMS,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        await_port(port, process)
+        connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
+        began = time.perf_counter()
+        connection.request("POST", "/2015-03-31/functions/function/invocations", b"{}")
+        said = connection.getresponse().read()
+        taken = (time.perf_counter() - began) * 1000
+    finally:
+        _end(process)
+    if said != json.dumps(program.expected).encode():
+        raise RuntimeError(f"the handler {module} answered {said[:500]!r}")
+    return taken
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End the emulator and, with its session, the runtime that it has started."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,119 @@
+"""Cold processes, started in turn and timed from the outside.
+
+The programs of a run take turns, so that whatever else the machine does meets all of them alike. The first round
+is thrown away: it reads files into memory and writes bytecode.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+PROGRAMS = Path(__file__).parent / "programs"
+# All that the programs get of this process's environment: nothing of what a shell may have set for Python, for OpenSSL
+# or for AWS; and few variables, as a Lambda function has.
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command, and the environment that it runs in.
+
+    Attributes:
+        name: What it is called in the results.
+        command: Its arguments, the program's own path first.
+        environ: All of its environment.
+        expected: What it has to print; None if that is not looked at.
+    """
+
+    name: str
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    expected: str | None = None
+
+    @classmethod
+    def of(cls, name: str, file: str, environ: Mapping[str, str], expected: str) -> "Program":
+        """Return the program in *file* of the folder ``programs``."""
+        return cls(name, [sys.executable, str(PROGRAMS / file)], environ, expected)
+
+
+def base_environ() -> dict[str, str]:
+    """Return the little of this process's environment that the programs get."""
+    return {name: os.environ[name] for name in KEPT if name in os.environ}
+
+
+def run_once(program: Program, output: Path) -> tuple[float, float]:
+    """Run *program* and return its milliseconds: by the clock, and of the processor.
+
+    Raises:
+        RuntimeError: If it fails or prints something else than it should.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 1, str(output), flags, 0o600),
+        (os.POSIX_SPAWN_OPEN, 2, f"{output}.err", flags, 0o600),
+    ]
+    path = shutil.which(program.command[0]) or program.command[0]
+    began = time.perf_counter()
+    # vfork and exec: how large this process is makes no difference.
+    child = os.posix_spawn(path, program.command, program.environ, file_actions=actions)
+    _, status, usage = os.wait4(child, 0)
+    elapsed = time.perf_counter() - began
+    if os.waitstatus_to_exitcode(status):
+        raise RuntimeError(f"{program.name} failed: {Path(f'{output}.err').read_text()[-2000:]}")
+    if program.expected is not None and output.read_text().strip() != program.expected:
+        raise RuntimeError(f"{program.name} did not do its work: it printed {output.read_text()!r}")
+    return elapsed * 1000, (usage.ru_utime + usage.ru_stime) * 1000
+
+
+def measure(programs: Sequence[Program], rounds: int) -> dict[str, Any]:
+    """Run all *programs* in turn, one time to warm up and *rounds* times for the results, in milliseconds."""
+    times: dict[str, list[tuple[float, float]]] = {program.name: [] for program in programs}
+    failures: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(rounds + 1):
+            for index in range(len(programs)):
+                program = programs[(index + turn) % len(programs)]  # nobody always comes after the same one
+                if program.name in failures:
+                    continue
+                try:
+                    taken = run_once(program, Path(folder, "output"))
+                except RuntimeError as error:
+                    failures[program.name] = str(error)
+                    print(f"  {error}", file=sys.stderr, flush=True)
+                    continue
+                if turn:
+                    times[program.name].append(taken)
+    return {
+        program.name: {"failed": failures[program.name]}
+        if program.name in failures
+        else summary([clock for clock, _ in times[program.name]])
+        | {"cpu": round(median(cpu for _, cpu in times[program.name]), 3)}
+        for program in programs
+    }
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Return median, quartiles, the smallest, and how many *values* there are."""
+    low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
+    rounded = {"median": middle, "q1": low, "q3": high, "min": min(values)}
+    return {name: round(value, 3) for name, value in rounded.items()} | {"n": len(values)}
+
+
+def compare(results: dict[str, Any], *, base: str = "plaintext", rival: str = "boto3 envelope") -> None:
+    """Add to each of *results* its overhead over *base*, and that overhead in proportion to *rival*'s."""
+    if "median" not in results.get(base, {}):
+        return
+    floor = results[base]["median"]
+    against = results.get(rival, {}).get("median")
+    for result in results.values():
+        if "median" in result:
+            result["overhead"] = round(result["median"] - floor, 3)
+            if against is not None and against > floor:
+                result["ratio"] = round(result["overhead"] / (against - floor), 4)

@@ -1,0 +1,10 @@
+"""Sealed values, loaded by encenv."""
+
+from common import FIELDS, show
+from pydantic import create_model
+
+from encenv import EncryptedSettings
+
+Settings = create_model("Settings", __base__=EncryptedSettings, **FIELDS)
+
+show(Settings().model_dump().values())

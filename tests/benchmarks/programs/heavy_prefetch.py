@@ -1,0 +1,17 @@
+"""Sealed values in an application with a heavy import of its own, beside which they are unwrapped."""
+
+# ruff: noqa: E402 (the point of it)
+import encenv
+
+encenv.prefetch()
+
+import pandas as pd
+from common import FIELDS, show
+from pydantic import create_model
+
+from encenv import EncryptedSettings
+
+Settings = create_model("Settings", __base__=EncryptedSettings, **FIELDS)
+
+show(Settings().model_dump().values())
+assert pd
