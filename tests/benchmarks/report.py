@@ -1,0 +1,134 @@
+"""Draw from ``results.json`` what the README shows, tables and plot, and say how far the aims are reached.
+
+python tests/benchmarks/report.py
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from plot import Bar, bars
+from reach import reached
+
+HERE = Path(__file__).parent
+README = HERE.parents[1] / "README.md"
+PLOT = HERE / "cold-start.svg"
+BEGIN = "<!-- benchmarks: drawn by tests/benchmarks/report.py -->"
+END = "<!-- end of benchmarks -->"
+COUNT = 20
+PLACES = ("http, 0 ms", "http, 20 ms", "tls, 0 ms", "tls, 20 ms")
+PLOTTED = "http, 0 ms"  # where all peers could be measured
+MEGABYTES = (1024, 512, 128)
+
+Results = dict[str, Any]
+
+
+def main() -> None:
+    """Write the plot and, between its marks, the README's part."""
+    results = json.loads((HERE / "results.json").read_text())
+    text = README.read_text()
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"the README has no lines {BEGIN!r} and {END!r}")
+    if bare := _plot(results):
+        PLOT.write_text(bare)
+    parts = [part for part in (_cold(results), _commands(results), _size(results), _machine(results)) if part]
+    README.write_text("\n\n".join([before + begin, *parts, end + after]))
+    for aim in reached(results):
+        print(aim)
+
+
+def _part(results: Results, name: str) -> Results:
+    found: Results = results.get(name, {}).get("results", {})
+    return found
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cold(results: Results) -> str:
+    cold = _part(results, "cold")
+    columns = [cold.get(f"{COUNT} secrets, {place}", {}) for place in PLACES]
+    limited = _part(results, "limited")
+    columns += [limited.get(f"{COUNT} secrets, http, 0 ms, {size} MB", {}) for size in MEGABYTES]
+    heads = [*(place.replace("tls", "TLS") for place in PLACES), *(f"{size} MB" for size in MEGABYTES)]
+    shown = [(head, column) for head, column in zip(heads, columns, strict=True) if column]
+    if not shown:
+        return ""
+    rows = [
+        [name, *(_overhead(column.get(name, {})) for _, column in shown)]
+        for name in dict.fromkeys(name for _, column in shown for name in column)
+        if name != "plaintext"
+    ]
+    base = [column.get("plaintext", {}).get("median") for _, column in shown]
+    rows.append(["*plaintext, the whole process*", *("" if one is None else f"{one:.0f}" for one in base)])
+    text = (
+        f"What {COUNT} secrets add to a cold start: milliseconds over the same program with plaintext variables, and "
+        "in proportion to one `Decrypt` through boto3. By how the test KMS is reached and how long it takes to "
+        "answer; on the right with as much of a processor as a Lambda function of that size has."
+    )
+    plot = f"![Cold start: milliseconds added by each way]({PLOT.relative_to(README.parent)})"
+    return "\n\n".join([text, plot, _table(["", *(head for head, _ in shown)], rows)])
+
+
+def _overhead(result: Results) -> str:
+    if "overhead" not in result:
+        return ""
+    ratio = f" ({result['ratio']:.2f})" if "ratio" in result else ""
+    return f"{result['overhead']:.0f}{ratio}"
+
+
+def _commands(results: Results) -> str:
+    rows = _part(results, "commands").get("rows", [])
+    ours = next((row["median_ms"] for row in rows if row["command"] == "encenv run, local key"), None)
+    if not rows or ours is None:
+        return ""
+    lines = [[row["command"], f"{row['median_ms']:.0f}", f"{row['median_ms'] / ours:.2f}"] for row in rows]
+    return "A program started with decrypted variables, in milliseconds:\n\n" + _table(
+        ["", "ms", "of encenv's"], lines
+    )
+
+
+def _size(results: Results) -> str:
+    rows = _part(results, "size").get("rows", [])
+    if not rows:
+        return ""
+    lines = [[row["way"], str(row["value_characters"]), str(row["fit"])] for row in rows]
+    return (
+        "A stored secret of 32 characters, and how many of them, with names of 16, fit the 4,096 bytes of a Lambda "
+        "function's variables:\n\n" + _table(["", "characters", "fit"], lines)
+    )
+
+
+def _machine(results: Results) -> str:
+    machines = [part["machine"] for part in results.values() if "machine" in part]
+    if not machines:
+        return ""
+    last = max(machines, key=lambda machine: machine["date"])
+    return (
+        f"Measured on {last['date'][:10]}: {last['processor']}, {last['cores']} cores, Python {last['python']}, "
+        f"{last['openssl']}. How, and with which versions: [tests/benchmarks](tests/benchmarks/README.md)."
+    )
+
+
+def _plot(results: Results) -> str:
+    column = _part(results, "cold").get(f"{COUNT} secrets, {PLOTTED}", {})
+    base = column.get("plaintext", {}).get("median")
+    found = [
+        Bar(
+            name, result["overhead"], result["q1"] - base, result["q3"] - base, ours=name.startswith("encenv")
+        )
+        for name, result in column.items()
+        if "overhead" in result and name != "plaintext"
+    ]
+    title = f"Cold start with {COUNT} secrets: milliseconds over plaintext variables"
+    note = "median and middle half of whole processes; KMS on this machine, answering at once over http"
+    return bars(title, note, sorted(found, key=lambda bar: bar.value)) if found else ""
+
+
+if __name__ == "__main__":
+    main()
