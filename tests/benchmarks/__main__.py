@@ -7,6 +7,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -39,7 +40,9 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     if Path(sys.prefix).resolve() != (WORK / "venv").resolve():
         _start_again()
-    raise SystemExit(sum(not _run(part, rounds) for part in parts) > 0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers must not outlive us
+    done = [_run(part, rounds) for part in parts]  # all of them, whatever comes of the first
+    raise SystemExit(not all(done))
 
 
 def _start_again() -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH = 760
-LABELS = 230  # for the names, on the left
+WIDTH = 800
+LABELS = 262  # for the names, on the left
 END = 70  # for the figures, on the right
 TOP = 58
 ROW = 30

@@ -107,13 +107,17 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def compare(results: dict[str, Any], *, base: str = "plaintext", rival: str = "boto3 envelope") -> None:
-    """Add to each of *results* its overhead over *base*, and that overhead in proportion to *rival*'s."""
-    if "median" not in results.get(base, {}):
-        return
-    floor = results[base]["median"]
-    against = results.get(rival, {}).get("median")
-    for result in results.values():
-        if "median" in result:
-            result["overhead"] = round(result["median"] - floor, 3)
-            if against is not None and against > floor:
-                result["ratio"] = round(result["overhead"] / (against - floor), 4)
+    """Add to each of *results* its overhead over *base*, and that overhead in proportion to *rival*'s.
+
+    By the clock as ``overhead`` and ``ratio``; and as ``cpu_overhead`` and ``cpu_ratio`` of the processor's time, on which
+    other processes of the machine, and waiting, tell less.
+    """
+    for kind, prefix in (("median", ""), ("cpu", "cpu_")):
+        measured = {name: result[kind] for name, result in results.items() if kind in result}
+        if base not in measured:
+            continue
+        against = measured.get(rival, 0.0) - measured[base]
+        for name, value in measured.items():
+            results[name][f"{prefix}overhead"] = round(value - measured[base], 3)
+            if against > 0:
+                results[name][f"{prefix}ratio"] = round((value - measured[base]) / against, 4)
