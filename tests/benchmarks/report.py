@@ -36,6 +36,10 @@ def main() -> None:
         PLOT.write_text(bare)
     parts = [part for part in (_cold(results), _commands(results), _size(results), _machine(results)) if part]
     README.write_text("\n\n".join([before + begin, *parts, end + after]))
+    for name, part in results.items():
+        load, cores = part["machine"]["load"][0], part["machine"]["cores"]
+        if load > cores / 2:
+            print(f"{name} was measured on a machine with a load of {load:g}, {cores} cores: do not quote it")
     for aim in reached(results):
         print(aim)
 
