@@ -53,7 +53,7 @@ def unpad(padded: bytes) -> bytes:
         AuthenticationError: If there is no 0x80, or a zero byte stands inside the value.
     """
     value = padded.rstrip(b"\x00")
-    if not value.endswith(_MARK) or b"\x00" in value:
+    if value[-1:] != _MARK or 0 in value:
         raise unauthentic()
     return value[:-1]
 

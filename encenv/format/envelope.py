@@ -9,10 +9,14 @@ from cryptography.hazmat.primitives.constant_time import bytes_eq
 from encenv.errors import ConflictError, KeyRefusedError, MalformedError
 from encenv.format import cipher
 from encenv.format.sealed import (
+    HEAD_CHARACTERS,
     LOCAL_KEY_NAME,
     NONCE_BYTES,
+    PAYLOAD_MIN,
     SEALED_MAX,
+    VERSION,
     SealedValue,
+    b64decode,
     claims,
     embeds,
     entry_kid,
@@ -34,7 +38,7 @@ class DataKey:
         KeyRefusedError: If *key* has another length.
     """
 
-    __slots__ = ("_cipher", "_key", "commitment", "kid")
+    __slots__ = ("_cipher", "_head", "_key", "_prefix", "commitment", "kid")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != cipher.KEY_BYTES:
@@ -46,6 +50,8 @@ class DataKey:
         self._cipher = AESGCM(cipher.derive(key, b"encenv:1:value"))
         self.commitment = cipher.derive(key, b"encenv:1:commitment")
         self.kid = kid_of(self.commitment)
+        self._head = f"encenv:{VERSION}:{self.kid}:"
+        self._prefix = self._head.encode("ascii")
 
     @classmethod
     def generate(cls) -> Self:
@@ -96,7 +102,7 @@ class DataKey:
                 hint="encode it, for example as base64",
             )
         nonce = os.urandom(NONCE_BYTES) if nonce is None else nonce
-        payload = cipher.encrypt(self._cipher, cipher.pad(value), _aad(self.kid, name), nonce)
+        payload = cipher.encrypt(self._cipher, cipher.pad(value), self._aad(name), nonce)
         sealed = str(SealedValue(self.kid, payload))
         if len(sealed) > SEALED_MAX:
             raise MalformedError(
@@ -111,24 +117,41 @@ class DataKey:
         Raises:
             AuthenticationError: If it does not open under this key and this name.
         """
-        padded = cipher.decrypt(self._cipher, sealed.payload, _aad(sealed.kid, name))
+        return self.decrypt_text(name, str(sealed))
+
+    def decrypt_text(self, name: str, text: str) -> str:
+        """Decrypt the sealed value *text* as the value of the variable *name*.
+
+        What a load does a thousand times: what all texts under this key begin with is compared, not parsed.
+
+        Raises:
+            MalformedError: If *text* is not a whole sealed value of version 1.
+            AuthenticationError: If it does not open under this key and this name.
+        """
+        is_own = text.startswith(self._head) and len(text) <= SEALED_MAX
+        payload = b64decode(text[HEAD_CHARACTERS:]) if is_own else None
+        if payload is None or len(payload) < PAYLOAD_MIN:
+            SealedValue.parse(text)  # says what is wrong with it
+            raise cipher.unauthentic()  # nothing, but it is under another key
+        padded = cipher.decrypt(self._cipher, payload, self._aad(name))
         return cipher.unpad(padded).decode("utf-8", "surrogateescape")
+
+    def _aad(self, name: str) -> bytes:
+        encoded = _encode(name)
+        if not encoded:
+            raise MalformedError(
+                f"{name!a} cannot be the name of a variable", hint="give the variable another name"
+            )
+        # bytes.upper maps a-z and nothing else, whatever the locale; str.upper would fold other alphabets too.
+        return self._prefix + encoded.upper()
 
 
 def _encode(text: str) -> bytes | None:
     """Return *text* as the bytes an environment holds, or None if it would not come back identical."""
+    if text.isascii():
+        return None if "\x00" in text else text.encode()
     try:
         value = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return None  # not raised on: the exception holds the whole text in its `object`
     return value if "\x00" not in text and value.decode("utf-8", "surrogateescape") == text else None
-
-
-def _aad(kid: str, name: str) -> bytes:
-    encoded = _encode(name)
-    if not encoded:
-        raise MalformedError(
-            f"{name!a} cannot be the name of a variable", hint="give the variable another name"
-        )
-    # bytes.upper maps a-z and nothing else, whatever the locale; str.upper would fold other alphabets too.
-    return b"encenv:1:%b:%b" % (kid.encode("ascii"), encoded.upper())

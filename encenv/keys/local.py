@@ -192,11 +192,8 @@ def parse_keys(text: str, where: str) -> dict[str, bytes]:
 
 
 def _parse_key(text: str, where: str) -> bytes:
-    try:
-        key = b64decode(text[len(PREFIX) :]) if text.startswith(PREFIX) else b""
-    except MalformedError:
-        key = b""
-    if len(key) != cipher.KEY_BYTES:
+    key = b64decode(text[len(PREFIX) :]) if text.startswith(PREFIX) else None
+    if key is None or len(key) != cipher.KEY_BYTES:
         raise MalformedError(
             f"{where} is not a local key", hint=f"write {PREFIX}… as encenv keygen made it, one key a line"
         )

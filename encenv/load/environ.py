@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, MalformedError, PolicyError, combine
@@ -20,6 +21,7 @@ from encenv.format.sealed import (
     claims,
     embeds,
     entry_kid,
+    kid_shown,
 )
 from encenv.keys.forks import fork_waits
 from encenv.keys.provider import KeyProvider, find_provider
@@ -77,10 +79,10 @@ class Load:
         """Unwrap side by side what the sealed values among *texts* need, all checks of all of them first."""
         kids: dict[str, None] = {}
         for text in texts:
-            if claims(text):
-                sealed = _parsed(text)
-                if isinstance(sealed, SealedValue) and sealed.kid not in self._keys:
-                    kids[sealed.kid] = None
+            # One sound value is enough to need a data key; the others are parsed when they are decrypted.
+            if claims(text) and (kid := kid_shown(text)) not in kids and kid not in self._keys:
+                with suppress(MalformedError):
+                    kids[SealedValue.parse(text).kid] = None
         forbidden = False
         wanted = []
         for kid in kids:
@@ -118,18 +120,12 @@ class Load:
                 self.fail(name, _embedded())
                 return None
             return text
-        sealed = _parsed(text)
-        if isinstance(sealed, EncenvError):
-            self.fail(name, sealed)
-            return None
-        if sealed.kid not in self._keys:
-            self.prepare([text])
-        found = self._keys[sealed.kid]
+        found = self._key_of(text)
         if isinstance(found, EncenvError):
             self.fail(name, found)
             return None
         try:
-            plain = found.key.decrypt(name, sealed)
+            plain = found.key.decrypt_text(name, text)
         except EncenvError as error:
             self.fail(name, error)
             return None
@@ -162,6 +158,19 @@ class Load:
 
     def _fail(self, failure: EncenvError) -> None:
         self.failures.append(failure)
+
+    def _key_of(self, text: str) -> "Unwrapped | EncenvError":
+        """Return the data key of the sealed value *text*, or why there is none."""
+        found = self._keys.get(kid_shown(text))
+        if found is None or isinstance(found, EncenvError):
+            try:
+                kid = SealedValue.parse(text).kid
+            except MalformedError as error:
+                return error.of()
+            if found is None:
+                self.prepare([text])
+                found = self._keys[kid]
+        return found
 
     def _provider(self, name: str) -> KeyProvider:
         return find_provider(name, self.environ, self.given)
@@ -320,13 +329,6 @@ def _datakeys() -> "ModuleType":
         # A lazy door: without a sealed value, no cryptography is imported.
         from encenv.keys import datakeys
     return datakeys
-
-
-def _parsed(text: str) -> SealedValue | EncenvError:
-    try:
-        return SealedValue.parse(text)
-    except MalformedError as error:
-        return error.of()
 
 
 def _embedded() -> MalformedError:
