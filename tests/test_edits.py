@@ -444,7 +444,7 @@ def planted(encenv_kms, encenv_kms_key):
     return lambda wrapped: (
         text.replace(
             str(entry),
-            str(dataclasses.replace(entry, items=(WrappedKey("aws-kms", wrapped, theirs), *entry.items))),
+            str(entry._replace(items=(WrappedKey("aws-kms", wrapped, theirs), *entry.items))),
         ),
         theirs,
     )
@@ -455,7 +455,7 @@ def reads(text, key):
     for entry in entries(text):
         items = tuple(item for item in entry.items if item.reference == key)
         if items:
-            alone = dict(lines(text)) | {entry.name: str(dataclasses.replace(entry, items=items))}
+            alone = dict(lines(text)) | {entry.name: str(entry._replace(items=items))}
             alone = {name: value for name, value in alone.items() if entry.kid in name + value}
             clear_cache()
             try:
@@ -526,8 +526,8 @@ def test_only_a_denial_makes_a_contributor(encenv_kms, encenv_kms_key, failing):
     text = encrypt("A=1\n", both).text
     (entry,) = entries(text)
     if failing == "junk":
-        items = (entry.items[0], dataclasses.replace(entry.items[1], wrapped=bytes(184)))
-        text = text.replace(str(entry), str(dataclasses.replace(entry, items=items)))
+        items = (entry.items[0], entry.items[1]._replace(wrapped=bytes(184)))
+        text = text.replace(str(entry), str(entry._replace(items=items)))
         encenv_kms.deny("Decrypt", key=encenv_kms_key)
         clear_cache()
         error = caught(lambda: set_value(text, "B", "2", both))
@@ -542,7 +542,7 @@ def test_entries_of_one_data_key_are_rewrapped_together():
     both = Writer(environ={}, providers=[BOTH_KEYS])
     text = rewrap(encrypt("A=1\n", LOCAL).text, both, add=[THEIRS]).text
     (entry,) = entries(text)
-    halves = [dataclasses.replace(entry, items=(item,)) for item in entry.items]
+    halves = [entry._replace(items=(item,)) for item in entry.items]
     split = "".join(f"{half.name}={half}\n" for half in halves) + f"A={lines(text)['A']}\n"
     outcome = rewrap(split, both, remove=[MINE])
     assert entries(outcome.text) == [halves[1]]

@@ -1,6 +1,5 @@
 """encenv.decrypt_environ, and what every load promises: checks first, failures together, nothing told."""
 
-import dataclasses
 import io
 import itertools
 import logging
@@ -246,7 +245,7 @@ def test_entries_of_one_data_key_add_up():
         clear_cache()
         text = f"{one.name}={one}\n{two.name}={two}\nA={key.encrypt('A', 'x')}\n"
         assert dotenv_values(stream=io.StringIO(text), **READ) == {"A": "x"}
-    other = dataclasses.replace(one, commitment=key.commitment[:5] + bytes(27))
+    other = one._replace(commitment=key.commitment[:5] + bytes(27))
     good = sealed(B="y")
     text += f"{other.name}={other}\n" + "".join(f"{name}={value}\n" for name, value in good.items())
     with pytest.raises(ConflictError, match="different data keys") as error:
@@ -420,14 +419,14 @@ def test_no_foreign_entry_or_copy_opens():
     name, other = entry_name(variables), entry_name(foreign)
     own, theirs = (KeyEntry.parse(n[11:], v[n]) for n, v in ((name, variables), (other, foreign)))
     is_refused({**variables, name: foreign[other]}, *SECRETS)
-    is_refused({**variables, name: str(dataclasses.replace(own, items=theirs.items))}, *SECRETS)
-    is_refused({**variables, name: str(dataclasses.replace(theirs, commitment=own.commitment))}, *SECRETS)
-    is_refused({**variables, name: str(dataclasses.replace(own, context=theirs.context))}, *SECRETS)
+    is_refused({**variables, name: str(own._replace(items=theirs.items))}, *SECRETS)
+    is_refused({**variables, name: str(theirs._replace(commitment=own.commitment))}, *SECRETS)
+    is_refused({**variables, name: str(own._replace(context=theirs.context))}, *SECRETS)
     is_refused({**variables, "TOKEN": foreign["X"]} | {other: foreign[other]}, "TOKEN")
     parts = variables["TOKEN"].split(":")
     is_refused({**variables, **foreign, "TOKEN": ":".join([*parts[:2], other[11:], parts[3]])}, "TOKEN")
     attackers = DataKey.generate()
-    forged = dataclasses.replace(own, items=entry_of(attackers).items)
+    forged = own._replace(items=entry_of(attackers).items)
     is_refused({**variables, name: str(forged), "TOKEN": attackers.encrypt("TOKEN", "evil")}, *SECRETS)
 
 

@@ -390,7 +390,7 @@ def test_several_wrapping_keys(encenv_kms, encenv_kms_key):
     assert [item.provider for item in entry.items] == ["local", "aws-kms"]
     for item in entry.items:
         clear_cache()
-        alone = text.replace(str(entry), str(dataclasses.replace(entry, items=(item,))))
+        alone = text.replace(str(entry), str(entry._replace(items=(item,))))
         provider = KEYS if item.provider == "local" else LocalKeys({"ENCENV_LOCAL_KEY": OTHER_TEXT})
         assert opened(alone, provider) == {"A": "1"}
     both = kms_writer("local", encenv_kms_key, providers=[KEYS])

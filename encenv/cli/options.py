@@ -10,7 +10,6 @@ from encenv.errors import EncenvError
 from encenv.files.atomic import read
 from encenv.files.envfile import parse
 from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
-from encenv.load.policy import matches
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(
@@ -72,6 +71,9 @@ def chooser(
     only: tuple[str, ...], excepted: tuple[str, ...], otherwise: Callable[[str], bool] = lambda _: True
 ) -> Callable[[str], bool]:
     """Return whether a variable is chosen: by ``--only``, else by *otherwise*, and not by ``--except``."""
+    # A lazy door: encenv run chooses nothing, and starts sooner without.
+    from encenv.load.policy import matches
+
     return lambda name: (matches(name, only) if only else otherwise(name)) and not matches(name, excepted)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from encenv.errors import AuthenticationError, ConflictError, FileError, MalformedError, combine
@@ -160,7 +160,7 @@ def open_to_edit(text: str, writer: Writer, where: str = ".env") -> Opened:
             marks[mark if mark not in marks else f"{mark} too ({index})"] = index
     for mark, index in marks.items():
         before, _, end = _parts(bindings[index].text)
-        changes[index] = replace(bindings[index], name=None, value=None, text=before + mark + end)
+        changes[index] = bindings[index]._replace(name=None, value=None, text=before + mark + end)
     shown = "".join((changes.get(index) or binding).text for index, binding in enumerate(bindings))
     again = parse(judged.file.head + shown)
     if len(again.bindings) != len(bindings):
@@ -248,7 +248,7 @@ def _compare(
         if binding.name is None:
             entry = marks.pop(statement.strip(), None)
             if entry is not None:
-                changes[index] = replace(old[entry], text=before + _parts(old[entry].text)[1] + end)
+                changes[index] = old[entry]._replace(text=before + _parts(old[entry].text)[1] + end)
             continue
         same = next((i for i in unused.get(binding.name, ()) if shown[i].value == binding.value), None)
         if same is not None:
@@ -256,7 +256,7 @@ def _compare(
             if same in opened.values:
                 as_shown = statement == _parts(shown[same].text)[1]
                 changes[index] = (
-                    replace(old[same], text=before + _parts(old[same].text)[1] + end)
+                    old[same]._replace(text=before + _parts(old[same].text)[1] + end)
                     if as_shown
                     else with_value(binding, old[same].value or "")
                 )

@@ -7,7 +7,7 @@ handed on. Nothing is returned that python-dotenv would read in another way than
 import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from dotenv.parser import Reader, parse_key, parse_stream, parse_value
 
@@ -29,8 +29,7 @@ _DROPS_BOM = not Reader(io.StringIO(_BOM)).has_next()  # python-dotenv does sinc
 _OPEN_QUOTE_TRAP = "\n#'\""
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """One statement of a .env file.
 
     Attributes:
@@ -43,14 +42,16 @@ class Binding:
     """
 
     name: str | None
-    value: str | None = field(repr=False)
-    text: str = field(repr=False)
+    value: str | None
+    text: str
     line: int
     error: bool
 
+    def __repr__(self) -> str:  # value and text may be a secret
+        return f"Binding(name={self.name!r}, line={self.line}, error={self.error})"
 
-@dataclass(frozen=True, slots=True)
-class EnvFile:
+
+class EnvFile(NamedTuple):
     """A .env file, parsed; ``str()`` gives its text back exactly.
 
     Each method returns a new one, parsed anew from the changed text, and has seen that all other lines still read
@@ -177,7 +178,7 @@ def with_value(binding: Binding, value: str) -> Binding:
     after = binding.text[end:]
     forms = _forms(value, _newline_of(binding.text), binding.text[start:end][:1])
     texts = (before + form + after for form in forms)
-    return replace(binding, value=value, text=_first_read_as(binding.name or "", value, texts))
+    return binding._replace(value=value, text=_first_read_as(binding.name or "", value, texts))
 
 
 def with_name(binding: Binding, name: str) -> Binding:
@@ -188,7 +189,7 @@ def with_name(binding: Binding, name: str) -> Binding:
     """
     (start, end), _ = _spans(binding)
     forms = (binding.text[:start] + form + binding.text[end:] for form in _names(name))
-    return replace(binding, name=name, text=_first_read_as(name, binding.value, forms))
+    return binding._replace(name=name, text=_first_read_as(name, binding.value, forms))
 
 
 def behind(binding: Binding) -> str:

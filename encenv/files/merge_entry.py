@@ -1,7 +1,5 @@
 """Three texts of one key entry into one: wrapped copies that either side added or removed."""
 
-from dataclasses import replace
-
 from encenv.errors import EncenvError
 from encenv.format.sealed import KeyEntry, WrappedKey
 
@@ -21,7 +19,7 @@ def merged_entry(kid: str, base: str | None, ours: str, theirs: str) -> str | No
         items = [
             others[key] if key in others and mine.get(key) == before.get(key) else mine[key] for key in kept
         ]
-        entry = replace(KeyEntry.parse(kid, ours), items=tuple(items))
+        entry = KeyEntry.parse(kid, ours)._replace(items=tuple(items))
         return str(KeyEntry.parse(kid, str(entry)))
     except EncenvError:
         return None

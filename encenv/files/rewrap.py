@@ -8,7 +8,7 @@ itself alone, unless its wrapping key is named by the project, and a key is adde
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError
 from encenv.files.envfile import parse, with_value
@@ -143,7 +143,7 @@ def _rewrapped(
             item = data_key.under(key, after[index].context)
             if _name(item) not in had:  # an alias may be one that is there
                 had.add(_name(item))
-                after[index] = replace(after[index], items=(*after[index].items, item))
+                after[index] = after[index]._replace(items=(*after[index].items, item))
     if not had:
         raise PolicyError(
             f"no wrapping key would be left for {after[index].name} in {where}, and its values would be lost",
@@ -169,7 +169,7 @@ def _kept(
                 if not change.is_refresh:
                     raise
                 stale[_name(item)] = error.of()
-    return replace(entry, context=context, items=tuple(items))
+    return entry._replace(context=context, items=tuple(items))
 
 
 class _DataKey:

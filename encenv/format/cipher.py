@@ -4,7 +4,7 @@ This layer is mute: whatever is wrong with a ciphertext, its error says the same
 to do is added one layer above.
 """
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidKey, InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -19,7 +19,23 @@ _MARK = b"\x80"  # ISO/IEC 7816-4 padding
 
 def derive(key: bytes, info: bytes) -> bytes:
     """Derive 32 bytes from *key* with HKDF-SHA256, RFC 5869, without salt."""
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(key)
+    return _hkdf(info).derive(key)
+
+
+def derives(key: bytes, info: bytes, expected: bytes) -> bool:
+    """Return whether `derive` gives *expected*, in constant time.
+
+    Not with the standard library's `hmac`, which imports hashlib and with it another OpenSSL.
+    """
+    try:
+        _hkdf(info).verify(key, expected)
+    except InvalidKey:
+        return False
+    return True
+
+
+def _hkdf(info: bytes) -> HKDF:
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info)
 
 
 def encrypt(cipher: AESGCM, plaintext: bytes, aad: bytes, nonce: bytes) -> bytes:

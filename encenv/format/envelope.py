@@ -4,7 +4,6 @@ import os
 from typing import NoReturn, Self
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.constant_time import bytes_eq
 
 from encenv.errors import ConflictError, KeyRefusedError, MalformedError
 from encenv.format import cipher
@@ -70,7 +69,7 @@ class DataKey:
 
     def matches(self, commitment: bytes) -> bool:
         """Return whether this is the data key that *commitment* names, in constant time."""
-        return bytes_eq(self.commitment, commitment)
+        return cipher.derives(self._key, b"encenv:1:commitment", commitment)
 
     def encrypt(self, name: str, text: str, nonce: bytes | None = None) -> str:
         """Encrypt *text* as the value of the variable *name*.

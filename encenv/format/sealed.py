@@ -10,8 +10,7 @@ The specification is FORMAT.md beside this file.
 import base64
 import binascii
 import re
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from encenv.errors import MalformedError
 
@@ -92,8 +91,7 @@ _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/\0\0\0")
 COPY_AGAIN = "copy the whole value again from where it was written, or encrypt it again"
 
 
-@dataclass(frozen=True, slots=True)
-class SealedValue:
+class SealedValue(NamedTuple):
     """A sealed value, parsed but not authenticated.
 
     Attributes:
@@ -138,8 +136,7 @@ def _not_sealed(text: str) -> MalformedError:
     return MalformedError("the text begins like a sealed value but is not one", hint=COPY_AGAIN)
 
 
-@dataclass(frozen=True, slots=True)
-class WrappedKey:
+class WrappedKey(NamedTuple):
     """One wrapped copy of a data key.
 
     Attributes:
@@ -156,8 +153,7 @@ class WrappedKey:
         return f"{self.provider}:{b64encode(self.wrapped)}:{self.reference}"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyEntry:
+class KeyEntry(NamedTuple):
     """A key entry, parsed: what is needed to unwrap one data key and to know it again.
 
     Attributes:
