@@ -31,18 +31,17 @@ ENTRY_PREFIX = "ENCENV_KEY_"
 LOCAL_KEY_NAME = "ENCENV_LOCAL_KEY"  # the variable that may hold a local key; never sealed
 ADDED_BY_WRITER = ("encenv-add", "1")  # the one reserved context pair that may stand in an entry
 
-_ALPHABET = r"[A-Za-z0-9_.:/-]"
-_KID = re.compile(r"[A-Z2-7]{8}")
 _SEALED = re.compile(r"encenv:1:([A-Z2-7]{8}):([A-Za-z0-9_-]*)")
-_NEWER = re.compile(r"[1-9][0-9]*")
-_EMBEDDED = re.compile(r"encenv:[0-9]+:[A-Z2-7]{8}:")
 _ENTRY_NAME = re.compile(r"ENCENV_KEY_([A-Z2-7]{8})")
-_CONTEXT = re.compile(rf"context:({_ALPHABET}{{1,128}})=({_ALPHABET}{{1,384}})")
-_ITEM = re.compile(rf"([a-z][a-z0-9-]{{0,31}}):([A-Za-z0-9_-]+):({_ALPHABET}{{1,512}})")
+# The rest as texts: `re` compiles and keeps each when it is first needed, and no process needs all of them.
+_ALPHABET = r"[A-Za-z0-9_.:/-]"
+_KID = r"[A-Z2-7]{8}"
+_NEWER = r"[1-9][0-9]*"
+_EMBEDDED = r"encenv:[0-9]+:[A-Z2-7]{8}:"
+_CONTEXT = rf"context:({_ALPHABET}{{1,128}})=({_ALPHABET}{{1,384}})"
+_ITEM = rf"([a-z][a-z0-9-]{{0,31}}):([A-Za-z0-9_-]+):({_ALPHABET}{{1,512}})"
 # Region and partition are parsed so that no part of an environment variable is pasted unparsed into a host name.
-_AWS_KEY = re.compile(
-    r"arn:(aws|aws-[a-z0-9-]+):kms:((?:[a-z]+-){2,3}[0-9]+):([0-9]{12}):key/([A-Za-z0-9-]{1,128})",
-)
+_AWS_KEY = r"arn:(aws|aws-[a-z0-9-]+):kms:((?:[a-z]+-){2,3}[0-9]+):([0-9]{12}):key/([A-Za-z0-9-]{1,128})"
 
 
 def claims(text: str) -> bool:
@@ -52,7 +51,7 @@ def claims(text: str) -> bool:
 
 def embeds(text: str) -> bool:
     """Return whether a sealed value stands somewhere inside *text*: quoted, with white space, pasted into a URL."""
-    return "encenv:" in text and _EMBEDDED.search(text) is not None
+    return "encenv:" in text and re.search(_EMBEDDED, text) is not None
 
 
 def kid_shown(text: str) -> str:
@@ -128,7 +127,7 @@ class SealedValue(NamedTuple):
 
 def _not_sealed(text: str) -> MalformedError:
     version = text.split(":", 2)[1]
-    if _NEWER.fullmatch(version) and version != VERSION:
+    if re.fullmatch(_NEWER, version) and version != VERSION:
         return MalformedError(
             "the sealed value was made by a newer encenv",
             hint="upgrade encenv where the value is read",
@@ -186,7 +185,7 @@ class KeyEntry(NamedTuple):
         if len(text) > ENTRY_MAX:
             raise _bad_entry(kid, f"is longer than {ENTRY_MAX:,} characters")
         version, colon, rest = text.partition(":")
-        if _NEWER.fullmatch(version) and version != VERSION and colon:
+        if re.fullmatch(_NEWER, version) and version != VERSION and colon:
             raise MalformedError(
                 f"the key entry {ENTRY_PREFIX}{kid} was made by a newer encenv",
                 hint="upgrade encenv where the value is read",
@@ -245,7 +244,7 @@ def check_context(pairs: tuple[tuple[str, str], ...], *, where: str) -> None:
     if len({key.lower() for key, _ in pairs}) != len(pairs):
         raise _bad_context(where, "has two context keys that differ in nothing but case")
     for pair in pairs:
-        if _CONTEXT.fullmatch(f"context:{pair[0]}={pair[1]}") is None or "=" in "".join(pair):
+        if re.fullmatch(_CONTEXT, f"context:{pair[0]}={pair[1]}") is None or "=" in "".join(pair):
             raise _bad_context(
                 where, "has a context key or value with a character outside A-Za-z0-9_.:/- or too long"
             )
@@ -261,7 +260,7 @@ def aws_region(reference: str) -> str:
     Raises:
         MalformedError: If *reference* is not the full ARN of a KMS key.
     """
-    match = _AWS_KEY.fullmatch(reference)
+    match = re.fullmatch(_AWS_KEY, reference)
     if match is None:
         raise MalformedError(
             "the reference of an aws-kms copy is not the full ARN of a KMS key",
@@ -271,14 +270,14 @@ def aws_region(reference: str) -> str:
 
 
 def _parse_context(kid: str, text: str) -> tuple[str, str]:
-    match = _CONTEXT.fullmatch(text)
+    match = re.fullmatch(_CONTEXT, text)
     if match is None:
         raise _bad_entry(kid, "has a context item that is not context:<key>=<value>")
     return match[1], match[2]
 
 
 def _parse_item(kid: str, text: str) -> WrappedKey:
-    match = _ITEM.fullmatch(text)
+    match = re.fullmatch(_ITEM, text)
     if match is None:
         raise _bad_entry(kid, "has an item that is not <provider>:<wrapped>:<reference>")
     item = WrappedKey(match[1], _entry_bytes(kid, match[2]), match[3])
@@ -289,7 +288,7 @@ def _parse_item(kid: str, text: str) -> WrappedKey:
     if item.provider == "local":
         if len(item.wrapped) != LOCAL_WRAPPED_BYTES:
             raise _bad_entry(kid, f"has a local copy that is not {LOCAL_WRAPPED_BYTES} bytes long")
-        if not _KID.fullmatch(item.reference):
+        if not re.fullmatch(_KID, item.reference):
             raise _bad_entry(kid, "has a local copy whose reference is not a local key id")
     return item
 
