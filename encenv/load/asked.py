@@ -1,6 +1,6 @@
 """What a settings class asks an environment for: nothing else is ever decrypted."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import AliasChoices, AliasPath
@@ -32,6 +32,11 @@ class AskedField(NamedTuple):
     lands: tuple[tuple[int, ...], ...]
     has_nested: bool
 
+    @property
+    def loc_keys(self) -> set[str]:
+        """What a validation error may call the field."""
+        return {self.name, *(key.name for key in self.keys)}
+
 
 class Use(NamedTuple):
     """One use of a variable: the field, which of its names that is, and the path below it, perhaps empty."""
@@ -57,6 +62,9 @@ class Asked:
             }
         finally:
             source.env_vars = kept
+        self.has_nested = bool(source.env_nested_delimiter) and any(
+            field.has_nested for field in self.fields.values()
+        )
         self._uses: dict[str, list[Use]] = {}
         for field in self.fields.values():
             for name in dict.fromkeys(field.names):
@@ -154,7 +162,9 @@ def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> AskedField:
     source.env_vars = recorder = _Recorder()
     try:
         _, _, is_complex = source.get_field_value(field, name)
-        source.prepare_field_value(name, field, None, is_complex)
+        # Without a delimiter pydantic-settings looks for nothing more; it takes long to find that out.
+        if source.env_nested_delimiter or not _is_own(source.prepare_field_value):
+            source.prepare_field_value(name, field, None, is_complex)
         has_nested = recorder.was_searched
     except Exception:  # noqa: BLE001 (a subclass may not expect a variable to be missing)
         has_nested = True
@@ -165,6 +175,11 @@ def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> AskedField:
     else:  # a subclass has rules of its own
         lands = (tuple(range(len(keys))),) * len(names)
     return AskedField(name, names, tuple(keys), lands, has_nested)
+
+
+def _is_own(method: Callable[..., Any]) -> bool:
+    """Return whether *method* is pydantic-settings' own."""
+    return getattr(method, "__func__", None) is EnvSettingsSource.prepare_field_value
 
 
 def _lands(keys: list[ModelKey], index: int, name: str) -> tuple[int, ...]:

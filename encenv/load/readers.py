@@ -61,6 +61,9 @@ class Texts:
         load.add_entries(texts.items())
         self._load, self._strip = load, strip
         self._texts = {name: text for name, text in texts.items() if entry_kid(name) is None}
+        self._sealed = {
+            name for name, text in self._texts.items() if text is not None and (claims(text) or embeds(text))
+        }
         self._values: dict[str, str | None] = {}
 
     def raw_items(self) -> list[tuple[str, str | None]]:
@@ -73,8 +76,7 @@ class Texts:
 
     def is_plain(self, *names: str) -> bool:
         """Return whether nothing in the values of *names* is sealed."""
-        texts = (self._texts[name] for name in names)
-        return not any(text is not None and (claims(text) or embeds(text)) for text in texts)
+        return self._sealed.isdisjoint(names)
 
     def value(self, name: str) -> str | None:
         """Return the value of *name*, decrypted."""
@@ -178,12 +180,13 @@ class Variables(Mapping[str, "str | None"]):
                     kept.add(field.name)
                     hidden.update(field.names[index + 1 :])
                 break
-        for name in self._places:
+        hands_on = isinstance(self._source, DotEnvSettingsSource)
+        for name in self._places if hands_on or self._asked.has_nested else ():
             uses = self._asked.uses(name)
             nested = [use for use in uses if use.path]
             hidden.update(name for use in nested if use.field in kept)
             needed = any(use.field not in kept and self._is_needed(use, state, skip) for use in nested)
-            if needed or self._is_handed_on(name, state, asked=bool(uses)):
+            if needed or (hands_on and self._is_handed_on(name, state, asked=bool(uses))):
                 get(name)
         return hidden
 
@@ -204,7 +207,7 @@ class Variables(Mapping[str, "str | None"]):
         """Return whether the source hands the line *name* of a ``.env`` on to a model that does not refuse it."""
         source = self._source
         extra = source.config.get("extra")
-        if not isinstance(source, DotEnvSettingsSource) or extra == "forbid":
+        if extra == "forbid":
             return False
         prefix = _fold(source, source.env_prefix)
         filtering = getattr(source, "dotenv_filtering", None)  # not in pydantic-settings 2.13
@@ -237,8 +240,7 @@ class Variables(Mapping[str, "str | None"]):
     def _note(self, name: str, uses: Sequence[Use], text: str | None, *, plain: bool) -> None:
         source = self._source
         for use in uses:
-            keys = loc_keys(use.field, source.settings_cls.model_fields[use.field], source.config)
-            self._load.note(keys, [text, *use.path], plain=plain)
+            self._load.note(self._asked.fields[use.field].loc_keys, [text, *use.path], plain=plain)
         if not uses:
             self._load.note([name.removeprefix(_fold(source, source.env_prefix))], [text], plain=plain)
 
@@ -247,9 +249,11 @@ class Variables(Mapping[str, "str | None"]):
 
     def _supplied(self, name: str, raw: str | None) -> str:
         """Return which name the variable *name* supplies, as the source compares names."""
-        own, other = _fold(self._source, name), _fold(self._source, name.removeprefix(self._load.prefix))
-        mapped = raw is not None and claims(raw) and self._asked.uses(other) and not self._asked.uses(own)
-        return other if mapped else own
+        own = _fold(self._source, name)
+        if raw is None or not claims(raw) or not name.startswith(self._load.prefix):
+            return own
+        other = _fold(self._source, name.removeprefix(self._load.prefix))
+        return other if self._asked.uses(other) and not self._asked.uses(own) else own
 
     def _refuse_two(self, layer: Layer, name: str) -> None:
         names = {_fold(self._source, own): own for place, own in self._places[name] if place is layer}

@@ -186,14 +186,15 @@ def _reader_for(load: SettingsLoad, source: Any) -> Reader | None:
 
 def _texts(load: SettingsLoad, source: EnvSettingsSource) -> Sequence[Layer]:
     """Return what *source* reads from: the process environment, or folders; nothing if nothing there is sealed."""
-    read = _names_upper(source) if isinstance(source, NestedSecretsSettingsSource) else os.environ
+    # A copy: each look at os.environ decodes the text anew.
+    read = _names_upper(source) if isinstance(source, NestedSecretsSettingsSource) else dict(os.environ)
     if not any(name.startswith(ENTRY_PREFIX) or "encenv:" in (value or "") for name, value in read.items()):
         return []
     if isinstance(source, NestedSecretsSettingsSource):
         return [Texts(load, source.load_secrets(path), strip=True) for path in source.secrets_paths]
     # A subclass may have changed what it found; else the names are taken as they stand.
-    unchanged = source.env_vars == as_kept(source, os.environ)
-    return [Texts(load, os.environ if unchanged else _names_upper(source))]
+    unchanged = source.env_vars == as_kept(source, read)
+    return [Texts(load, read if unchanged else _names_upper(source))]
 
 
 def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
