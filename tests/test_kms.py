@@ -618,7 +618,7 @@ def test_hedging(encenv_kms, replicated, monkeypatch, delay, asked):
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.delay(0.5, "Decrypt", region=NEAR)
     assert load(replicated, hedge_delay=delay) == DATA_KEY
-    assert [region for region, _ in regions(encenv_kms)] == [NEAR, HOME][:asked]
+    assert sorted(region for region, _ in regions(encenv_kms)) == sorted([NEAR, HOME][:asked])
 
 
 def test_an_own_region_that_hangs(encenv_kms, replicated, monkeypatch):

@@ -12,7 +12,6 @@ from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError, Mal
 from encenv.format.sealed import WrappedKey, aws_region
 from encenv.keys.forks import fork_waits
 from encenv.keys.kms_endpoint import REGION, partition_of
-from encenv.keys.kms_errors import failure_of, shown
 from encenv.keys.kms_http import CONNECT_SECONDS, READ_SECONDS, KmsHttp
 
 if TYPE_CHECKING:
@@ -152,6 +151,8 @@ class AwsKms:
         except EncenvError as error:
             failure = error.of()
         except Exception as error:  # noqa: BLE001 (a credential process, a proxy or a bad setting raises anything)
+            with fork_waits():
+                from encenv.keys.kms_errors import failure_of  # a lazy door: mostly nothing fails
             failure = failure_of(operation, key, error)
         else:
             failure = _unfit(operation, key, answer)
@@ -224,11 +225,10 @@ def _wrapped(answer: "dict[str, Any]") -> WrappedKey:
 
 def _unfit(operation: str, key: str, answer: "dict[str, Any]") -> EncenvError | None:
     """Return what is wrong with an *answer* that KMS gave as a success, or None."""
-    asked = f"{operation} with {shown(key)}"
     if any(not answer.get(part) or not isinstance(answer[part], kind) for part, kind in _PARTS[operation]):
         # botocore takes an answer that was cut off in the middle for a whole one without members.
         return KeyUnreachableError(
-            f"AWS KMS did not answer {asked} in full", hint="try again, or check the network"
+            f"AWS KMS did not answer {_asked(operation, key)} in full", hint="try again, or check the network"
         )
     if _is_key_arn(key) and answer["KeyId"] != key:
         return KeyRefusedError(
@@ -237,7 +237,7 @@ def _unfit(operation: str, key: str, answer: "dict[str, Any]") -> EncenvError | 
         )
     if len(answer.get("Plaintext", bytes(DATA_KEY_BYTES))) != DATA_KEY_BYTES:
         return KeyRefusedError(
-            f"AWS KMS answered {asked} with a plaintext that is not {DATA_KEY_BYTES} bytes long",
+            f"AWS KMS answered {_asked(operation, key)} with a plaintext that is not {DATA_KEY_BYTES} bytes long",
             hint="restore the key entry from version control; the wrapped copy is not an encenv data key",
         )
     try:
@@ -248,6 +248,12 @@ def _unfit(operation: str, key: str, answer: "dict[str, Any]") -> EncenvError | 
             hint="name the key by its full ARN, arn:<partition>:kms:<region>:<account>:key/<id>",
         )
     return None
+
+
+def _asked(operation: str, key: str) -> str:
+    with fork_waits():
+        from encenv.keys.kms_errors import shown  # a lazy door: as above
+    return f"{operation} with {shown(key)}"
 
 
 _PARTS: dict[str, tuple[tuple[str, type], ...]] = {  # AWS KMS API reference, "Response Elements"

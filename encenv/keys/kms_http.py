@@ -18,10 +18,8 @@ from typing import Any, NamedTuple, Self
 
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.keys.aws_credentials import Container, credentials_in
-from encenv.keys.ca_store import tls, whole_tls
 from encenv.keys.forks import fork_waits
 from encenv.keys.kms_endpoint import Endpoint, endpoint_of
-from encenv.keys.kms_errors import CERTIFICATES, NETWORK, SETTINGS, not_reached, refusal
 from encenv.keys.sigv4 import TIMESTAMP, Credentials, signed
 from encenv.keys.wire import Answer, Patience, exchange
 
@@ -144,6 +142,8 @@ class KmsHttp(NamedTuple):
             return self._unanswered(error)
         if answer.status == http.client.OK:
             return _parsed(answer.body), 0.0
+        with fork_waits():
+            from encenv.keys.kms_errors import refusal  # a lazy door: mostly nothing fails
         code = _code(answer) or str(answer.status)
         failure = refusal(_OPERATION, self.arn, code, answer.status)
         name = code.rpartition("#")[2].partition(":")[0]
@@ -159,6 +159,13 @@ class KmsHttp(NamedTuple):
 
     def _unanswered(self, error: Exception) -> tuple[EncenvError, float]:
         """Return what *error* means, without its text: that may hold a header; and the pause as above."""
+        with fork_waits():
+            from encenv.keys.kms_errors import (
+                CERTIFICATES,
+                NETWORK,
+                SETTINGS,
+                not_reached,
+            )  # a lazy door: as above
         hint, pause = NETWORK, PAUSE
         if isinstance(error, ssl.SSLError):
             hint, pause = CERTIFICATES, 0.0 if isinstance(error, ssl.SSLCertVerificationError) else PAUSE
@@ -184,6 +191,8 @@ class KmsHttp(NamedTuple):
             return exchange(self.endpoint, "/", whole, patience, body=body)
         is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
         with fork_waits():
+            from encenv.keys.ca_store import tls, whole_tls  # a lazy door: for https alone
+
             first = tls(self.environ, is_amazon=is_amazon)
         try:
             return exchange(self.endpoint, "/", whole, patience, body=body, tls=first)

@@ -27,7 +27,6 @@ from encenv.load.options import ReaderOptions
 from encenv.load.sources import SettingsLoad, Withheld
 
 _OPTIONS = frozenset(ReaderOptions.__annotations__)
-_SIGNATURE = inspect.signature(BaseSettings.__init__)
 
 
 class EncryptedSettingsConfigDict(SettingsConfigDict, ReaderOptions, total=False):
@@ -194,7 +193,7 @@ def _masked(raised: BaseException, cls: type[BaseSettings], load: SettingsLoad) 
 
 def _named(*args: Any, **values: Any) -> dict[str, Any]:
     """Return the arguments of `BaseSettings.__init__`, except for the instance, by name."""
-    named = _SIGNATURE.bind(*args, **values).arguments
+    named = inspect.signature(BaseSettings.__init__).bind(*args, **values).arguments
     _, *names = named
     return {**{name: named[name] for name in names if name != "values"}, **named.get("values", {})}
 
