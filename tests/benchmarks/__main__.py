@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WORK = HERE / "work"
 RESULTS = HERE / "results.json"
-PARTS = ("cold", "limited", "commands", "scale", "size")
+PARTS = ("cold", "instructions", "limited", "commands", "scale", "size")
 ROUNDS = 21
 QUICK_ROUNDS = 3
 

@@ -38,6 +38,11 @@ def reached(results: dict[str, Any]) -> Iterator[Aim]:
             yield Aim(f"ms above the floor, {place}", ours - twenty["floor"]["overhead"], FLOOR_MORE)
         if "overhead" in hundred.get("encenv", {}):
             yield Aim(f"ms for 80 secrets more, {place}", hundred["encenv"]["overhead"] - ours, HUNDRED_MORE)
+    counted = results.get("instructions", {}).get("results", {})
+    for scheme in ("http", "tls"):
+        ratio = counted.get(f"20 secrets, {scheme}", {}).get("encenv", {}).get("ratio")
+        if ratio is not None:
+            yield Aim(f"overhead to that of boto3, in instructions, {scheme}", ratio, RATIO_MAX)
     heavy = next((found for title, found in cold.items() if "beside the import" in title), {})
     for scheme in ("http", "tls"):
         soon, late = (

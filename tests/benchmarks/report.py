@@ -34,7 +34,17 @@ def main() -> None:
         raise SystemExit(f"the README has no lines {BEGIN!r} and {END!r}")
     if bare := _plot(results):
         PLOT.write_text(bare)
-    parts = [part for part in (_cold(results), _commands(results), _size(results), _machine(results)) if part]
+    parts = [
+        part
+        for part in (
+            _cold(results),
+            _instructions(results),
+            _commands(results),
+            _size(results),
+            _machine(results),
+        )
+        if part
+    ]
     README.write_text("\n\n".join([before + begin, *parts, end + after]))
     for name, part in results.items():
         load, cores = part["machine"]["load"][0], part["machine"]["cores"]
@@ -77,6 +87,26 @@ def _cold(results: Results) -> str:
     )
     plot = f"![Cold start: milliseconds added by each way]({PLOT.relative_to(README.parent)})"
     return "\n\n".join([text, plot, _table(["", *(head for head, _ in shown)], rows)])
+
+
+def _instructions(results: Results) -> str:
+    found = _part(results, "instructions")
+    columns = {scheme: found.get(f"{COUNT} secrets, {scheme}", {}) for scheme in ("http", "tls")}
+    if not all(columns.values()):
+        return ""
+    names = [name for name in columns["http"] if name != "plaintext"]
+    rows = [
+        [
+            name,
+            *(f"{column[name]['overhead']:.0f} ({column[name]['ratio']:.2f})" for column in columns.values()),
+        ]
+        for name in names
+    ]
+    text = (
+        "The same in millions of instructions, which are the same whatever else a machine is doing "
+        f"(the whole program with plaintext variables: {columns['http']['plaintext']['millions']:.0f}):"
+    )
+    return "\n\n".join([text, _table(["", "http", "TLS"], rows)])
 
 
 def _overhead(result: Results) -> str:
