@@ -324,6 +324,26 @@ def test_readme_program(desk, kms):
     assert f"encenv.errors.AuthenticationError: {caught.value}\n" == shown
 
 
+def test_readme_prefetch(desk, kms):
+    """The README's start of a program with `prefetch` loads its settings with one Decrypt."""
+    (start,) = (block for block in blocks(ROOT / "README.md", "python") if "encenv.prefetch()" in block)
+    desk.environ |= kms.environ()
+    desk.write(".env", "SECRET_KEY=s3cret\n")
+    assert desk.run("encrypt", "--key", kms.create_key()).code == 0
+    kms.clear()
+    shop = desk.folder / "shop"
+    shop.mkdir()
+    (shop / "web.py").write_text("app = None\n")
+    (shop / "config.py").write_text(
+        "from encenv import EncryptedSettings\nclass Settings(EncryptedSettings):\n    secret_key: str\n"
+    )
+    (desk.folder / "start.py").write_text(f"{start}print(settings.secret_key, app)\n")
+    desk.environ |= dict(line.split("=", 1) for line in (desk.folder / ".env").read_text().splitlines())
+    done = desk.shell(f"{sys.executable} start.py")
+    assert done.out == "s3cret None\n", done.err
+    assert kms.count("Decrypt") == 1
+
+
 def test_readme_is_complete():
     """The README names each verb of the command line and each option of a reader."""
     text = (ROOT / "README.md").read_text()

@@ -5,7 +5,6 @@ a contributor's data key has (``encenv-add=1``) may be missing, but for a contri
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,13 +17,13 @@ from encenv.errors import KeyEntryError, combine
 from encenv.files.survey import survey
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, aws_region, encryption_context
 from encenv.keys.kms import replica_of
+from encenv.keys.kms_endpoint import REGION
 
 AWS_KMS = "aws-kms"
 VERSION = "2012-10-17"  # IAM user guide, "IAM JSON policy elements: Version"
 CHARACTERS_MAX = 6144  # IAM and AWS STS quotas: a managed policy, white space not counted
 _PAIR = "kms:EncryptionContext:"
 _KEYS = "kms:EncryptionContextKeys"
-_REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -53,7 +52,7 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
       aws iam put-role-policy --role-name shop --policy-name encenv --policy-document file://runtime-policy.json
     """
     for region in regions:
-        if not _REGION.fullmatch(region):
+        if not REGION.fullmatch(region):
             raise click.UsageError(f"--region: {region!r} is not the name of a region")
     files = files or (".env",)
     entries = [entry for path in files for entry in _entries(path)]
