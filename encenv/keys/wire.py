@@ -167,17 +167,17 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
             connection.request(method, target, body, {**headers, "Connection": "close"})
         sock.settimeout(0)
         arriving: Any = _Arriving(sock, patience)
-        response = http.client.HTTPResponse(arriving, method=method)
-        response.begin()
-        body_read = b""
-        while not response.isclosed() and len(body_read) <= BODY_MAX:
-            piece = response.read1(_PIECE)
-            if not piece:
-                break
-            body_read += piece
-        if response.length or len(body_read) > BODY_MAX:
-            raise http.client.IncompleteRead(b"")
-        names = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, names, body_read)
+        with http.client.HTTPResponse(arriving, method=method) as response:
+            response.begin()
+            body_read = b""
+            while not response.isclosed() and len(body_read) <= BODY_MAX:
+                piece = response.read1(_PIECE)
+                if not piece:
+                    break
+                body_read += piece
+            if response.length or len(body_read) > BODY_MAX:
+                raise http.client.IncompleteRead(b"")
+            names = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, names, body_read)
     finally:
         sock.close()
