@@ -15,9 +15,8 @@ from encenv.cli.options import FILE, quiet
 from encenv.cli.terminal import say, write
 from encenv.errors import KeyEntryError, combine
 from encenv.files.survey import survey
-from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, aws_region, encryption_context
+from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, aws_region, encryption_context, is_region
 from encenv.keys.kms import replica_of
-from encenv.keys.kms_endpoint import REGION
 
 AWS_KMS = "aws-kms"
 VERSION = "2012-10-17"  # IAM user guide, "IAM JSON policy elements: Version"
@@ -52,7 +51,7 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
       aws iam put-role-policy --role-name shop --policy-name encenv --policy-document file://runtime-policy.json
     """
     for region in regions:
-        if not REGION.fullmatch(region):
+        if not is_region(region):
             raise click.UsageError(f"--region: {region!r} is not the name of a region")
     files = files or (".env",)
     entries = [entry for path in files for entry in _entries(path)]

@@ -31,17 +31,18 @@ ENTRY_PREFIX = "ENCENV_KEY_"
 LOCAL_KEY_NAME = "ENCENV_LOCAL_KEY"  # the variable that may hold a local key; never sealed
 ADDED_BY_WRITER = ("encenv-add", "1")  # the one reserved context pair that may stand in an entry
 
-_SEALED = re.compile(r"encenv:1:([A-Z2-7]{8}):([A-Za-z0-9_-]*)")
-_ENTRY_NAME = re.compile(r"ENCENV_KEY_([A-Z2-7]{8})")
-# The rest as texts: `re` compiles and keeps each when it is first needed, and no process needs all of them.
-_ALPHABET = r"[A-Za-z0-9_.:/-]"
-_KID = r"[A-Z2-7]{8}"
-_NEWER = r"[1-9][0-9]*"
+# Patterns as texts, which `re` compiles when one is first needed: that takes longer than to decrypt a hundred values.
+# What every load parses is taken apart without one.
 _EMBEDDED = r"encenv:[0-9]+:[A-Z2-7]{8}:"
-_CONTEXT = rf"context:({_ALPHABET}{{1,128}})=({_ALPHABET}{{1,384}})"
-_ITEM = rf"([a-z][a-z0-9-]{{0,31}}):([A-Za-z0-9_-]+):({_ALPHABET}{{1,512}})"
-# Region and partition are parsed so that no part of an environment variable is pasted unparsed into a host name.
-_AWS_KEY = r"arn:(aws|aws-[a-z0-9-]+):kms:((?:[a-z]+-){2,3}[0-9]+):([0-9]{12}):key/([A-Za-z0-9-]{1,128})"
+_NEWER = r"[1-9][0-9]*"
+
+_LOWER, _DIGIT = "abcdefghijklmnopqrstuvwxyz", "0123456789"
+_LETTERS = _LOWER.upper() + _LOWER
+_BASE32 = _LOWER.upper() + "234567"  # RFC 4648, section 6
+_BASE64 = _LETTERS + _DIGIT + "-_"  # RFC 4648, section 5
+_REFERENCE = _LETTERS + _DIGIT + "_.:/-"  # of references, and of a context's keys and values
+_PROVIDER_MAX, _REFERENCE_MAX, _CONTEXT_KEY_MAX, _CONTEXT_VALUE_MAX = 32, 512, 128, 384  # characters
+_ARN_FIELDS, _ACCOUNT_CHARACTERS, _AWS_KEY_ID_MAX = 6, 12, 128  # AWS IAM User Guide, "Amazon Resource Names"
 
 
 def claims(text: str) -> bool:
@@ -61,8 +62,8 @@ def kid_shown(text: str) -> str:
 
 def entry_kid(name: str) -> str | None:
     """Return the KID that the variable *name* is the key entry of, or None."""
-    match = _ENTRY_NAME.fullmatch(name) if name.startswith(ENTRY_PREFIX) else None
-    return match[1] if match else None
+    kid = name[len(ENTRY_PREFIX) :]
+    return kid if name.startswith(ENTRY_PREFIX) and _is_kid(kid) else None
 
 
 def b64encode(data: bytes) -> str:
@@ -83,8 +84,7 @@ def b64decode(text: str) -> bytes | None:
 
 # For each length modulo 4 the padding that is left out, and the last characters whose bits are all used, or zero.
 # After one character alone no byte is whole: there is no such text.
-_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_ENDS = ((b"", _DIGITS), (b"", ""), (b"==", _DIGITS[::16]), (b"=", _DIGITS[::4]))
+_ENDS = ((b"", _BASE64), (b"", ""), (b"==", _BASE64[::16]), (b"=", _BASE64[::4]))
 # What belongs to the other alphabet, or to padding, becomes what belongs to neither.
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/\0\0\0")
 COPY_AGAIN = "copy the whole value again from where it was written, or encrypt it again"
@@ -113,13 +113,13 @@ class SealedValue(NamedTuple):
                 f"the sealed value is longer than {SEALED_MAX:,} characters",
                 hint="keep it in a file and put the file's path into the variable",
             )
-        match = _SEALED.fullmatch(text)
-        if match is None:
+        kid, rest = kid_shown(text), text[HEAD_CHARACTERS:]
+        if text[:HEAD_CHARACTERS] != f"encenv:{VERSION}:{kid}:" or not _is_kid(kid) or rest.strip(_BASE64):
             raise _not_sealed(text)
-        payload = b64decode(match[2])
+        payload = b64decode(rest)
         if payload is None or len(payload) < PAYLOAD_MIN:
             raise MalformedError("the sealed value is cut off or changed", hint=COPY_AGAIN)
-        return cls(match[1], payload)
+        return cls(kid, payload)
 
     def __str__(self) -> str:
         return f"encenv:{VERSION}:{self.kid}:{b64encode(self.payload)}"
@@ -127,7 +127,7 @@ class SealedValue(NamedTuple):
 
 def _not_sealed(text: str) -> MalformedError:
     version = text.split(":", 2)[1]
-    if re.fullmatch(_NEWER, version) and version != VERSION:
+    if _is_newer(version):
         return MalformedError(
             "the sealed value was made by a newer encenv",
             hint="upgrade encenv where the value is read",
@@ -185,7 +185,7 @@ class KeyEntry(NamedTuple):
         if len(text) > ENTRY_MAX:
             raise _bad_entry(kid, f"is longer than {ENTRY_MAX:,} characters")
         version, colon, rest = text.partition(":")
-        if re.fullmatch(_NEWER, version) and version != VERSION and colon:
+        if colon and _is_newer(version):
             raise MalformedError(
                 f"the key entry {ENTRY_PREFIX}{kid} was made by a newer encenv",
                 hint="upgrade encenv where the value is read",
@@ -244,7 +244,7 @@ def check_context(pairs: tuple[tuple[str, str], ...], *, where: str) -> None:
     if len({key.lower() for key, _ in pairs}) != len(pairs):
         raise _bad_context(where, "has two context keys that differ in nothing but case")
     for pair in pairs:
-        if re.fullmatch(_CONTEXT, f"context:{pair[0]}={pair[1]}") is None or "=" in "".join(pair):
+        if not _is_pair(*pair):
             raise _bad_context(
                 where, "has a context key or value with a character outside A-Za-z0-9_.:/- or too long"
             )
@@ -260,27 +260,50 @@ def aws_region(reference: str) -> str:
     Raises:
         MalformedError: If *reference* is not the full ARN of a KMS key.
     """
-    match = re.fullmatch(_AWS_KEY, reference)
-    if match is None:
-        raise MalformedError(
-            "the reference of an aws-kms copy is not the full ARN of a KMS key",
-            hint="give arn:aws:kms:<region>:<account>:key/<id>; an alias is resolved when a value is encrypted",
-        )
-    return match[2]
+    # All of it is looked at: no part of an environment variable is pasted unparsed into a host name.
+    fields = reference.split(":")
+    arn, partition, service, region, account, key = (
+        fields if len(fields) == _ARN_FIELDS else [""] * _ARN_FIELDS
+    )
+    if (
+        (arn, service) == ("arn", "kms")
+        and (partition == "aws" or (partition[:4] == "aws-" and _is_of(_LOWER + _DIGIT + "-", partition[4:])))
+        and is_region(region)
+        and _is_of(_DIGIT, account)
+        and len(account) == _ACCOUNT_CHARACTERS
+        and key[:4] == "key/"
+        and _is_of(_LETTERS + _DIGIT + "-", key[4:], _AWS_KEY_ID_MAX)
+    ):
+        return region
+    raise MalformedError(
+        "the reference of an aws-kms copy is not the full ARN of a KMS key",
+        hint="give arn:aws:kms:<region>:<account>:key/<id>; an alias is resolved when a value is encrypted",
+    )
+
+
+def is_region(text: str) -> bool:
+    """Return whether *text* reads like the name of an AWS region: ``([a-z]+-){2,3}[0-9]+``."""
+    *words, number = text.split("-")
+    return len(words) in (2, 3) and all(_is_of(_LOWER, word) for word in words) and _is_of(_DIGIT, number)
 
 
 def _parse_context(kid: str, text: str) -> tuple[str, str]:
-    match = re.fullmatch(_CONTEXT, text)
-    if match is None:
+    key, _, value = text.removeprefix("context:").partition("=")
+    if not _is_pair(key, value):
         raise _bad_entry(kid, "has a context item that is not context:<key>=<value>")
-    return match[1], match[2]
+    return key, value
 
 
 def _parse_item(kid: str, text: str) -> WrappedKey:
-    match = re.fullmatch(_ITEM, text)
-    if match is None:
+    provider, wrapped, reference = [*text.split(":", 2), "", ""][:3]
+    if not (
+        _is_of(_LOWER, provider[:1])
+        and _is_of(_LOWER + _DIGIT + "-", provider, _PROVIDER_MAX)
+        and _is_of(_BASE64, wrapped)
+        and _is_of(_REFERENCE, reference, _REFERENCE_MAX)
+    ):
         raise _bad_entry(kid, "has an item that is not <provider>:<wrapped>:<reference>")
-    item = WrappedKey(match[1], _entry_bytes(kid, match[2]), match[3])
+    item = WrappedKey(provider, _entry_bytes(kid, wrapped), reference)
     if item.provider == "aws-kms":
         aws_region(item.reference)
         if len(item.wrapped) > AWS_BLOB_MAX:
@@ -288,9 +311,26 @@ def _parse_item(kid: str, text: str) -> WrappedKey:
     if item.provider == "local":
         if len(item.wrapped) != LOCAL_WRAPPED_BYTES:
             raise _bad_entry(kid, f"has a local copy that is not {LOCAL_WRAPPED_BYTES} bytes long")
-        if not re.fullmatch(_KID, item.reference):
+        if not _is_kid(item.reference):
             raise _bad_entry(kid, "has a local copy whose reference is not a local key id")
     return item
+
+
+def _is_of(alphabet: str, text: str, longest: int = ENTRY_MAX) -> bool:
+    """Return whether *text* has characters of *alphabet* alone, 1 to *longest* of them."""
+    return 0 < len(text) <= longest and not text.strip(alphabet)
+
+
+def _is_kid(text: str) -> bool:
+    return len(text) == KID_CHARACTERS and not text.strip(_BASE32)
+
+
+def _is_pair(key: str, value: str) -> bool:
+    return _is_of(_REFERENCE, key, _CONTEXT_KEY_MAX) and _is_of(_REFERENCE, value, _CONTEXT_VALUE_MAX)
+
+
+def _is_newer(version: str) -> bool:
+    return version != VERSION and re.fullmatch(_NEWER, version) is not None
 
 
 def _entry_bytes(kid: str, text: str) -> bytes:

@@ -3,7 +3,6 @@
 All else (profiles, SSO, instance roles, web identities, …) is boto3's. The order and the names are botocore's.
 """
 
-import http.client
 import json
 import os
 import time
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from encenv.errors import KeyUnreachableError
 from encenv.keys.kms_endpoint import Endpoint, parse_endpoint
 from encenv.keys.sigv4 import Credentials
-from encenv.keys.wire import Patience, exchange
+from encenv.keys.wire import OK, Patience, exchange
 
 # AWS SDKs and Tools Reference Guide, "Location of the shared config and credentials files".
 _CONFIGURATION = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
@@ -71,10 +70,10 @@ class Container(NamedTuple):
             if attempt:
                 wait(max(0.0, min(PAUSE, until - time.monotonic())))
             try:
-                headers = {"Host": self.endpoint.authority, "Accept": "application/json", **self._token()}
+                headers = {"Accept": "application/json", **self._token()}
                 answer = exchange(self.endpoint, self.target, headers, Patience(SECONDS, SECONDS, until))
-                found = _parsed(answer.body) if answer.status == http.client.OK else None
-            except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+                found = _parsed(answer.body) if answer.status == OK else None
+            except (OSError, ValueError, RecursionError) as error:
                 kind = type(error).__name__  # its text may hold the token
             else:
                 if found is not None:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError, MalformedError
-from encenv.format.sealed import WrappedKey, aws_region
+from encenv.format.sealed import WrappedKey, aws_region, is_region
 from encenv.keys.forks import fork_waits
-from encenv.keys.kms_endpoint import REGION, partition_of
+from encenv.keys.kms_endpoint import partition_of
 from encenv.keys.kms_http import CONNECT_SECONDS, READ_SECONDS, KmsHttp
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class AwsKms:
         elif self._session is not None:
             region = self._session.region_name
         region = region or self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
-        return region if region and REGION.fullmatch(region) else None
+        return region if region and is_region(region) else None
 
     def _call(self, operation: str, key: str, request: Callable[[], Any]) -> dict[str, Any]:
         """Return the whole answer to *request*; raise if there is none, or it is not the one that was asked for."""
@@ -212,7 +212,7 @@ def replica_of(arn: str, region: str | None) -> str | None:
 
 def _alias_region(key: str) -> str | None:
     fields = key.split(":")
-    return fields[3] if len(fields) > 3 and REGION.fullmatch(fields[3]) else None
+    return fields[3] if len(fields) > 3 and is_region(fields[3]) else None
 
 
 def _is_key_arn(key: str) -> bool:

@@ -3,7 +3,6 @@
 Pure. Where the table or the pattern knows no answer there is none, and boto3 is asked to find one.
 """
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -11,7 +10,6 @@ from urllib.parse import urlsplit
 from encenv.errors import MalformedError
 from encenv.format.sealed import aws_region
 
-REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
 _AREAS = ("us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx")
 # By how a region's name begins: its partition, and the domains that its services are in: of the usual endpoints and
 # of those that IPv6 reaches as well (AWS Fault Isolation Boundaries, "Partitions"; botocore's partitions.json).
@@ -25,12 +23,10 @@ _PARTITIONS = (
     ("eusc-", "aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu"),
     *((f"{area}-", "aws", "amazonaws.com", "api.aws") for area in _AREAS),
 )
-# Patterns as texts: they are compiled where an endpoint of one's own is named.
-_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"  # 127.0.0.256 would be a name, and asked for as one
-_LOOPBACK = rf"localhost|127(?:\.{_BYTE}){{3}}|::1"
 _PORTS = {"http": 80, "https": 443}
-_HOST = r"[A-Za-z0-9.:-]{1,253}"  # a name, or an address of either kind
-_URL = r"[!-~]+"  # urlsplit drops what is not printable without a word
+_HOST = "abcdefghijklmnopqrstuvwxyz0123456789.:-"  # a name, or an address of either kind; urlsplit folds case
+_OTHER_BYTES = 3  # of an IPv4 address, beside the first
+_HOST_MAX = 253  # RFC 1035, 2.3.4, less the first length and the root
 
 
 class Endpoint(NamedTuple):
@@ -57,7 +53,12 @@ class Endpoint(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine."""
-        return re.fullmatch(_LOOPBACK, self.host) is not None
+        if self.host in ("localhost", "::1"):
+            return True
+        # 127.0.0.256 would be a name, and asked for as one.
+        first, *others = self.host.split(".")
+        are_bytes = len(others) == _OTHER_BYTES and all(byte in map(str, range(256)) for byte in others)
+        return first == "127" and are_bytes
 
 
 def partition_of(region: str) -> str | None:
@@ -107,11 +108,9 @@ def parse_endpoint(url: str, *, is_bare: bool = True) -> Endpoint | None:
     extra = (
         parts.username is not None or parts.fragment or (is_bare and (parts.query or parts.path.strip("/")))
     )
-    if (
-        extra
-        or parts.scheme not in _PORTS
-        or re.fullmatch(_HOST, host) is None
-        or re.fullmatch(_URL, url) is None
-    ):
+    is_host = 0 < len(host) <= _HOST_MAX and not host.strip(_HOST)
+    # urlsplit drops what is not printable without a word.
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    if extra or parts.scheme not in _PORTS or not is_host or not is_plain:
         return None
     return Endpoint(parts.scheme, host, _PORTS[parts.scheme] if port is None else port)

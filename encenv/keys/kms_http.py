@@ -5,7 +5,6 @@ needs a configuration file, a profile, a proxy or an endpoint that is not in the
 botocore's standard mode.
 """
 
-import http.client
 import json
 import os
 import ssl
@@ -21,7 +20,7 @@ from encenv.keys.aws_credentials import Container, credentials_in
 from encenv.keys.forks import fork_waits
 from encenv.keys.kms_endpoint import Endpoint, endpoint_of
 from encenv.keys.sigv4 import TIMESTAMP, Credentials, signed
-from encenv.keys.wire import Answer, Patience, exchange
+from encenv.keys.wire import OK, Answer, Patience, exchange
 
 CONNECT_SECONDS = 1.0  # a KMS endpoint is near or not there
 READ_SECONDS = 2.0  # KMS answers in some 10 ms
@@ -136,11 +135,11 @@ class KmsHttp(NamedTuple):
             answer = self._exchange(body, until)
         except KeyUnreachableError as error:  # no credentials, no certificate authorities
             return error.of(), 0.0
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError) as error:
             if isinstance(error, TimeoutError) and time.monotonic() >= until:
                 return self._late(seconds), 0.0
             return self._unanswered(error)
-        if answer.status == http.client.OK:
+        if answer.status == OK:
             return _parsed(answer.body), 0.0
         with fork_waits():
             from encenv.keys.kms_errors import refusal  # a lazy door: mostly nothing fails

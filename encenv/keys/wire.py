@@ -1,23 +1,33 @@
-"""One HTTP exchange with the standard library: no proxy, no redirect, no compression, and an end to every wait."""
+"""One HTTP exchange with the standard library: no proxy, no redirect, no compression, and an end to every wait.
 
-import http.client
+An answer in the plainest form is read here: the import of `http.client` takes as long as all the rest of the exchange.
+Whatever else may be an answer, `http.client` reads.
+"""
+
 import io
 import select
 import socket
 import ssl
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from encenv.keys.forks import fork_waits
 from encenv.keys.kms_endpoint import Endpoint
 
+OK = 200  # RFC 9110, 15.3.1
 BODY_MAX = 65_536  # bytes; what is read here is some hundred bytes of JSON
 ANSWER_MAX = 2 * BODY_MAX  # with its headers, and whatever else a server says before or after
 _PIECE = 8_192
+_WITHOUT_BODY = ("204", "304")  # RFC 9110, 6.4.1; what begins with 1 comes before the answer
+_NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"  # RFC 9110, 5.6.2
 
 
-class Answer(NamedTuple):
+class AnswerError(ConnectionError):
+    """What came back is no HTTP, is cut off, or is too much."""
+
+
+class Answer:
     """What came back.
 
     Attributes:
@@ -26,15 +36,14 @@ class Answer(NamedTuple):
         body: The body; it may hold a data key or credentials.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}>"
 
 
-class Patience(NamedTuple):
+class Patience:
     """How long an exchange may take.
 
     Attributes:
@@ -43,9 +52,8 @@ class Patience(NamedTuple):
         until: When all has to be over, by `time.monotonic`.
     """
 
-    connect: float
-    read: float
-    until: float
+    def __init__(self, connect: float, read: float, until: float) -> None:
+        self.connect, self.read, self.until = connect, read, until
 
     def left(self, seconds: float) -> float:
         """Return *seconds*, or what is left of the whole.
@@ -67,10 +75,6 @@ class _Arriving(io.RawIOBase):
         self._patience = patience
         self._bytes_left = ANSWER_MAX
 
-    def makefile(self, *_: object) -> io.BufferedReader:
-        """Return a file to read from, as http.client asks a socket for one."""
-        return io.BufferedReader(self)
-
     def readable(self) -> bool:
         """Return that it is."""
         return True
@@ -78,7 +82,7 @@ class _Arriving(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Put what is there into *buffer* and return how many bytes that is."""
         if self._bytes_left <= 0:
-            raise http.client.HTTPException
+            raise AnswerError("too much")
         while True:
             try:
                 with fork_waits():
@@ -141,15 +145,12 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
         tls: Which CAs are trusted, for ``https``.
 
     Raises:
-        OSError: If there is no connection, or it breaks or takes too long.
-        ValueError: If a header cannot be sent. What is raised may hold it.
-        http.client.HTTPException: If the answer is not HTTP, or is cut off.
+        OSError: If there is no connection, or it breaks or takes too long; `AnswerError` if what comes is no answer.
+        ValueError: If a header cannot be sent.
     """
     if (tls is not None) != (endpoint.scheme == "https"):
         raise ValueError("TLS goes with https")
-    # http.client lets a line through that goes on in the next one, and a zero byte.
-    if not all(value.isascii() and value.isprintable() for value in headers.values()):
-        raise ValueError("a header that is no header")
+    request = _request(target, {"Host": endpoint.authority, **headers}, body)
     # In bytes: a text would have encodings.idna imported, for names that are ASCII anyway.
     host = endpoint.host.encode("ascii")
     place = host, endpoint.port
@@ -158,26 +159,93 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             sock = _over_tls(sock, tls, host, patience)
-        connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
-        connection.sock = sock
-        connection.set_debuglevel(0)  # if it is set for all: that prints the headers, and with them the token
         sock.settimeout(patience.left(patience.read))
-        method = "GET" if body is None else "POST"
         with fork_waits():
-            connection.request(method, target, body, {**headers, "Connection": "close"})
+            sock.sendall(request)
         sock.settimeout(0)
-        arriving: Any = _Arriving(sock, patience)
-        with http.client.HTTPResponse(arriving, method=method) as response:
-            response.begin()
-            body_read = b""
-            while not response.isclosed() and len(body_read) <= BODY_MAX:
-                piece = response.read1(_PIECE)
-                if not piece:
-                    break
-                body_read += piece
-            if response.length or len(body_read) > BODY_MAX:
-                raise http.client.IncompleteRead(b"")
-            names = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, names, body_read)
+        with io.BufferedReader(_Arriving(sock, patience), _PIECE) as arriving:
+            return _plain(arriving) or _any(arriving)
     finally:
         sock.close()
+
+
+def _request(target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    whole = {"Accept-Encoding": "identity", **headers, "Connection": "close"}
+    if body is not None:
+        whole["Content-Length"] = str(len(body))
+    if " " in target or not all(text.isascii() and text.isprintable() for text in (target, *whole.values())):
+        raise ValueError("a header that is no header")
+    method = "GET" if body is None else "POST"
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in whole.items()), "", ""]
+    return "\r\n".join(lines).encode("ascii") + (body or b"")
+
+
+def _plain(arriving: io.BufferedReader) -> Answer | None:
+    """Return the answer, if it is in the plainest form; else None, and nothing is read.
+
+    That is RFC 9112 without an option: a head that comes in one piece, each name in it once, the body's length in digits.
+    """
+    head, end, _ = arriving.peek().partition(b"\r\n\r\n")
+    start, *lines = head.decode("latin-1").split("\r\n")
+    version, status, reason = start[:9], start[9:12], start[12:]
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not name or name.strip(_NAME) or not colon or not value.isprintable() or name.lower() in headers:
+            return None
+        headers[name.lower()] = value.strip()
+    length = headers.get("content-length", "")
+    is_plain = (
+        end
+        and version == "HTTP/1.1 "
+        and status[:1] in ("2", "3", "4", "5")
+        and status.isdecimal()
+        and status not in _WITHOUT_BODY
+        and reason.isprintable()
+        and reason[:1] in ("", " ")
+        and length.isascii()
+        and length.isdecimal()
+        and len(length) <= len(str(BODY_MAX))
+        and int(length) <= BODY_MAX
+        and "transfer-encoding" not in headers
+    )
+    if not is_plain:
+        return None
+    arriving.read(len(head) + len(end))
+    body = arriving.read(int(length))
+    if len(body) < int(length):
+        raise AnswerError("cut off")
+    return Answer(int(status), headers, body)
+
+
+def _any(arriving: io.BufferedReader) -> Answer:
+    """Return the answer as http.client reads it."""
+    with fork_waits():
+        import http.client  # a lazy door: see above
+    kind = ""
+    try:
+        sock: Any = _Made(arriving)
+        with http.client.HTTPResponse(sock) as response:
+            response.begin()
+            body = b""
+            while not response.isclosed() and len(body) <= BODY_MAX and (piece := response.read1(_PIECE)):
+                body += piece
+            if not response.length and len(body) <= BODY_MAX:
+                names = {name.lower(): value for name, value in response.getheaders()}
+                return Answer(response.status, names, body)
+    except http.client.RemoteDisconnected:  # it is an OSError
+        raise
+    except (http.client.HTTPException, ValueError) as error:
+        kind = type(error).__name__  # its text may hold what came
+    raise AnswerError(kind or "cut off, or too much")
+
+
+class _Made:
+    """What http.client takes for a socket: a file to read from has been made of it."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        """Return the file."""
+        return self._file
