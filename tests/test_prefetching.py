@@ -7,9 +7,9 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import pytest
+from children import CHILD_SECONDS, run, wait_until
 from desk import unmeasured
 from pydantic import SecretStr
 
@@ -24,7 +24,6 @@ from encenv.keys.kms import AwsKms
 pytest_plugins = ["encenv.testing"]
 
 SECONDS = 20.0
-CHILD_SECONDS = 60  # a child that has not ended by then hangs
 DRIVER = "encenv-prefetch"
 
 
@@ -47,14 +46,6 @@ def ended():
         if thread.name.startswith("encenv"):
             thread.join(SECONDS)
             assert not thread.is_alive()
-
-
-def wait_until(true):
-    """Wait until *true* is."""
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def decrypts(kms):
@@ -391,29 +382,6 @@ def test_several(encenv_kms, secret):
     assert decrypts(encenv_kms) == [(secret, None)]
 
 
-def run(code, environ, *arguments):
-    """Run *code* in a Python of its own and return what it printed; it says nothing besides."""
-    child = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "error",
-            "-W",
-            "ignore::DeprecationWarning",
-            "-c",
-            textwrap.dedent(code),
-            *arguments,
-        ],
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=CHILD_SECONDS,
-        check=False,
-    )
-    assert (child.returncode, child.stderr) == (0, "")
-    return child.stdout
-
-
 @pytest.mark.parametrize("seconds", [0.0, math.inf])
 @pytest.mark.parametrize("moment", ["at once", "while KMS is asked"])
 def test_an_exit(encenv_kms, secret, seconds, moment):
@@ -426,7 +394,7 @@ def test_an_exit(encenv_kms, secret, seconds, moment):
         time.sleep(0.7)
     print("ended")
     """
-    assert run(code, {}, moment) == "ended\n"
+    assert run(code, os.environ, moment) == "ended\n"
     assert len(decrypts(encenv_kms)) <= 1
 
 
@@ -455,7 +423,7 @@ def test_a_fork(encenv_kms, secret, moment):
         os._exit(0)
     print(os.waitpid(child, 0)[1], decrypt_environ()["SECRET"])
     """
-    assert run(code, {}, moment).splitlines() == ["value of SECRET", "0 value of SECRET"]
+    assert run(code, os.environ, moment).splitlines() == ["value of SECRET", "0 value of SECRET"]
     assert decrypts(encenv_kms) == [(secret, None)] * (1 if moment == "after" else 2)
 
 
@@ -473,7 +441,7 @@ def test_a_fork_that_prefetches(encenv_kms, secret):
         os._exit(0)
     print(os.waitpid(child, 0)[1])
     """
-    assert run(code, {}).splitlines() == ["value of SECRET", "0"]
+    assert run(code, os.environ).splitlines() == ["value of SECRET", "0"]
 
 
 def test_nothing_shows(encenv_kms, secret):

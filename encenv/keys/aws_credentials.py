@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from encenv.errors import KeyUnreachableError
@@ -37,7 +36,7 @@ PAUSE = 0.25  # seconds
 TOKEN_MAX = 16_384  # bytes
 
 
-class Container(NamedTuple):
+class Container:
     """Where a container's credentials are to be had.
 
     Attributes:
@@ -47,10 +46,10 @@ class Container(NamedTuple):
         token_file: The file that holds it instead, read anew each time: it changes.
     """
 
-    endpoint: Endpoint
-    target: str
-    token: str | None = None
-    token_file: str | None = None
+    def __init__(
+        self, endpoint: Endpoint, target: str, token: str | None = None, token_file: str | None = None
+    ) -> None:
+        self.endpoint, self.target, self.token, self.token_file = endpoint, target, token, token_file
 
     def __repr__(self) -> str:
         return f"<Container {self.endpoint.authority}>"

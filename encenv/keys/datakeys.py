@@ -10,15 +10,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from encenv import errors
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
-from encenv.format.envelope import DataKey
 from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
 from encenv.keys.forks import fork_waits
 from encenv.keys.provider import KeyProvider, Replicates
 from encenv.keys.snapshots import on_snapshot
+
+if TYPE_CHECKING:
+    from encenv.format.envelope import DataKey
 
 FindProvider = Callable[[str], KeyProvider]
 
@@ -47,7 +49,7 @@ class WrappedCopy(NamedTuple):
         return item.provider, item.wrapped, item.reference, context, self.commitment
 
 
-class Unwrapped(NamedTuple):
+class Unwrapped:
     """A data key and how it was come by.
 
     Attributes:
@@ -57,10 +59,8 @@ class Unwrapped(NamedTuple):
         cached: Whether nobody was asked for it: it was there, or another thread's question answered this one too.
     """
 
-    key: DataKey
-    provider: str
-    seconds: float
-    cached: bool
+    def __init__(self, key: "DataKey", provider: str, seconds: float, *, cached: bool) -> None:
+        self.key, self.provider, self.seconds, self.cached = key, provider, seconds, cached
 
 
 class _Flight:
@@ -85,7 +85,7 @@ _CacheKey = tuple[str, bytes, str, bytes, bytes]
 
 
 class _State:
-    def __init__(self, finished: dict[_CacheKey, DataKey]) -> None:
+    def __init__(self, finished: "dict[_CacheKey, DataKey]") -> None:
         self.finished = finished
         self.flights: dict[_CacheKey, _Flight] = {}
 
@@ -144,7 +144,7 @@ class _Race:
         waits = False
         for copy, (flight, leads) in zip(self.group, self.asked, strict=False):
             waits = waits or flight.result is None
-            if isinstance(flight.result, DataKey):
+            if flight.result is not None and not isinstance(flight.result, EncenvError):
                 elapsed = time.monotonic() - self.started
                 if copy in self._replicas:  # the next load looks for the copy that its key entry has
                     self._state.finished[self._replicas[copy].key] = flight.result
@@ -227,6 +227,7 @@ class _Call:
                     race.asked.append(self._board(race.nearer(copy, self._replica(copy))))
             running = [race for race in running if not race.over()]
             if running:
+                _data_key_class()  # while the answer is on its way: the import takes as long as KMS does
                 turns = [race.next_at for race in running if len(race.asked) < len(race.group)]
                 # This thread only ever waits here: whatever a provider does, the deadline holds and Ctrl-C is heard.
                 self._news.wait(max(0.0, min([self._deadline, *turns]) - time.monotonic()))
@@ -295,8 +296,8 @@ class _Call:
         return self._providers[name]
 
 
-def _land(flight: _Flight, key: _CacheKey, state: _State, result: DataKey | EncenvError) -> None:
-    if isinstance(result, DataKey):
+def _land(flight: _Flight, key: _CacheKey, state: _State, result: "DataKey | EncenvError") -> None:
+    if not isinstance(result, EncenvError):
         state.finished[key] = result
     if state.flights.get(key) is flight:
         del state.flights[key]
@@ -305,11 +306,17 @@ def _land(flight: _Flight, key: _CacheKey, state: _State, result: DataKey | Ence
         news.set()
 
 
-def _ask(copy: WrappedCopy, provider: KeyProvider, seconds: float) -> DataKey | EncenvError:
+def _data_key_class() -> "type[DataKey]":
+    with fork_waits():
+        from encenv.format.envelope import DataKey  # a lazy door: it imports cryptography
+    return DataKey
+
+
+def _ask(copy: WrappedCopy, provider: KeyProvider, seconds: float) -> "DataKey | EncenvError":
     try:
         plain = provider.unwrap(copy.item, encryption_context(copy.context), seconds)
         with fork_waits():
-            data_key = DataKey(plain)
+            data_key = _data_key_class()(plain)
             is_right = data_key.matches(copy.commitment)
     except EncenvError as error:
         return _clean(error)

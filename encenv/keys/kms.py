@@ -162,6 +162,10 @@ class AwsKms:
         raise failure
 
     def _client_for(self, key: str) -> "KMSClient":
+        # By name, not by what exists: a logger that is made during the call is quiet as well. A filter on a parent
+        # logger would not see its children's records.
+        for name in _WIRE_LOGGERS:
+            logging.getLogger(name).addFilter(_is_quiet)
         region = aws_region(key) if _is_key_arn(key) else _alias_region(key) or self.own_region()
         if self._client is not None:
             if region in (None, self._client.meta.region_name):
@@ -270,10 +274,6 @@ _here = threading.local()
 @contextmanager
 def _no_debug_log() -> "Iterator[None]":
     """Keep botocore's debug records of this thread from being written: they hold whole requests and answers."""
-    # By name, not by what exists: a logger that is made during the call is quiet as well. A filter on a parent
-    # logger would not see its children's records.
-    for name in _WIRE_LOGGERS:
-        logging.getLogger(name).addFilter(_is_quiet)
     _here.quiet = True
     try:
         yield

@@ -13,7 +13,7 @@ import time
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.keys.aws_credentials import Container, credentials_in
@@ -50,7 +50,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _OPERATION = "Decrypt"
 
 
-class KmsHttp(NamedTuple):
+class KmsHttp:
     """Asks AWS KMS for one key, without boto3.
 
     Attributes:
@@ -61,11 +61,16 @@ class KmsHttp(NamedTuple):
         environ: The process environment, for the certificate authorities.
     """
 
-    arn: str
-    endpoint: Endpoint
-    credentials: Credentials | Container
-    attempts: int
-    environ: Mapping[str, str]
+    def __init__(
+        self,
+        arn: str,
+        endpoint: Endpoint,
+        credentials: Credentials | Container,
+        attempts: int,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.arn, self.endpoint, self.credentials = arn, endpoint, credentials
+        self.attempts, self.environ = attempts, environ
 
     def __repr__(self) -> str:
         return f"<KmsHttp {self.arn} at {self.endpoint.authority}>"

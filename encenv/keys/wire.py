@@ -163,7 +163,8 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
         with fork_waits():
             sock.sendall(request)
         sock.settimeout(0)
-        with io.BufferedReader(_Arriving(sock, patience), _PIECE) as arriving:
+        stream: Any = _Arriving(sock, patience)
+        with io.BufferedReader(stream, _PIECE) as arriving:
             return _plain(arriving) or _any(arriving)
     finally:
         sock.close()

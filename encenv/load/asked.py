@@ -1,6 +1,6 @@
 """What a settings class asks an environment for: nothing else is ever decrypted."""
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import AliasChoices, AliasPath
@@ -15,7 +15,7 @@ class ModelKey(NamedTuple):
     is_path: bool
 
 
-class AskedField(NamedTuple):
+class AskedField:
     """One field of the model.
 
     Attributes:
@@ -26,11 +26,18 @@ class AskedField(NamedTuple):
         has_nested: Whether variables below *names*, such as ``NAME__PART``, are read, too.
     """
 
-    name: str
-    names: tuple[str, ...]
-    keys: tuple[ModelKey, ...]
-    lands: tuple[tuple[int, ...], ...]
-    has_nested: bool
+    __slots__ = ("has_nested", "keys", "lands", "name", "names")
+
+    def __init__(
+        self,
+        name: str,
+        names: Sequence[str],
+        keys: Sequence[ModelKey],
+        lands: Sequence[Sequence[int]],
+        *,
+        has_nested: bool,
+    ) -> None:
+        self.name, self.names, self.keys, self.lands, self.has_nested = name, names, keys, lands, has_nested
 
     @property
     def loc_keys(self) -> set[str]:
@@ -86,10 +93,10 @@ class Asked:
         The source has the variables *present*: what is nested joins what the field's own name gives.
         """
         field = self.fields[use.field]
-        lands = field.lands[use.place]
+        lands: Sequence[int] = field.lands[use.place]
         if use.path:
             whole = any(name in present for name in field.names)
-            lands = tuple(range(len(field.keys))) if whole else field.lands[-1]
+            lands = range(len(field.keys)) if whole else field.lands[-1]
         # Behind the key that pydantic takes, a value would be an extra one, which a model may also forbid or keep.
         is_dropped = len(lands) > 1 or self._source.config.get("extra") == "ignore"
         return all(
@@ -169,12 +176,13 @@ def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> AskedField:
     except Exception:  # noqa: BLE001 (a subclass may not expect a variable to be missing)
         has_nested = True
     keys = model_keys(name, field, source.config)
-    names = tuple(recorder.names)
+    names = recorder.names
+    lands: Sequence[Sequence[int]]
     if len(names) == len(keys):
-        lands = tuple(_lands(keys, index, name) for index in range(len(keys)))
+        lands = [_lands(keys, index, name) for index in range(len(keys))]
     else:  # a subclass has rules of its own
-        lands = (tuple(range(len(keys))),) * len(names)
-    return AskedField(name, names, tuple(keys), lands, has_nested)
+        lands = [range(len(keys))] * len(names)
+    return AskedField(name, names, keys, lands, has_nested=has_nested)
 
 
 def _is_own(method: Callable[..., Any]) -> bool:

@@ -25,7 +25,6 @@ from encenv.format.sealed import (
 )
 from encenv.keys.forks import fork_waits
 from encenv.keys.provider import KeyProvider, find_provider
-from encenv.keys.trust import Trust
 
 TYPE_CHECKING = False  # not typing's: a load with nothing sealed should cost nothing
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from typing import ParamSpec, TypeVar, Unpack
 
     from encenv.keys.datakeys import Unwrapped, WrappedCopy
+    from encenv.keys.trust import Trust
     from encenv.load.options import ReaderOptions
 
     P = ParamSpec("P")
@@ -58,7 +58,7 @@ class Load:
         self.failures: list[EncenvError] = []
         self.decrypted = 0
         self.has_decrypted = False  # it, or a load inside of it
-        self.trust = Trust.of(options.get("trusted_keys"), options.get("encryption_context"))
+        self.trust = _trust(options)
         self.given: Sequence[KeyProvider] = tuple(options.get("key_providers") or ())
         self.seconds = options.get("unwrap_timeout") or UNWRAP_SECONDS
         self.hedge_delay = options.get("hedge_delay")
@@ -202,7 +202,7 @@ class Load:
         refusal: EncenvError | None = None
         for entry in entries:
             try:
-                items = self.trust.accepted(entry)
+                items = entry.items if self.trust is None else self.trust.accepted(entry)
             except PolicyError as error:
                 refusal = error.of()
                 continue
@@ -322,6 +322,17 @@ def without_prefix(
             )
         names.append(to)
     return names
+
+
+def _trust(options: "ReaderOptions") -> "Trust | None":
+    """Return the rules that *options* state; None if they state none."""
+    keys, context = options.get("trusted_keys"), options.get("encryption_context")
+    if keys is None and not context:
+        return None
+    with fork_waits():
+        from encenv.keys.trust import Trust  # a lazy door: most readers have no rules
+
+    return Trust.of(keys, context)
 
 
 def _datakeys() -> "ModuleType":

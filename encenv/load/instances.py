@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_settings import BaseSettings
 
-from encenv.keys.snapshots import on_snapshot, snapshot_comes
+from encenv.keys.snapshots import on_snapshot
 
 Init = Callable[..., None]
 
@@ -40,11 +40,11 @@ _making: dict[int, bool] = {}  # those whose ``__init__`` runs, and whether anyt
 
 
 def recorded(init: Init) -> Init:
-    """Return *init*, the ``__init__`` of a settings class, such that its objects are known, if a snapshot comes.
+    """Return *init*, the ``__init__`` of a settings class, such that its objects are known.
 
     Of an ``__init__`` that calls its base's, the outer call is the one that is made again.
     """
-    if not snapshot_comes() or hasattr(init, "_encenv_records"):
+    if hasattr(init, "_encenv_records"):
         return init
 
     @functools.wraps(init)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSettingsSource
@@ -363,10 +363,11 @@ class SecretFiles:
         return self._asked
 
 
-class _Found(NamedTuple):
-    asked: str  # the name that was looked for
-    file: Path
-    rival: Path | None  # the plain file whose place a sealed one with the prefix would take
+class _Found:
+    """A file: by which name it was looked for, and the plain file whose place a sealed one with the prefix would take."""
+
+    def __init__(self, asked: str, file: Path, rival: Path | None) -> None:
+        self.asked, self.file, self.rival = asked, file, rival
 
 
 def as_kept(source: EnvSettingsSource, variables: Mapping[str, Any]) -> Mapping[str, str | None]:

@@ -20,11 +20,14 @@ from pydantic_settings.sources import ENV_FILE_SENTINEL
 from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
 from encenv.keys.forks import fork_waits
+from encenv.keys.snapshots import snapshot_comes
 from encenv.load.asked import model_keys
 from encenv.load.environ import loading
-from encenv.load.instances import clear, decrypted_for, recorded
 from encenv.load.options import ReaderOptions
 from encenv.load.sources import SettingsLoad, Withheld
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _OPTIONS = frozenset(ReaderOptions.__annotations__)
 
@@ -91,7 +94,8 @@ class EncryptedSettings(BaseSettings):
             cls.model_config[option] = kwargs.pop(option)  # type: ignore[literal-required,misc]
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
         _open_hook(cls)
-        cls.__init__ = recorded(cls.__init__)  # type: ignore[method-assign]
+        if snapshot_comes():
+            cls.__init__ = _instances().recorded(cls.__init__)  # type: ignore[method-assign]
 
     if not TYPE_CHECKING:  # a type checker sees the signatures of BaseSettings
 
@@ -101,7 +105,6 @@ class EncryptedSettings(BaseSettings):
             # Not a hook of its own: bases that stand behind this one in a class may have one.
             return _call_opened(super().settings_customise_sources, cls, args, sources)
 
-        @recorded
         @functools.wraps(BaseSettings.__init__)
         def __init__(__pydantic_self__, *args: Any, **values: Any) -> None:  # noqa: N805 (a field may be called self)
             cls = type(__pydantic_self__)
@@ -133,11 +136,17 @@ class EncryptedSettings(BaseSettings):
                 if load.opened:
                     load.forget(_built(values))
                     if is_new:
-                        clear(__pydantic_self__)
+                        _instances().clear(__pydantic_self__)
                 del __pydantic_self__, args, values, load, token
                 raise raised
-            if load.has_decrypted and decrypted_for(__pydantic_self__):
+            if load.has_decrypted and snapshot_comes() and _instances().decrypted_for(__pydantic_self__):
                 load.forget(_built(values))  # what `CliApp` hands over is kept for the next load
+
+
+def _instances() -> "ModuleType":
+    with fork_waits():
+        from encenv.load import instances  # a lazy door: for what a snapshot or a failure empties
+    return instances
 
 
 def _open_hook(cls: type[BaseSettings]) -> None:
