@@ -92,6 +92,8 @@ class Asked:
         Where that depends on pydantic-settings' version, the answer is no: a value too many is decrypted, none is lost.
         The source has the variables *present*: what is nested joins what the field's own name gives.
         """
+        if not state:
+            return False
         field = self.fields[use.field]
         lands: Sequence[int] = field.lands[use.place]
         if use.path:
@@ -215,3 +217,8 @@ class _Recorder(Mapping[str, "str | None"]):
 
     def __len__(self) -> int:
         return 0
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return *default*, and note *name*: what the base does, without an exception for each name."""
+        self.names.append(name)
+        return default

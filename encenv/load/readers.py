@@ -226,7 +226,7 @@ class Variables(Mapping[str, "str | None"]):
                 # An unused sealed line is reported by name where its plain text would be, and dropped elsewhere.
                 return MASK if not uses and self._source.config.get("extra") == "forbid" else _ABSENT
             failures = len(self._load.failures)
-            if wanted:
+            if wanted and len(self._places[name]) > 1:
                 self._refuse_two(layer, name)
             text = layer.value(own)
             if len(self._load.failures) > failures:
