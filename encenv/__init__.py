@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from encenv.keys.kms import AwsKms as AwsKms
     from encenv.keys.local import LocalKeys as LocalKeys
     from encenv.keys.provider import KeyProvider as KeyProvider
+    from encenv.load.config import EncryptedSettingsConfigDict as EncryptedSettingsConfigDict
     from encenv.load.envfiles import dotenv_values as dotenv_values
     from encenv.load.envfiles import load_dotenv as load_dotenv
     from encenv.load.environ import decrypt_environ as decrypt_environ
     from encenv.load.prefetching import prefetch as prefetch
     from encenv.load.settings import EncryptedSettings as EncryptedSettings
-    from encenv.load.settings import EncryptedSettingsConfigDict as EncryptedSettingsConfigDict
 
 _HOMES = {
     "AuthenticationError": "encenv.errors",
@@ -37,7 +37,7 @@ _HOMES = {
     "ConflictError": "encenv.errors",
     "EncenvError": "encenv.errors",
     "EncryptedSettings": "encenv.load.settings",
-    "EncryptedSettingsConfigDict": "encenv.load.settings",
+    "EncryptedSettingsConfigDict": "encenv.load.config",
     "FileError": "encenv.errors",
     "KeyDeniedError": "encenv.errors",
     "KeyEntryError": "encenv.errors",

@@ -56,6 +56,7 @@ HOUSE = (
     "files.edits",
     "files.rewrap",
     "load.options",
+    "load.config",
     "load.environ",
     "load.envfiles",
     "load.prefetching",
@@ -151,7 +152,7 @@ OWNERS = {
         "cli.demo",
         "cli.verbs",
     },
-    "cryptography": {"format.cipher", "format.envelope", "keys.local", "testing.keys", "testing.certificate"},
+    "cryptography": {"format.cipher", "testing.keys", "testing.certificate"},
     "dotenv.parser": {"files.envfile"},
     "dotenv.variables": {"files.expand"},
     "mypy_boto3_kms": {"keys.kms", "keys.kms_probe"},  # for the type checker
@@ -166,6 +167,7 @@ OWNERS = {
     "pydantic_settings": {
         "cli.required",  # where no settings class loads
         "load.policy",  # for the type checker
+        "load.config",
         "load.secrecy",
         "load.asked",
         "load.masking",

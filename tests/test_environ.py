@@ -28,6 +28,8 @@ from encenv import (
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey, encryption_context
 from encenv.keys.local import generate_key_text, parse_keys
+from encenv.load.environ import OPTIONS
+from encenv.load.options import ReaderOptions
 
 KEY_TEXT, OTHER_TEXT = generate_key_text(), generate_key_text()
 KEY_ID = next(iter(parse_keys(KEY_TEXT, "here")))
@@ -456,3 +458,8 @@ def test_a_failing_load_keeps_no_value():
     error = caught(lambda: decrypt_environ(variables, **READ))
     assert error.variables == ("B",)
     assert_silent(error, CANARY, key_bytes)
+
+
+def test_the_names_of_the_options():
+    """What is an option at run time is one for type checkers, and the other way round."""
+    assert ReaderOptions.__annotations__.keys() == OPTIONS

@@ -120,7 +120,7 @@ UNUSUAL = st.one_of(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=3000)
 @given(
     start=STARTS,
     usual=st.lists(st.sampled_from(USUAL), unique=True),

@@ -7,10 +7,18 @@ to do is added one layer above.
 import hmac
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from encenv.errors import AuthenticationError
 from encenv.format.sealed import NONCE_BYTES
+
+try:
+    # The class that the public module names, from where it has it: with it all other ciphers and modes would be imported,
+    # which takes as long again as cryptography itself. Where it is no longer there, the public name holds.
+    from cryptography.hazmat.bindings._rust import openssl
+
+    AESGCM = openssl.aead.AESGCM
+except (ImportError, AttributeError):
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32  # AES-256; also the length of every HKDF output here
 PAD_TO = 8  # bytes; hides the exact length of short values
@@ -22,9 +30,7 @@ def derive(key: bytes, info: bytes) -> bytes:
 
     With the standard library's `hmac`, which whoever asks KMS has anyway; cryptography's HKDF is three more imports.
     """
-    extracted = hmac.digest(
-        bytes(KEY_BYTES), key, "sha256"
-    )  # 2.2: without a salt, as many zeros as the hash is long
+    extracted = hmac.digest(bytes(KEY_BYTES), key, "sha256")  # 2.2: no salt is zeros, as long as the hash
     return hmac.digest(extracted, info + b"\x01", "sha256")  # 2.3: one block is all, and this is its number
 
 

@@ -3,8 +3,6 @@
 import os
 from typing import NoReturn, Self
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from encenv.errors import ConflictError, KeyRefusedError, MalformedError
 from encenv.format import cipher
 from encenv.format.sealed import (
@@ -46,7 +44,7 @@ class DataKey:
                 hint="restore the key entry from version control; the wrapped copy is not an encenv data key",
             )
         self._key = key
-        self._cipher = AESGCM(cipher.derive(key, b"encenv:1:value"))
+        self._cipher = cipher.AESGCM(cipher.derive(key, b"encenv:1:value"))
         self.commitment = cipher.derive(key, b"encenv:1:commitment")
         self.kid = kid_of(self.commitment)
         self._head = f"encenv:{VERSION}:{self.kid}:"

@@ -13,8 +13,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from encenv.errors import (
     AuthenticationError,
     ConflictError,
@@ -95,7 +93,7 @@ class LocalKeys:
             hint="restore the key entry from version control",
         )
 
-    def _choose(self, reference: str) -> tuple[str, AESGCM] | EncenvError:
+    def _choose(self, reference: str) -> tuple[str, cipher.AESGCM] | EncenvError:
         """Return the id and the cipher of the key *reference*, or why there is none.
 
         An error is returned, not raised: the frames of a raised one would hold the text of the keys.
@@ -123,7 +121,7 @@ class LocalKeys:
                 hint=f"ask a colleague who has it for its key text, and add that line to {where}"
                 + ("" if keys or not from_file else ", a file of mode 600"),
             )
-        return reference, AESGCM(cipher.derive(keys[reference], b"encenv:1:local-wrap"))
+        return reference, cipher.AESGCM(cipher.derive(keys[reference], b"encenv:1:local-wrap"))
 
     def _file(self) -> Path:
         given = self._path or self._environ.get(FILE_VARIABLE)

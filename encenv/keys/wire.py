@@ -200,6 +200,7 @@ def _plain(arriving: io.BufferedReader) -> Answer | None:
         end
         and version == "HTTP/1.1 "
         and status[:1] in ("2", "3", "4", "5")
+        and len(status) == len("200")
         and status.isdecimal()
         and status not in _WITHOUT_BODY
         and reason.isprintable()

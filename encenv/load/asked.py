@@ -1,18 +1,20 @@
 """What a settings class asks an environment for: nothing else is ever decrypted."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import AliasChoices, AliasPath
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource
 
 
-class ModelKey(NamedTuple):
+class ModelKey:
     """A key of the model's data under which pydantic looks for a field, perhaps for a path below it."""
 
-    name: str
-    is_path: bool
+    __slots__ = ("is_path", "name")
+
+    def __init__(self, name: str, *, is_path: bool) -> None:
+        self.name, self.is_path = name, is_path
 
 
 class AskedField:
@@ -45,12 +47,13 @@ class AskedField:
         return {self.name, *(key.name for key in self.keys)}
 
 
-class Use(NamedTuple):
+class Use:
     """One use of a variable: the field, which of its names that is, and the path below it, perhaps empty."""
 
-    field: str
-    place: int
-    path: tuple[str, ...] = ()
+    __slots__ = ("field", "path", "place")
+
+    def __init__(self, field: str, place: int, path: tuple[str, ...] = ()) -> None:
+        self.field, self.place, self.path = field, place, path
 
 
 class Asked:
@@ -144,7 +147,7 @@ def model_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> list[M
     alias = field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     keys = [
-        ModelKey(str(choice.path[0]), len(choice.path) > 1)
+        ModelKey(str(choice.path[0]), is_path=len(choice.path) > 1)
         if isinstance(choice, AliasPath)
         else ModelKey(choice, is_path=False)
         for choice in choices

@@ -40,6 +40,17 @@ if TYPE_CHECKING:
 
 DATA_KEYS_MAX = 32  # distinct data keys in one load: a bound on what a hostile environment can cost
 UNWRAP_SECONDS = 10.0  # for all of a load's unwraps together
+# The names of `ReaderOptions`, which is for type checkers: its import would take longer than all else here.
+OPTIONS = frozenset(
+    {
+        "trusted_keys",
+        "encryption_context",
+        "encrypted_prefix",
+        "key_providers",
+        "unwrap_timeout",
+        "hedge_delay",
+    }
+)
 
 loading: "ContextVar[Load | None]" = ContextVar("encenv_loading", default=None)  # a settings class's
 logger = logging.getLogger("encenv")
@@ -284,11 +295,8 @@ def checked(options: "ReaderOptions") -> "ReaderOptions":
     Raises:
         TypeError: As Python itself does about an unknown argument.
     """
-    if options:
-        from encenv.load.options import ReaderOptions  # a lazy door: it imports typing_extensions
-
-        for name in options.keys() - ReaderOptions.__annotations__.keys():
-            raise TypeError(f"got an unexpected keyword argument {name!r}")
+    for name in options.keys() - OPTIONS:
+        raise TypeError(f"got an unexpected keyword argument {name!r}")
     return options
 
 

@@ -22,18 +22,13 @@ from encenv.format.sealed import claims, embeds
 from encenv.keys.forks import fork_waits
 from encenv.keys.snapshots import snapshot_comes
 from encenv.load.asked import model_keys
-from encenv.load.environ import loading
-from encenv.load.options import ReaderOptions
+from encenv.load.environ import OPTIONS, loading
 from encenv.load.sources import SettingsLoad, Withheld
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-_OPTIONS = frozenset(ReaderOptions.__annotations__)
-
-
-class EncryptedSettingsConfigDict(SettingsConfigDict, ReaderOptions, total=False):
-    """`SettingsConfigDict` with the reader's own options, see `ReaderOptions`."""
+    from encenv.load.config import EncryptedSettingsConfigDict
 
 
 class LastSource(PydanticBaseSettingsSource):
@@ -82,15 +77,15 @@ class EncryptedSettings(BaseSettings):
         ValidationError: As from `BaseSettings`; if anything was decrypted, with the inputs masked.
     """
 
-    # The plain type: a subclass may have a `SettingsConfigDict` as well.
-    model_config: ClassVar[SettingsConfigDict] = EncryptedSettingsConfigDict(
-        encrypted_prefix="ENC_",
-        cache_strings="none",  # pydantic would keep the texts of a `Json` for as long as the process lives
-    )
+    # The plain type: a subclass may have a `SettingsConfigDict` as well. What a call of a `TypedDict` gives is a dict.
+    model_config: ClassVar[SettingsConfigDict] = {
+        "encrypted_prefix": "ENC_",  # type: ignore[typeddict-unknown-key]
+        "cache_strings": "none",  # pydantic would keep the texts of a `Json` for as long as the process lives
+    }
 
-    def __init_subclass__(cls, **kwargs: Unpack[EncryptedSettingsConfigDict]) -> None:
+    def __init_subclass__(cls, **kwargs: "Unpack[EncryptedSettingsConfigDict]") -> None:
         # pydantic has taken the keywords that it knows; the rest are these options, or nobody's.
-        for option in _OPTIONS & kwargs.keys():
+        for option in OPTIONS & kwargs.keys():
             cls.model_config[option] = kwargs.pop(option)  # type: ignore[literal-required,misc]
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
         _open_hook(cls)

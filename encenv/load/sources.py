@@ -78,7 +78,9 @@ class SettingsLoad(Load):
     def open(self, reader: Reader, state: Mapping[str, Any]) -> None:
         """Unwrap what *reader* needs, side by side with what the sources after it will certainly need."""
         # By name: to look at a value decodes it.
-        self.add_entries((name, self.environ.get(name)) for name in self.environ if entry_kid(name) is not None)
+        self.add_entries(
+            (name, self.environ.get(name)) for name in self.environ if entry_kid(name) is not None
+        )
         for _, other in self._readers.values():
             try:
                 self.add_entries(() if other is None else other.entries())
