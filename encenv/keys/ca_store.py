@@ -7,7 +7,6 @@ not enough, the whole store is asked.
 
 import importlib.util
 import os
-import re
 import ssl
 from binascii import a2b_base64
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from encenv.errors import KeyUnreachableError
 # Amazon Trust Services Repository, "Root CAs": how the subjects of all of them read.
 _AMAZON = (b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2")
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"  # RFC 7468, 5.1
-_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # openssl-rehash(1)
+_HEXADECIMAL, _HASH_DIGITS = "0123456789abcdef", 8  # openssl-rehash(1)
 _NAMED = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")  # botocore's own, in its order
 _EXPLICIT = (*_NAMED, "SSL_CERT_FILE", "SSL_CERT_DIR")  # what the user names is taken whole
 
@@ -84,7 +83,13 @@ def _trust(context: ssl.SSLContext, environ: Mapping[str, str], *, is_amazon: bo
 
 def _is_hashed(folder: str) -> bool:
     with os.scandir(folder) as entries:
-        return any(_HASHED.fullmatch(entry.name) for entry in entries)
+        return any(_is_hash(entry.name) for entry in entries)
+
+
+def _is_hash(name: str) -> bool:
+    """Return whether *name* is eight hexadecimal digits, a dot, and a number."""
+    digits, _, number = name.partition(".")
+    return len(digits) == _HASH_DIGITS and not digits.strip(_HEXADECIMAL) and number.isdecimal()
 
 
 def _amazon(bundle: bytes) -> Iterator[bytes]:

@@ -86,6 +86,8 @@ class SettingsLoad(Load):
                 self.add_entries(() if other is None else other.entries())
             except EncenvError as error:
                 self.failures.append(error.of(*error.variables))
+        if len(self._entries) == 1:
+            return  # nothing to do side by side: the first value that is decrypted asks for the one data key there is
         taken: set[str] = set()
         texts = reader.needs(state, taken)
         behind = False
