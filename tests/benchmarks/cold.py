@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from environments import Secrets, of_this_process
-from processes import Program, base_environ, compare
+from processes import Program, base_environ
 from processes import measure as measure_programs
 from servers import client, kms_server, secrets_manager
 from stores import measure as measure_stores
@@ -117,12 +117,9 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
                 for delay in DELAYS:
                     title = f"{count} secrets, {place(scheme, delay)}"
                     print(f"  {title}", flush=True)
-                    found = measure_programs(ready.programs(count, scheme, delay), rounds)
-                    compare(found)
-                    results[title] = found
+                    results[title] = measure_programs(ready.programs(count, scheme, delay), rounds)
         print("  beside a heavy import", flush=True)
-        heavy = measure_programs(ready.heavy(), rounds)
-        compare(heavy)
-        results[f"{HEAVY_COUNT} secrets beside the import of pandas"] = heavy
+        title = f"{HEAVY_COUNT} secrets beside the import of pandas"
+        results[title] = measure_programs(ready.heavy(), rounds)
     results["CA store"] = measure_stores(rounds, work)
     return results

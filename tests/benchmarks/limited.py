@@ -18,7 +18,7 @@ from typing import Any
 
 from cold import Stage, stage
 from limits import NoLimitError, processor_of
-from processes import PROGRAMS, Program, compare, summary
+from processes import PROGRAMS, Program, compared
 from processes import measure as measure_programs
 from servers import HOST, await_port, free_port
 
@@ -53,7 +53,6 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
                         for program in ready.programs(COUNT, "http", 0.0)
                     ]
                     results[title] = measure_programs(programs, rounds)
-                    compare(results[title])
                     if emulator is not None:
                         found = _requests(emulator, words, ready, rounds)
                         results[f"Lambda runtime, {megabytes} MB"] = found
@@ -90,9 +89,7 @@ def _requests(emulator: Path, words: Sequence[str], ready: Stage, rounds: int) -
             taken = _first_request([*words, str(emulator)], programs[name], module)
             if turn:
                 times[name].append(taken)
-    found = {name: summary(taken) for name, taken in times.items()}
-    compare(found)
-    return found
+    return compared(times)
 
 
 def _first_request(command: Sequence[str], program: Program, module: str) -> float:

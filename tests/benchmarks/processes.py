@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import Any
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -90,34 +90,46 @@ def measure(programs: Sequence[Program], rounds: int) -> dict[str, Any]:
                     continue
                 if turn:
                     times[program.name].append(taken)
-    return {
-        program.name: {"failed": failures[program.name]}
-        if program.name in failures
-        else summary([clock for clock, _ in times[program.name]])
-        | {"cpu": round(median(cpu for _, cpu in times[program.name]), 3)}
-        for program in programs
-    }
+    results: dict[str, Any] = {name: {"failed": failure} for name, failure in failures.items()}
+    whole = {name: taken for name, taken in times.items() if name not in failures}
+    clock, cpu = ({name: [one[kind] for one in taken] for name, taken in whole.items()} for kind in (0, 1))
+    by_clock, by_cpu = compared(clock), compared(cpu)
+    for name in whole:
+        results[name] = by_clock[name] | {
+            f"cpu_{what}": by_cpu[name][what]
+            for what in ("median", "overhead", "ratio")
+            if what in by_cpu[name]
+        }
+    return results
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
     """Return median, quartiles, the smallest, and how many *values* there are."""
-    low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
+    low, middle, high = _quartiles(values)
     rounded = {"median": middle, "q1": low, "q3": high, "min": min(values)}
     return {name: round(value, 3) for name, value in rounded.items()} | {"n": len(values)}
 
 
-def compare(results: dict[str, Any], *, base: str = "plaintext", rival: str = "boto3 envelope") -> None:
-    """Add to each of *results* its overhead over *base*, and that overhead in proportion to *rival*'s.
+def compared(
+    times: Mapping[str, Sequence[float]], *, base: str = "plaintext", rival: str = "boto3 envelope"
+) -> dict[str, dict[str, Any]]:
+    """Return the `summary` of each program's *times*, with its overhead over *base*, and that in proportion to *rival*'s.
 
-    By the clock as ``overhead`` and ``ratio``; and as ``cpu_overhead`` and ``cpu_ratio`` of the processor's time, on which
-    other processes of the machine, and waiting, tell less.
+    The overhead is the median, with quartiles, of the differences to what *base* took in the same round: the machine's
+    speed changes in minutes, and the runs of a round are seconds apart.
     """
-    for kind, prefix in (("median", ""), ("cpu", "cpu_")):
-        measured = {name: result[kind] for name, result in results.items() if kind in result}
-        if base not in measured:
-            continue
-        against = measured.get(rival, 0.0) - measured[base]
-        for name, value in measured.items():
-            results[name][f"{prefix}overhead"] = round(value - measured[base], 3)
-            if against > 0:
-                results[name][f"{prefix}ratio"] = round((value - measured[base]) / against, 4)
+    results = {name: summary(taken) for name, taken in times.items()}
+    if base not in times:
+        return results
+    for name, taken in times.items():
+        over = [one - of_base for one, of_base in zip(taken, times[base], strict=True)]
+        for what, value in zip(("overhead_q1", "overhead", "overhead_q3"), _quartiles(over), strict=True):
+            results[name][what] = round(value, 3)
+    against = results.get(rival, {}).get("overhead", 0.0)
+    for result in results.values() if against > 0 else ():
+        result["ratio"] = round(result["overhead"] / against, 4)
+    return results
+
+
+def _quartiles(values: Sequence[float]) -> list[float]:
+    return quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3

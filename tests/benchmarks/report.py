@@ -41,6 +41,7 @@ def main() -> None:
             _instructions(results),
             _commands(results),
             _size(results),
+            _scale(results),
             _machine(results),
         )
         if part
@@ -148,6 +149,28 @@ def _size(results: Results) -> str:
     )
 
 
+def _scale(results: Results) -> str:
+    rows = _part(results, "scale").get("rows", [])
+    if not rows:
+        return ""
+    sizes = list(dict.fromkeys(row["variables"] for row in rows))
+    lines = []
+    for subject in dict.fromkeys(row["subject"] for row in rows):
+        own = [row for row in rows if row["subject"] == subject]
+        lines.append(
+            [subject, *(_time(row["median_ms"]) for row in own), f"{own[-1]['peak_kib'] / 1024:.0f}"]
+        )
+    text = (
+        "Milliseconds for so many variables, without the start of Python and what it imports, and the memory that the last "
+        "column's number takes at its height, in MiB:"
+    )
+    return f"{text}\n\n{_table(['', *(f'{size:,}' for size in sizes), 'MiB'], lines)}"
+
+
+def _time(milliseconds: float) -> str:
+    return f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:,.0f}"
+
+
 def _machine(results: Results) -> str:
     machines = [part["machine"] for part in results.values() if "machine" in part]
     if not machines:
@@ -177,10 +200,13 @@ def _plot_of_instructions(results: Results) -> str:
 
 def _plot_of_times(results: Results) -> str:
     column = _part(results, "cold").get(f"{COUNT} secrets, {PLOTTED}", {})
-    base = column.get("plaintext", {}).get("median")
     found = [
         Bar(
-            name, result["overhead"], result["q1"] - base, result["q3"] - base, ours=name.startswith("encenv")
+            name,
+            result["overhead"],
+            result["overhead_q1"],
+            result["overhead_q3"],
+            ours=name.startswith("encenv"),
         )
         for name, result in column.items()
         if "overhead" in result and name != "plaintext"
