@@ -553,6 +553,27 @@ def test_a_question_that_is_never_answered():
     gate.open.set()
 
 
+def test_a_slow_import(encenv_kms, encenv_kms_key):
+    """An answer that came in time counts, and nobody else is asked, however long cryptography takes to be imported."""
+    plain, item = AwsKms().generate(encenv_kms_key, encryption_context(()))
+    data_key = DataKey(plain)
+    copies = (item, AwsKms().wrap(plain, encenv_kms.create_key(), encryption_context(())))
+    entry = KeyEntry(data_key.commitment, (), copies)
+    sealed = {entry.name: str(entry), "SECRET": data_key.encrypt("SECRET", "value of SECRET")}
+    encenv_kms.clear()
+    code = """
+    import sys, time
+    class Slow:
+        def find_spec(name, path, target=None):
+            time.sleep(3 * (name == "cryptography"))
+    sys.meta_path.insert(0, Slow)
+    import encenv
+    print(encenv.decrypt_environ(unwrap_timeout=2, hedge_delay=1)["SECRET"])
+    """
+    assert run(code, encenv_kms.environ(os.environ) | sealed) == "value of SECRET\n"
+    assert len(encenv_kms.calls) == 1
+
+
 def test_no_more_threads(monkeypatch):
     """Where no thread can be started, as when the interpreter ends, the provider is asked all the same."""
 

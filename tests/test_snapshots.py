@@ -95,6 +95,35 @@ class Settings(EncryptedSettings):
 settings = Settings()
 looks = [lambda: settings.items]
 """,
+    "another base takes the hook of subclasses": """
+class Quiet:
+    def __init_subclass__(cls, **options):
+        pass
+class Settings(Quiet, EncryptedSettings):
+    a: str
+settings = Settings()
+looks = [lambda: settings.a]
+""",
+    "a base takes it": """
+class Base(EncryptedSettings):
+    def __init_subclass__(cls, **options):
+        pass
+class Settings(Base):
+    a: str
+    def __init__(self, **values):
+        EncryptedSettings.__init__(self, **values)
+settings = Settings()
+looks = [lambda: settings.a]
+""",
+    "an init that came later": """
+class Settings(EncryptedSettings):
+    a: str
+def init(self, **values):
+    super(Settings, self).__init__(**values)
+Settings.__init__ = init
+settings = Settings()
+looks = [lambda: settings.a]
+""",
     "cached property": """
 class Settings(EncryptedSettings):
     a: str

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from encenv.errors import KeyUnreachableError
 from encenv.keys.kms_endpoint import Endpoint, parse_endpoint
 from encenv.keys.sigv4 import Credentials
-from encenv.keys.wire import OK, Patience, exchange
+from encenv.keys.wire import OK, Patience, exchange, kind_of
 
 # AWS SDKs and Tools Reference Guide, "Location of the shared config and credentials files".
 _CONFIGURATION = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
@@ -73,7 +73,7 @@ class Container:
                 answer = exchange(self.endpoint, self.target, headers, Patience(SECONDS, SECONDS, until))
                 found = _parsed(answer.body) if answer.status == OK else None
             except (OSError, ValueError, RecursionError) as error:
-                kind = type(error).__name__  # its text may hold the token
+                kind = kind_of(error)
             else:
                 if found is not None:
                     return found

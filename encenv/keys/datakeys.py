@@ -6,10 +6,13 @@ is never released, and a signal handler may load whatever it interrupts. A child
 what was under way. A failure is not kept.
 """
 
+import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from encenv import errors
@@ -27,6 +30,7 @@ FindProvider = Callable[[str], KeyProvider]
 SECONDS_MAX = 86_400.0  # what a thread may wait for has a limit, and infinity is beyond it
 HEDGE_SECONDS = 1.0  # a key provider that has not answered by then is slow, wherever it is
 JOIN_SECONDS = 1.0  # for a thread that has only its return left
+OPEN_SECONDS = 5.0  # for one that has an answer, and waits for what opens it to be imported
 
 
 class WrappedCopy(NamedTuple):
@@ -55,12 +59,11 @@ class Unwrapped:
     Attributes:
         key: The data key.
         provider: The name of the provider that unwrapped it.
-        seconds: How long it was waited for.
         cached: Whether nobody was asked for it: it was there, or another thread's question answered this one too.
     """
 
-    def __init__(self, key: "DataKey", provider: str, seconds: float, *, cached: bool) -> None:
-        self.key, self.provider, self.seconds, self.cached = key, provider, seconds, cached
+    def __init__(self, key: "DataKey", provider: str, *, cached: bool) -> None:
+        self.key, self.provider, self.cached = key, provider, cached
 
 
 class _Flight:
@@ -71,6 +74,7 @@ class _Flight:
         self.lost_at = lost_at  # after that nobody waits for it any more: a later load asks again
         self.leader = threading.get_ident()
         self.told: list[threading.Event] = []
+        self.is_answered = False  # by the provider; what opens values may still be imported
         self.result: DataKey | EncenvError | None = None
         self.thread: threading.Thread | None = None
 
@@ -132,11 +136,10 @@ class _Race:
         self._replicas: dict[WrappedCopy, WrappedCopy] = {}  # with the copies that they stand for
         self.asked: list[tuple[_Flight, bool]] = []
         self.next_at = 0.0
-        self.started = time.monotonic()
         self.result: Unwrapped | None = None
         for copy in group:
             if (key := self._state.finished.get(copy.key)) is not None:
-                self.result = Unwrapped(key, copy.item.provider, 0.0, cached=True)
+                self.result = Unwrapped(key, copy.item.provider, cached=True)
                 break
 
     def over(self) -> bool:
@@ -145,10 +148,9 @@ class _Race:
         for copy, (flight, leads) in zip(self.group, self.asked, strict=False):
             waits = waits or flight.result is None
             if flight.result is not None and not isinstance(flight.result, EncenvError):
-                elapsed = time.monotonic() - self.started
                 if copy in self._replicas:  # the next load looks for the copy that its key entry has
                     self._state.finished[self._replicas[copy].key] = flight.result
-                self.result = Unwrapped(flight.result, copy.item.provider, elapsed, cached=not leads)
+                self.result = Unwrapped(flight.result, copy.item.provider, cached=not leads)
                 return True
         return not waits and len(self.asked) == len(self.group)
 
@@ -164,11 +166,16 @@ class _Race:
         """Return the copy whose turn it is, or None if those that were asked may still answer."""
         left = len(self.group) - len(self.asked)
         waits = any(flight.result is None for flight, _ in self.asked)
-        if not left or (waits and now < self.next_at):
+        if not left or (waits and now < self.turn()):
             return None
         # A copy that does not answer must leave those behind it their share; it may still answer meanwhile.
         self.next_at = now + max(0.0, min(hedge_delay, (deadline - now) / left))
         return self.group[len(self.asked)]
+
+    def turn(self) -> float:
+        """Return when the next copy is asked if no answer comes: never, if one is there and is only to be opened."""
+        is_opening = any(flight.is_answered and flight.result is None for flight, _ in self.asked)
+        return math.inf if is_opening or len(self.asked) == len(self.group) else self.next_at
 
     def nearer(self, copy: WrappedCopy, item: WrappedKey | None) -> WrappedCopy:
         """Return the copy to ask instead of *copy*, which then comes next: that in a replica, *item*, if there is one."""
@@ -194,9 +201,7 @@ class _Race:
         told = (remote or failures)[0]
         kind = type(told)
         if kind is KeyDeniedError and any(type(failure) is not kind for failure in remote):
-            kind = (
-                KeyRefusedError  # of one copy alone: what is wrong with another is no matter of permissions
-            )
+            kind = KeyRefusedError  # what is wrong with another copy is no matter of permissions
         message = "; ".join(failure.message for failure in failures)
         hint = "; or, ".join(dict.fromkeys(failure.hint for failure in remote or failures))
         return kind(f"no wrapped copy of the data key could be unwrapped: {message}", hint=hint)
@@ -211,6 +216,7 @@ class _Call:
         self._deadline = time.monotonic() + min(seconds, SECONDS_MAX)
         self._providers: dict[str, KeyProvider] = {}
         self._news = threading.Event()
+        self._importing: threading.Thread | None = None
 
     def wait_for(self, races: Sequence[_Race]) -> None:
         """Run *races* until each is over or the deadline has come."""
@@ -227,15 +233,34 @@ class _Call:
                     race.asked.append(self._board(race.nearer(copy, self._replica(copy))))
             running = [race for race in running if not race.over()]
             if running:
-                _data_key_class()  # while the answer is on its way: the import takes as long as KMS does
-                turns = [race.next_at for race in running if len(race.asked) < len(race.group)]
+                self._import()
+                turn = min(race.turn() for race in running)
                 # This thread only ever waits here: whatever a provider does, the deadline holds and Ctrl-C is heard.
-                self._news.wait(max(0.0, min([self._deadline, *turns]) - time.monotonic()))
+                self._news.wait(max(0.0, min(self._deadline, turn) - time.monotonic()))
+        self._settle(races)
+
+    def _settle(self, races: Sequence[_Race]) -> None:
+        """Take what came with the deadline; no thread is left when a load has what it asked for."""
+        flights = [flight for race in races for flight, _ in race.asked]
+        for flight in flights:
+            if flight.is_answered and flight.thread is not None:
+                flight.thread.join(OPEN_SECONDS)  # the deadline is the provider's
         for race in races:
-            race.over()  # an answer may have come with the deadline
-        for flight in (flight for race in races for flight, _ in race.asked):
-            if flight.result is not None and flight.thread is not None:
-                flight.thread.join(JOIN_SECONDS)  # no thread is left when a load has what it asked for
+            race.over()
+        for thread in (self._importing, *(flight.thread for flight in flights if flight.result is not None)):
+            if thread is not None:
+                thread.join(JOIN_SECONDS)
+
+    def _import(self) -> None:
+        """Import what opens values while the answer is on its way: it takes as long as KMS does.
+
+        In a thread of its own: in this one a signal would be heard in the middle of it, and a fork wait for ever.
+        """
+        if self._importing is None and "encenv.format.envelope" not in sys.modules:
+            thread = threading.Thread(target=_import_quietly, name="encenv-import", daemon=True)
+            with suppress(RuntimeError):  # there may be no more threads: then it is imported for the answer
+                thread.start()
+                self._importing = thread
 
     def _board(self, copy: WrappedCopy) -> tuple[_Flight, bool]:
         """Return the flight that will have the answer for *copy*, and whether this call began it."""
@@ -264,7 +289,7 @@ class _Call:
             return
 
         def fly() -> None:
-            _land(flight, copy.key, state, _ask(copy, provider, self._deadline - time.monotonic()))
+            _land(flight, copy.key, state, _ask(flight, copy, provider, self._deadline - time.monotonic()))
 
         thread = threading.Thread(target=fly, name="encenv-unwrap", daemon=True)
         try:
@@ -306,15 +331,23 @@ def _land(flight: _Flight, key: _CacheKey, state: _State, result: "DataKey | Enc
         news.set()
 
 
+def _import_quietly() -> None:
+    with suppress(Exception):  # whoever needs it meets it again
+        _data_key_class()
+
+
 def _data_key_class() -> "type[DataKey]":
     with fork_waits():
         from encenv.format.envelope import DataKey  # a lazy door: it imports cryptography
     return DataKey
 
 
-def _ask(copy: WrappedCopy, provider: KeyProvider, seconds: float) -> "DataKey | EncenvError":
+def _ask(
+    flight: _Flight, copy: WrappedCopy, provider: KeyProvider, seconds: float
+) -> "DataKey | EncenvError":
     try:
         plain = provider.unwrap(copy.item, encryption_context(copy.context), seconds)
+        flight.is_answered = True
         with fork_waits():
             data_key = _data_key_class()(plain)
             is_right = data_key.matches(copy.commitment)

@@ -20,7 +20,7 @@ from encenv.keys.aws_credentials import Container, credentials_in
 from encenv.keys.forks import fork_waits
 from encenv.keys.kms_endpoint import Endpoint, endpoint_of
 from encenv.keys.sigv4 import TIMESTAMP, Credentials, signed
-from encenv.keys.wire import OK, Answer, Patience, exchange
+from encenv.keys.wire import OK, Answer, Patience, exchange, kind_of
 
 CONNECT_SECONDS = 1.0  # a KMS endpoint is near or not there
 READ_SECONDS = 2.0  # KMS answers in some 10 ms
@@ -175,7 +175,7 @@ class KmsHttp:
             hint, pause = CERTIFICATES, 0.0 if isinstance(error, ssl.SSLCertVerificationError) else PAUSE
         elif isinstance(error, ValueError):  # credentials that are no header
             hint, pause = SETTINGS, 0.0
-        return not_reached(_OPERATION, self.arn, type(error).__name__, hint), pause
+        return not_reached(_OPERATION, self.arn, kind_of(error), hint), pause
 
     def _exchange(self, body: bytes, until: float) -> Answer:
         credentials = self.credentials

@@ -24,7 +24,12 @@ _NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-
 
 
 class AnswerError(ConnectionError):
-    """What came back is no HTTP, is cut off, or is too much."""
+    """What came back is no HTTP, is cut off, or is too much; the text says which, and holds nothing of it."""
+
+
+def kind_of(error: Exception) -> str:
+    """Return what an exchange ended in, without the text of others' errors: that may hold a header."""
+    return str(error) if isinstance(error, AnswerError) else type(error).__name__
 
 
 class Answer:
@@ -82,7 +87,7 @@ class _Arriving(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Put what is there into *buffer* and return how many bytes that is."""
         if self._bytes_left <= 0:
-            raise AnswerError("too much")
+            raise AnswerError("the answer is too long")
         while True:
             try:
                 with fork_waits():
@@ -216,7 +221,7 @@ def _plain(arriving: io.BufferedReader) -> Answer | None:
     arriving.read(len(head) + len(end))
     body = arriving.read(int(length))
     if len(body) < int(length):
-        raise AnswerError("cut off")
+        raise AnswerError("the answer is cut off")
     return Answer(int(status), headers, body)
 
 
@@ -239,7 +244,7 @@ def _any(arriving: io.BufferedReader) -> Answer:
         raise
     except (http.client.HTTPException, ValueError) as error:
         kind = type(error).__name__  # its text may hold what came
-    raise AnswerError(kind or "cut off, or too much")
+    raise AnswerError(f"the answer is no HTTP ({kind})" if kind else "the answer is cut off, or too long")
 
 
 class _Made:

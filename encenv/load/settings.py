@@ -60,6 +60,12 @@ class LastSource(PydanticBaseSettingsSource):
         return key in keys or self.config.get("extra") != "ignore"
 
 
+def _instances() -> "ModuleType":
+    with fork_waits():
+        from encenv.load import instances  # a lazy door: for what a snapshot or a failure empties
+    return instances
+
+
 class EncryptedSettings(BaseSettings):
     """Settings whose variables may be sealed values; where they are not, a `BaseSettings` like any other.
 
@@ -138,10 +144,9 @@ class EncryptedSettings(BaseSettings):
                 load.forget(_built(values))  # what `CliApp` hands over is kept for the next load
 
 
-def _instances() -> "ModuleType":
-    with fork_waits():
-        from encenv.load import instances  # a lazy door: for what a snapshot or a failure empties
-    return instances
+if snapshot_comes():
+    # Of a class whose own `__init__` is made otherwise than in `__init_subclass__`, this one is what is called at last.
+    EncryptedSettings.__init__ = _instances().recorded(EncryptedSettings.__init__)  # type: ignore[method-assign]
 
 
 def _open_hook(cls: type[BaseSettings]) -> None:
