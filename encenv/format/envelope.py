@@ -114,7 +114,9 @@ class DataKey:
         Raises:
             AuthenticationError: If it does not open under this key and this name.
         """
-        return self.decrypt_text(name, str(sealed))
+        if sealed.kid != self.kid:
+            raise cipher.unauthentic()
+        return self._decrypt(name, sealed.payload)
 
     def decrypt_text(self, name: str, text: str) -> str:
         """Decrypt the sealed value *text* as the value of the variable *name*.
@@ -130,6 +132,9 @@ class DataKey:
         if payload is None or len(payload) < PAYLOAD_MIN:
             SealedValue.parse(text)  # says what is wrong with it
             raise cipher.unauthentic()  # nothing, but it is under another key
+        return self._decrypt(name, payload)
+
+    def _decrypt(self, name: str, payload: bytes) -> str:
         padded = cipher.decrypt(self._cipher, payload, self._aad(name))
         return cipher.unpad(padded).decode("utf-8", "surrogateescape")
 

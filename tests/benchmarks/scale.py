@@ -189,15 +189,15 @@ SUBJECTS: dict[str, Callable[[int], Callable[[], int]]] = {
 def _decrypting(rounds: int) -> list[dict[str, Any]]:
     """Decrypt the same 10,000 values in three ways, in turn, in one process that has the data key already.
 
-    The first is a bare AES-GCM loop: base64, decryption under the name, padding off, UTF-8. The others are encenv's
-    own two calls, and `decrypt_environ`, which also looks at every variable, checks and reports.
+    The first is a bare AES-GCM loop: base64, decryption under the name, padding off, UTF-8. The others are what a load
+    does with each value, and `decrypt_environ`, which also looks at every variable, checks and reports.
     """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     from encenv import LocalKeys, decrypt_environ
     from encenv.format.cipher import derive
     from encenv.format.envelope import DataKey
-    from encenv.format.sealed import KeyEntry, SealedValue, encryption_context
+    from encenv.format.sealed import KeyEntry, encryption_context
 
     key = os.urandom(32)
     data_key = DataKey(key)
@@ -218,11 +218,11 @@ def _decrypting(rounds: int) -> list[dict[str, Any]]:
         return texts
 
     def own() -> dict[str, str]:
-        return {name: data_key.decrypt(name, SealedValue.parse(text)) for name, text in sealed.items()}
+        return {name: data_key.decrypt_text(name, text) for name, text in sealed.items()}
 
     ways = {
         "bare AES-GCM loop with base64": bare,
-        "SealedValue.parse and DataKey.decrypt": own,
+        "DataKey.decrypt_text": own,
         "decrypt_environ": lambda: decrypt_environ(environ),
     }
     if any(way() != plain for way in ways.values()):  # this also unwraps the data key

@@ -1,8 +1,10 @@
 """What all programs share: which settings there are, and how it is shown that they have arrived."""
 
 import os
+import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 COUNT = int(os.environ["BENCH_COUNT"])
 NAMES = [f"SECRET_{number:03}" for number in range(COUNT)]
@@ -17,3 +19,13 @@ def checksum(values: Iterable[str]) -> str:
 def show(values: Iterable[str]) -> None:
     """Print a checksum of the secrets, so that it is seen that the program has them."""
     print(checksum(values))
+
+
+def load(make: Callable[[], Any]) -> Any:
+    """Return what *make* does, and add to the file ``BENCH_LOAD`` how many milliseconds that took."""
+    began = time.perf_counter()
+    settings = make()
+    taken = (time.perf_counter() - began) * 1000
+    with open(os.environ["BENCH_LOAD"], "a") as file:  # noqa: PTH123 (nothing is imported for it)
+        file.write(f"{taken}\n")
+    return settings

@@ -1,12 +1,12 @@
 """Sealed values in an application with a heavy import of its own."""
 
 import pandas as pd
-from common import FIELDS, show
+from common import FIELDS, load, show
 from pydantic import create_model
 
 from encenv import EncryptedSettings
 
 Settings = create_model("Settings", __base__=EncryptedSettings, **FIELDS)
 
-show(Settings().model_dump().values())
+show(load(Settings).model_dump().values())
 assert pd

@@ -1,11 +1,11 @@
 """Plaintext variables in an application with a heavy import of its own."""
 
 import pandas as pd
-from common import FIELDS, show
+from common import FIELDS, load, show
 from pydantic import create_model
 from pydantic_settings import BaseSettings
 
 Settings = create_model("Settings", __base__=BaseSettings, **FIELDS)
 
-show(Settings().model_dump().values())
+show(load(Settings).model_dump().values())
 assert pd
