@@ -38,6 +38,7 @@ def main() -> None:
         part
         for part in (
             _cold(results),
+            _runtime(results),
             _instructions(results),
             _commands(results),
             _size(results),
@@ -86,8 +87,35 @@ def _cold(results: Results) -> str:
         "in proportion to one `Decrypt` through boto3. By how the test KMS is reached and how long it takes to "
         "answer; on the right with as much of a processor as a Lambda function of that size has."
     )
+    runs = [
+        column["plaintext"] for column in columns[: len(PLACES)] if "median" in column.get("plaintext", {})
+    ]
+    if runs:
+        least, most = min(run["min"] for run in runs), max(run["q3"] for run in runs)
+        text += (
+            f" How quiet the machine was: the program with plaintext variables, always the same, took {least:.0f} to "
+            f"{most:.0f} ms in these runs."
+        )
     plot = f"![Cold start: milliseconds added by each way]({PLOT.relative_to(README.parent)})"
     return "\n\n".join([text, plot, _table(["", *(head for head, _ in shown)], rows)])
+
+
+def _runtime(results: Results) -> str:
+    limited = _part(results, "limited")
+    columns = {
+        head: limited[f"Lambda runtime, {head}"]
+        for head in ("no limit", *(f"{size} MB" for size in MEGABYTES))
+        if f"Lambda runtime, {head}" in limited
+    }
+    if not columns:
+        return ""
+    names = [name for name in next(iter(columns.values())) if name != "plaintext"]
+    rows = [[name, *(_overhead(column.get(name, {})) for column in columns.values())] for name in names]
+    text = (
+        "The same of the first request to a function, initialisation included, under AWS's own runtime client and "
+        "runtime emulator on this machine:"
+    )
+    return f"{text}\n\n{_table(['', *columns], rows)}"
 
 
 def _instructions(results: Results) -> str:
@@ -122,6 +150,8 @@ def _instructions(results: Results) -> str:
 def _overhead(result: Results) -> str:
     if "overhead" not in result:
         return ""
+    if result["overhead"] <= 0:
+        return "within noise"  # nothing takes less than nothing
     ratio = f" ({result['ratio']:.2f})" if "ratio" in result else ""
     return f"{result['overhead']:.0f}{ratio}"
 
