@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import WITHOUT_PRIVILEGE
 from desk import CANARY, PROGRAM, in_words, matches, perform, read_script
 
 import encenv
@@ -124,20 +125,10 @@ def test_an_error_nobody_thought_of(desk, monkeypatch, error):
         assert result.code == 1
 
 
-# Root respects permissions after this: without CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH and CAP_FOWNER, capabilities(7).
-WITHOUT_PRIVILEGE = """
-import ctypes, os, sys
-if os.geteuid() == 0:
-    for capability in (1, 2, 3):
-        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP, prctl(2)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="takes root's privilege away as Linux does")
 def test_no_permission(sealed):
     """Without permission to a file, its folder or the local key, the file stays as it is and the error says which."""
-    through = [sys.executable, "-c", WITHOUT_PRIVILEGE]
+    through = WITHOUT_PRIVILEGE
     closed = sealed.write("closed.env", "A=1\n")
     closed.chmod(0)
     inside = sealed.write("folder/.env", "A=1\n")
