@@ -132,7 +132,8 @@ def _instructions(results: Results) -> str:
         for name in names
     ]
     text = (
-        "The same in millions of instructions, which are the same whatever else a machine is doing "
+        "The same in millions of instructions, which are the same whatever else a machine is doing, and leave out waiting "
+        "and the system's own work "
         f"(the whole program with plaintext variables: {columns['http']['plaintext']['millions']:.0f}):"
     )
     table = _table(["", "http", "TLS"], rows)
@@ -141,7 +142,8 @@ def _instructions(results: Results) -> str:
     text = (
         f"What {COUNT} secrets add to a cold start, in millions of instructions over the same program with plaintext "
         f"variables (that has {columns['http']['plaintext']['millions']:.0f}), and in proportion to one `Decrypt` "
-        "through boto3. Instructions are the same whatever else a machine is doing; waiting for KMS comes on top."
+        "through boto3. Instructions are the same whatever else a machine is doing; waiting for KMS and the system's own "
+        "work come on top."
     )
     plot = f"![Cold start: instructions added by each way]({PLOT.relative_to(README.parent)})"
     return f"{text}\n\n{plot}\n\n{table}"
