@@ -29,6 +29,7 @@ HOUSE = (
     "keys.provider",
     "keys.trust",
     "keys.forks",
+    "keys.idle",
     "keys.local",
     "keys.snapshots",
     "keys.sigv4",

@@ -6,13 +6,16 @@ import io
 import socket
 import ssl
 import sys
+import threading
 import time
 
 import pytest
+from children import wait_until
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from peer import Peer
 
+from encenv.keys.idle import idle_work
 from encenv.keys.kms_endpoint import Endpoint
 from encenv.keys.wire import ANSWER_MAX, BODY_MAX, Answer, AnswerError, Patience, _plain, exchange
 from encenv.testing.certificate import Authority
@@ -64,6 +67,29 @@ def test_what_is_an_answer(name):
     with Peer(sent).running() as peer:
         answer = ask(peer)
     assert (answer.status, answer.body) == (200, body)
+
+
+def test_idle_work():
+    """What there is to do is done once, when the peer has the whole request and has not answered yet."""
+    answer, worked = ANSWERS["usual"][0], threading.Event()
+
+    def handle(connection):
+        worked.wait(SECONDS)
+        connection.sendall(answer)
+
+    def work():
+        assert not worked.is_set()
+        wait_until(lambda: peer.requests)
+        worked.set()
+
+    with Peer(handle).running() as peer:
+        with idle_work(work):
+            assert ask(peer, read=SECONDS / 2).body == b"hello"
+            assert ask(peer).body == b"hello"
+        with pytest.raises(ConnectionError), idle_work(work):
+            raise ConnectionError
+        assert ask(peer).body == b"hello"
+    assert worked.is_set()
 
 
 NO_ANSWERS = {

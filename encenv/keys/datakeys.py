@@ -8,7 +8,6 @@ what was under way. A failure is not kept.
 
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from encenv import errors
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
 from encenv.keys.forks import fork_waits
+from encenv.keys.idle import idle_work
 from encenv.keys.provider import KeyProvider, Replicates
 from encenv.keys.snapshots import on_snapshot
 
@@ -30,7 +30,7 @@ FindProvider = Callable[[str], KeyProvider]
 SECONDS_MAX = 86_400.0  # what a thread may wait for has a limit, and infinity is beyond it
 HEDGE_SECONDS = 1.0  # a key provider that has not answered by then is slow, wherever it is
 JOIN_SECONDS = 1.0  # for a thread that has only its return left
-OPEN_SECONDS = 5.0  # for one that has an answer, and waits for what opens it to be imported
+IMPORT_SECONDS = 5.0  # for one that imports what opens the answer
 
 
 class WrappedCopy(NamedTuple):
@@ -74,7 +74,7 @@ class _Flight:
         self.lost_at = lost_at  # after that nobody waits for it any more: a later load asks again
         self.leader = threading.get_ident()
         self.told: list[threading.Event] = []
-        self.is_answered = False  # by the provider; what opens values may still be imported
+        self.is_importing = False  # what opens the answer, which may be there already
         self.result: DataKey | EncenvError | None = None
         self.thread: threading.Thread | None = None
 
@@ -82,6 +82,11 @@ class _Flight:
         """Return whether waiting for it is vain: it hangs, or a signal handler runs in the thread that begins it."""
         interrupted = self.thread is None and self.leader == threading.get_ident()
         return self.result is None and (interrupted or now >= self.lost_at)
+
+    def tell(self) -> None:
+        """Have all who wait look again."""
+        for news in list(self.told):
+            news.set()
 
 
 # Of texts and bytes alone, whose comparison runs no Python code: that keeps an operation of a dictionary single.
@@ -173,9 +178,9 @@ class _Race:
         return self.group[len(self.asked)]
 
     def turn(self) -> float:
-        """Return when the next copy is asked if no answer comes: never, if one is there and is only to be opened."""
-        is_opening = any(flight.is_answered and flight.result is None for flight, _ in self.asked)
-        return math.inf if is_opening or len(self.asked) == len(self.group) else self.next_at
+        """Return when the next copy is asked if no answer comes: never, while what opens one is imported."""
+        is_importing = any(flight.is_importing and flight.result is None for flight, _ in self.asked)
+        return math.inf if is_importing or len(self.asked) == len(self.group) else self.next_at
 
     def nearer(self, copy: WrappedCopy, item: WrappedKey | None) -> WrappedCopy:
         """Return the copy to ask instead of *copy*, which then comes next: that in a replica, *item*, if there is one."""
@@ -216,7 +221,6 @@ class _Call:
         self._deadline = time.monotonic() + min(seconds, SECONDS_MAX)
         self._providers: dict[str, KeyProvider] = {}
         self._news = threading.Event()
-        self._importing: threading.Thread | None = None
 
     def wait_for(self, races: Sequence[_Race]) -> None:
         """Run *races* until each is over or the deadline has come."""
@@ -233,7 +237,6 @@ class _Call:
                     race.asked.append(self._board(race.nearer(copy, self._replica(copy))))
             running = [race for race in running if not race.over()]
             if running:
-                self._import()
                 turn = min(race.turn() for race in running)
                 # This thread only ever waits here: whatever a provider does, the deadline holds and Ctrl-C is heard.
                 self._news.wait(max(0.0, min(self._deadline, turn) - time.monotonic()))
@@ -243,24 +246,13 @@ class _Call:
         """Take what came with the deadline; no thread is left when a load has what it asked for."""
         flights = [flight for race in races for flight, _ in race.asked]
         for flight in flights:
-            if flight.is_answered and flight.thread is not None:
-                flight.thread.join(OPEN_SECONDS)  # the deadline is the provider's
+            if flight.is_importing and flight.thread is not None:
+                flight.thread.join(IMPORT_SECONDS)  # the deadline is the provider's
         for race in races:
             race.over()
-        for thread in (self._importing, *(flight.thread for flight in flights if flight.result is not None)):
-            if thread is not None:
-                thread.join(JOIN_SECONDS)
-
-    def _import(self) -> None:
-        """Import what opens values while the answer is on its way: it takes as long as KMS does.
-
-        In a thread of its own: in this one a signal would be heard in the middle of it, and a fork wait for ever.
-        """
-        if self._importing is None and "encenv.format.envelope" not in sys.modules:
-            thread = threading.Thread(target=_import_quietly, name="encenv-import", daemon=True)
-            with suppress(RuntimeError):  # there may be no more threads: then it is imported for the answer
-                thread.start()
-                self._importing = thread
+        for flight in flights:
+            if flight.result is not None and flight.thread is not None:
+                flight.thread.join(JOIN_SECONDS)
 
     def _board(self, copy: WrappedCopy) -> tuple[_Flight, bool]:
         """Return the flight that will have the answer for *copy*, and whether this call began it."""
@@ -327,29 +319,30 @@ def _land(flight: _Flight, key: _CacheKey, state: _State, result: "DataKey | Enc
     if state.flights.get(key) is flight:
         del state.flights[key]
     flight.result = result  # before the telling: who asks to be told looks once more afterwards
-    for news in list(flight.told):
-        news.set()
-
-
-def _import_quietly() -> None:
-    with suppress(Exception):  # whoever needs it meets it again
-        _data_key_class()
-
-
-def _data_key_class() -> "type[DataKey]":
-    with fork_waits():
-        from encenv.format.envelope import DataKey  # a lazy door: it imports cryptography
-    return DataKey
+    flight.tell()
 
 
 def _ask(
     flight: _Flight, copy: WrappedCopy, provider: KeyProvider, seconds: float
 ) -> "DataKey | EncenvError":
+    def opening() -> "type[DataKey]":
+        flight.is_importing = True
+        from encenv.format.envelope import DataKey  # a lazy door: it imports cryptography
+
+        return DataKey
+
+    def meanwhile() -> None:
+        with suppress(Exception), fork_waits():  # where it is needed, it is met again
+            opening()
+        flight.is_importing = False
+        flight.tell()
+
+    context = encryption_context(copy.context)
     try:
-        plain = provider.unwrap(copy.item, encryption_context(copy.context), seconds)
-        flight.is_answered = True
+        with idle_work(meanwhile):  # the import takes as long as AWS KMS does
+            plain = provider.unwrap(copy.item, context, seconds)
         with fork_waits():
-            data_key = _data_key_class()(plain)
+            data_key = opening()(plain)
             is_right = data_key.matches(copy.commitment)
     except EncenvError as error:
         return _clean(error)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from encenv.keys.forks import fork_waits
+from encenv.keys.idle import idle
 from encenv.keys.kms_endpoint import Endpoint
 
 OK = 200  # RFC 9110, 15.3.1
@@ -167,6 +168,7 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
         sock.settimeout(patience.left(patience.read))
         with fork_waits():
             sock.sendall(request)
+        idle()
         sock.settimeout(0)
         stream: Any = _Arriving(sock, patience)
         with io.BufferedReader(stream, _PIECE) as arriving:

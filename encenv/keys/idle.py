@@ -1,0 +1,28 @@
+"""Work for the time in which a thread has sent its question and waits for the answer.
+
+It belongs to the thread, so that a key provider has nothing to pass on: neither one that is not idle, nor one that an
+application has made out of another.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_here = threading.local()
+
+
+@contextmanager
+def idle_work(work: Callable[[], None]) -> Iterator[None]:
+    """Have *work* done the first time that this thread is `idle` in the block, if it ever is."""
+    _here.work = work
+    try:
+        yield
+    finally:
+        _here.work = None
+
+
+def idle() -> None:
+    """Do what there is to do: the question is sent, and its answer is not looked for yet."""
+    work, _here.work = getattr(_here, "work", None), None
+    if work is not None:
+        work()
