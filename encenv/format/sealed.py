@@ -62,8 +62,10 @@ def kid_shown(text: str) -> str:
 
 def entry_kid(name: str) -> str | None:
     """Return the KID that the variable *name* is the key entry of, or None."""
+    if not name.startswith(ENTRY_PREFIX):
+        return None
     kid = name[len(ENTRY_PREFIX) :]
-    return kid if name.startswith(ENTRY_PREFIX) and _is_kid(kid) else None
+    return kid if _is_kid(kid) else None
 
 
 def b64encode(data: bytes) -> str:

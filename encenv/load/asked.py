@@ -5,7 +5,10 @@ from typing import Any
 
 from pydantic import AliasChoices, AliasPath
 from pydantic.fields import FieldInfo
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSettingsSource
+
+_USUAL = (EnvSettingsSource, DotEnvSettingsSource)  # where no subclass has rules of its own
+_FIRST = ((0,),)
 
 
 class ModelKey:
@@ -26,9 +29,11 @@ class AskedField:
         keys: Where pydantic looks for its value, in order.
         lands: For each of *names* the positions in *keys* at which its value may be handed on.
         has_nested: Whether variables below *names*, such as ``NAME__PART``, are read, too.
+        uses: The use of each of *names*.
+        loc_keys: What a validation error may call the field.
     """
 
-    __slots__ = ("has_nested", "keys", "lands", "name", "names")
+    __slots__ = ("has_nested", "keys", "lands", "loc_keys", "name", "names", "uses")
 
     def __init__(
         self,
@@ -40,11 +45,10 @@ class AskedField:
         has_nested: bool,
     ) -> None:
         self.name, self.names, self.keys, self.lands, self.has_nested = name, names, keys, lands, has_nested
-
-    @property
-    def loc_keys(self) -> set[str]:
-        """What a validation error may call the field."""
-        return {self.name, *(key.name for key in self.keys)}
+        self.uses = [Use(name, place) for place in range(len(names))]
+        self.loc_keys = {name}
+        for key in keys:
+            self.loc_keys.add(key.name)
 
 
 class Use:
@@ -65,10 +69,15 @@ class Asked:
 
     def __init__(self, source: EnvSettingsSource) -> None:
         self._source = source
+        has_plain_names = type(source) in _USUAL and not source.env_prefix and not source.env_nested_delimiter
         kept = source.env_vars
         try:
             self.fields = {
-                name: _ask(source, name, field) for name, field in source.settings_cls.model_fields.items()
+                # To ask for each field takes a third of what all else does with its variable.
+                name: _named_itself(source, name)
+                if has_plain_names and field.validation_alias is None
+                else _ask(source, name, field)
+                for name, field in source.settings_cls.model_fields.items()
             }
         finally:
             source.env_vars = kept
@@ -77,8 +86,10 @@ class Asked:
         )
         self._uses: dict[str, list[Use]] = {}
         for field in self.fields.values():
-            for name in dict.fromkeys(field.names):
-                self._uses.setdefault(name, []).append(Use(field.name, field.names.index(name)))
+            for name, use in zip(field.names, field.uses, strict=True):
+                uses = self._uses.setdefault(name, [])
+                if not uses or uses[-1].field != field.name:
+                    uses.append(use)
         self._with_nested: set[str] = set()  # names whose uses below another name have been added
 
     def uses(self, name: str) -> list[Use]:
@@ -167,6 +178,16 @@ def loc_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> set[str]
 
 def _by_name(config: Mapping[str, Any]) -> bool:
     return bool(config.get("populate_by_name") or config.get("validate_by_name"))
+
+
+def fold(source: EnvSettingsSource | SecretsSettingsSource, name: str) -> str:
+    """Return *name* as *source* compares names."""
+    return name if source.case_sensitive else name.lower()
+
+
+def _named_itself(source: EnvSettingsSource, name: str) -> AskedField:
+    """Return what a field is read from that has no alias, without a prefix and a delimiter: the variable of its name."""
+    return AskedField(name, (fold(source, name),), (ModelKey(name, is_path=False),), _FIRST, has_nested=False)
 
 
 def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> AskedField:

@@ -131,7 +131,9 @@ class Load:
                 self.fail(name, _embedded())
                 return None
             return text
-        found = self._key_of(text)
+        found = self._keys.get(kid_shown(text))
+        if found is None or isinstance(found, EncenvError):
+            found = self._key_of(text, found)
         if isinstance(found, EncenvError):
             self.fail(name, found)
             return None
@@ -170,18 +172,15 @@ class Load:
     def _fail(self, failure: EncenvError) -> None:
         self.failures.append(failure)
 
-    def _key_of(self, text: str) -> "Unwrapped | EncenvError":
-        """Return the data key of the sealed value *text*, or why there is none."""
-        found = self._keys.get(kid_shown(text))
-        if found is None or isinstance(found, EncenvError):
-            try:
-                kid = SealedValue.parse(text).kid
-            except MalformedError as error:
-                return error.of()
-            if found is None:
-                self.prepare([text])
-                found = self._keys[kid]
-        return found
+    def _key_of(self, text: str, failure: EncenvError | None) -> "Unwrapped | EncenvError":
+        """Return the data key of the sealed value *text*, or why there is none: *failure*, if it was looked for."""
+        try:
+            kid = SealedValue.parse(text).kid
+        except MalformedError as error:
+            return error.of()
+        if failure is None:
+            self.prepare([text])
+        return self._keys[kid]
 
     def _provider(self, name: str) -> KeyProvider:
         return find_provider(name, self.environ, self.given)

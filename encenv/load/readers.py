@@ -12,7 +12,7 @@ from pydantic_settings.sources.utils import parse_env_vars
 from encenv.errors import ConflictError
 from encenv.format.sealed import claims, embeds, entry_kid
 from encenv.keys.forks import fork_waits
-from encenv.load.asked import Asked, Use, loc_keys
+from encenv.load.asked import Asked, Use, fold, loc_keys
 from encenv.load.environ import Load
 
 if TYPE_CHECKING:
@@ -58,12 +58,16 @@ class Texts:
     """The variables of the process environment, or of a folder of secret files."""
 
     def __init__(self, load: Load, texts: Mapping[str, str | None], *, strip: bool = False) -> None:
-        load.add_entries(texts.items())
         self._load, self._strip = load, strip
-        self._texts = {name: text for name, text in texts.items() if entry_kid(name) is None}
-        self._sealed = {
-            name for name, text in self._texts.items() if text is not None and (claims(text) or embeds(text))
-        }
+        self._texts: dict[str, str | None] = {}
+        self._sealed: set[str] = set()
+        for name, text in texts.items():
+            if entry_kid(name) is not None:
+                load.add_entries([(name, text)])
+                continue
+            self._texts[name] = text
+            if text is not None and "encenv:" in text and (claims(text) or embeds(text)):
+                self._sealed.add(name)
         self._values: dict[str, str | None] = {}
 
     def raw_items(self) -> list[tuple[str, str | None]]:
@@ -105,6 +109,10 @@ class Variables(Mapping[str, "str | None"]):
 
     def __getitem__(self, name: str) -> str | None:
         return self._variables()[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of *name*, or *default*: what the base does, with half as many calls."""
+        return self._variables().get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._variables())
@@ -152,11 +160,13 @@ class Variables(Mapping[str, "str | None"]):
             return None if values[name] is _ABSENT else values[name]
 
         hidden = self._visit(state, get)
+        found: dict[str, Any] = {}
         for name in self._places:
             if name not in values:
                 values[name] = _ABSENT if name in hidden else self._value(name, wanted=False)
-        found = {name: values[name] for name in self._places}
-        return as_kept(self._source, {name: value for name, value in found.items() if value is not _ABSENT})
+            if values[name] is not _ABSENT:
+                found[name] = values[name]
+        return as_kept(self._source, found)
 
     def _visit(
         self, state: Mapping[str, Any], get: Callable[[str], str | None], skip: Collection[str] = ()
@@ -173,7 +183,7 @@ class Variables(Mapping[str, "str | None"]):
                 if name not in self._places or self._is_nothing(name):
                     continue
                 # The first name that has a value is taken, whatever comes of it; those behind it are not looked at.
-                if self._is_needed(Use(field.name, index), state, skip):
+                if self._is_needed(field.uses[index], state, skip):
                     if get(name) is None and (field.name,) not in self._load.lost:
                         continue
                 elif not all(layer.is_plain(own) for layer, own in self._places[name]):
@@ -200,8 +210,9 @@ class Variables(Mapping[str, "str | None"]):
         return True
 
     def _is_needed(self, use: Use, state: Mapping[str, Any], skip: Collection[str]) -> bool:
-        lost = (use.field, *use.path) in self._load.lost
-        return use.field not in skip and not lost and not self._asked.is_given(use, state, self._places)
+        if use.field in skip or (self._load.lost and (use.field, *use.path) in self._load.lost):
+            return False
+        return not state or not self._asked.is_given(use, state, self._places)
 
     def _is_handed_on(self, name: str, state: Mapping[str, Any], *, asked: bool) -> bool:
         """Return whether the source hands the line *name* of a ``.env`` on to a model that does not refuse it."""
@@ -209,7 +220,7 @@ class Variables(Mapping[str, "str | None"]):
         extra = source.config.get("extra")
         if extra == "forbid":
             return False
-        prefix = _fold(source, source.env_prefix)
+        prefix = fold(source, source.env_prefix)
         filtering = getattr(source, "dotenv_filtering", None)  # not in pydantic-settings 2.13
         if filtering == "match_prefix":
             handed_on = name.startswith(prefix) and (not asked or extra == "allow")
@@ -232,7 +243,7 @@ class Variables(Mapping[str, "str | None"]):
             if len(self._load.failures) > failures:
                 self._load.lost.update((use.field, *use.path) for use in uses)
                 return _ABSENT
-            if not self._is_ignored(text):
+            if text or not self._is_ignored(text):
                 self._note(name, uses, text, plain=plain)
                 return text
         return _ABSENT
@@ -242,21 +253,21 @@ class Variables(Mapping[str, "str | None"]):
         for use in uses:
             self._load.note(self._asked.fields[use.field].loc_keys, [text, *use.path], plain=plain)
         if not uses:
-            self._load.note([name.removeprefix(_fold(source, source.env_prefix))], [text], plain=plain)
+            self._load.note([name.removeprefix(fold(source, source.env_prefix))], [text], plain=plain)
 
     def _is_ignored(self, text: str | None) -> bool:
         return self._source.env_ignore_empty and text == ""
 
     def _supplied(self, name: str, raw: str | None) -> str:
         """Return which name the variable *name* supplies, as the source compares names."""
-        own = _fold(self._source, name)
-        if raw is None or not claims(raw) or not name.startswith(self._load.prefix):
+        own, prefix = fold(self._source, name), self._load.prefix
+        if not name.startswith(prefix) or raw is None or not claims(raw):
             return own
-        other = _fold(self._source, name.removeprefix(self._load.prefix))
+        other = fold(self._source, name.removeprefix(prefix))
         return other if self._asked.uses(other) and not self._asked.uses(own) else own
 
     def _refuse_two(self, layer: Layer, name: str) -> None:
-        names = {_fold(self._source, own): own for place, own in self._places[name] if place is layer}
+        names = {fold(self._source, own): own for place, own in self._places[name] if place is layer}
         if len(names) > 1:
             self._load.fail(names.pop(name), _both_set(name, *names.values()))
 
@@ -346,7 +357,7 @@ class SecretFiles:
 
         if not other.is_file() or not claims(read_text(other).strip()):
             return False
-        return not self._names().uses(_fold(self._source, other.name))
+        return not self._names().uses(fold(self._source, other.name))
 
     def _names(self) -> Asked:
         if self._asked is None:
@@ -372,13 +383,11 @@ class _Found:
 
 def as_kept(source: EnvSettingsSource, variables: Mapping[str, Any]) -> Mapping[str, str | None]:
     """Return *variables* as *source* keeps them."""
+    if not source.env_ignore_empty and source.env_parse_none_str is None:  # then it changes nothing but names
+        return variables if source.case_sensitive else {name.lower(): variables[name] for name in variables}
     return parse_env_vars(
         variables, source.case_sensitive, source.env_ignore_empty, source.env_parse_none_str
     )
-
-
-def _fold(source: EnvSettingsSource | SecretsSettingsSource, name: str) -> str:
-    return name if source.case_sensitive else name.lower()
 
 
 def _both_set(name: str, other: str) -> ConflictError:

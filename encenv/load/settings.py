@@ -235,7 +235,7 @@ def _built(values: Mapping[str, Any]) -> Sequence[Any]:
 
 def _holds_sealed(value: Any) -> bool:
     if isinstance(value, str):
-        return claims(value) or embeds(value)
+        return "encenv:" in value and (claims(value) or embeds(value))
     if isinstance(value, (SecretStr, SecretBytes)):
         return _holds_sealed(value.get_secret_value())
     if isinstance(value, bytes):

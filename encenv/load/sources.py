@@ -5,6 +5,7 @@ when it is first looked at, and `get_field_value` of the secret files' source. B
 tells what the sources before it have given, so nothing is decrypted that would not be used.
 """
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,10 +78,7 @@ class SettingsLoad(Load):
 
     def open(self, reader: Reader, state: Mapping[str, Any]) -> None:
         """Unwrap what *reader* needs, side by side with what the sources after it will certainly need."""
-        # By name: to look at a value decodes it.
-        self.add_entries(
-            (name, self.environ.get(name)) for name in self.environ if entry_kid(name) is not None
-        )
+        self.add_entries(item for item in self.variables.items() if item[0].startswith(ENTRY_PREFIX))
         for _, other in self._readers.values():
             try:
                 self.add_entries(() if other is None else other.entries())
@@ -102,11 +100,16 @@ class SettingsLoad(Load):
 
     def note(self, keys: Iterable[str], texts: Iterable[str | None], *, plain: bool) -> None:
         """Note for the errors what a variable gave the model under *keys*, and whether that was decrypted."""
+        if not plain:
+            self.decrypted_keys.update(keys)
+            return
         for key in keys:
-            if plain:
-                self.plain_texts.setdefault(key, set()).update(text for text in texts if text is not None)
-            else:
-                self.decrypted_keys.add(key)
+            self.plain_texts.setdefault(key, set()).update(text for text in texts if text is not None)
+
+    @functools.cached_property
+    def variables(self) -> dict[str, str]:
+        """The process environment, decoded once: each look at `os.environ` decodes a text anew."""
+        return dict(self.environ)
 
     @property
     def opened(self) -> bool:
@@ -191,8 +194,9 @@ def _reader_for(load: SettingsLoad, source: Any) -> Reader | None:
 
 def _texts(load: SettingsLoad, source: EnvSettingsSource) -> Sequence[Layer]:
     """Return what *source* reads from: the process environment, or folders; nothing if nothing there is sealed."""
-    # A copy: each look at os.environ decodes the text anew.
-    read = _names_upper(source) if isinstance(source, NestedSecretsSettingsSource) else dict(os.environ)
+    read: Mapping[str, str | None] = load.variables
+    if isinstance(source, NestedSecretsSettingsSource):
+        read = _names_upper(source)
     if not any(name.startswith(ENTRY_PREFIX) or "encenv:" in (value or "") for name, value in read.items()):
         return []
     if isinstance(source, NestedSecretsSettingsSource):
