@@ -29,7 +29,7 @@ class AskedField:
         keys: Where pydantic looks for its value, in order.
         lands: For each of *names* the positions in *keys* at which its value may be handed on.
         has_nested: Whether variables below *names*, such as ``NAME__PART``, are read, too.
-        uses: The use of each of *names*.
+        uses: The use of each of *names*, once the whole model is asked.
         loc_keys: What a validation error may call the field.
     """
 
@@ -45,7 +45,7 @@ class AskedField:
         has_nested: bool,
     ) -> None:
         self.name, self.names, self.keys, self.lands, self.has_nested = name, names, keys, lands, has_nested
-        self.uses = [Use(name, place) for place in range(len(names))]
+        self.uses: list[Use] = []
         self.loc_keys = {name}
         for key in keys:
             self.loc_keys.add(key.name)
@@ -86,10 +86,13 @@ class Asked:
         )
         self._uses: dict[str, list[Use]] = {}
         for field in self.fields.values():
-            for name, use in zip(field.names, field.uses, strict=True):
-                uses = self._uses.setdefault(name, [])
-                if not uses or uses[-1].field != field.name:
-                    uses.append(use)
+            for place, name in enumerate(field.names):
+                use = Use(field.name, place)
+                field.uses.append(use)
+                if name not in self._uses:
+                    self._uses[name] = [use]
+                elif self._uses[name][-1].field != field.name:
+                    self._uses[name].append(use)
         self._with_nested: set[str] = set()  # names whose uses below another name have been added
 
     def uses(self, name: str) -> list[Use]:

@@ -10,7 +10,7 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSe
 from pydantic_settings.sources.utils import parse_env_vars
 
 from encenv.errors import ConflictError
-from encenv.format.sealed import claims, embeds, entry_kid
+from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
 from encenv.keys.forks import fork_waits
 from encenv.load.asked import Asked, Use, fold, loc_keys
 from encenv.load.environ import Load
@@ -62,7 +62,7 @@ class Texts:
         self._texts: dict[str, str | None] = {}
         self._sealed: set[str] = set()
         for name, text in texts.items():
-            if entry_kid(name) is not None:
+            if name.startswith(ENTRY_PREFIX) and entry_kid(name) is not None:
                 load.add_entries([(name, text)])
                 continue
             self._texts[name] = text
@@ -180,12 +180,14 @@ class Variables(Mapping[str, "str | None"]):
         kept: set[str] = set()  # fields whose value is kept from the source
         for field in self._asked.fields.values():
             for index, name in enumerate(field.names):
-                if name not in self._places or self._is_nothing(name):
+                if name not in self._places:
                     continue
                 # The first name that has a value is taken, whatever comes of it; those behind it are not looked at.
                 if self._is_needed(field.uses[index], state, skip):
                     if get(name) is None and (field.name,) not in self._load.lost:
                         continue
+                elif self._is_nothing(name):
+                    continue
                 elif not all(layer.is_plain(own) for layer, own in self._places[name]):
                     kept.add(field.name)
                     hidden.update(field.names[index + 1 :])
