@@ -119,6 +119,7 @@ def handler(event, context):
 WIPING = {
     "PYTHONMALLOC": "malloc",
     "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0",
+    "LD_BIND_NOW": "1",
 }
 
 
@@ -181,7 +182,7 @@ def test_a_snapshot_holds_nothing_that_encenv_holds(function, kms):
 
 
 def test_a_snapshot_with_memory_that_is_wiped(function, kms):
-    """With the two variables of the sample no byte of a secret, a key or a credential is in the process's memory."""
+    """With the three variables of the sample no byte of a secret, a key or a credential is in the process's memory."""
     images = []
     done = function(SNAPPED, lambda process: images.append(memory(process)), **WIPING)
     assert len(done.responses) == 2

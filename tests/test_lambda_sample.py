@@ -144,7 +144,7 @@ def test_the_terraform():
     assert (function["memory_size"], function["timeout"]) == (own["MemorySize"], own["Timeout"])
     assert found["aws_iam_role_policy"]["policy"] == '${file("${path.module}/policy.json")}'
     added = own["Environment"]["Variables"].items() - sample_variables().items()
-    assert dict(added) == dict(re.findall(r'(PYTHONMALLOC|GLIBC_TUNABLES) *= "(.+)"', text))
+    assert dict(added) == dict(re.findall(r'(PYTHONMALLOC|GLIBC_TUNABLES|LD_BIND_NOW) *= "(.+)"', text))
 
 
 def test_the_terraform_as_terraform_sees_it(tmp_path):
@@ -202,7 +202,7 @@ def test_the_readme_s_commands(built):
     ast.parse(hook)
     (wiping,) = (block for block in blocks(SAMPLE / "README.md", "sh") if block.startswith("export"))
     variables = template()["Environment"]["Variables"]
-    names = ("PYTHONMALLOC", "GLIBC_TUNABLES")
+    names = ("PYTHONMALLOC", "GLIBC_TUNABLES", "LD_BIND_NOW")
     assert wiping == f"export {' '.join(f'{name}={variables[name]}' for name in names)}\n"
 
 

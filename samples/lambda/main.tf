@@ -50,16 +50,17 @@ resource "aws_lambda_function" "shop" {
   timeout          = 10
   publish          = true
 
-  # SnapStart is a choice: without it leave out this block, and the two variables below.
+  # SnapStart is a choice: without it leave out this block, and the three variables below.
   snap_start {
     apply_on = "PublishedVersions"
   }
 
   environment {
     variables = merge(var.environment, {
-      # What is freed is overwritten, so that no remnant of a secret is in the snapshot.
+      # So that no remnant of a secret is in the snapshot, what is freed is overwritten, and no registers are on the stack.
       PYTHONMALLOC   = "malloc"
       GLIBC_TUNABLES = "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0"
+      LD_BIND_NOW    = "1"
     })
   }
 }
