@@ -7,8 +7,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field, create_model
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 from pydantic_settings.sources.utils import parse_env_vars
 
-from encenv.load.asked import Asked, _ask
-from encenv.load.readers import as_kept
+from encenv.load.asked import Asked, _ask, as_kept
 
 
 class Part(BaseModel):
@@ -47,7 +46,14 @@ class OwnNames(EnvSettingsSource):
         return f"own_{value}"
 
 
-@pytest.mark.parametrize("cls", [EnvSettingsSource, DotEnvSettingsSource, OwnNames])
+def with_own_method(settings):
+    """A source whose method a hook has replaced."""
+    source = EnvSettingsSource(settings)
+    source._apply_case_sensitive = lambda value: f"own_{value}"
+    return source
+
+
+@pytest.mark.parametrize("cls", [EnvSettingsSource, DotEnvSettingsSource, OwnNames, with_own_method])
 @pytest.mark.parametrize("options", [*itertools.product(*OPTIONS.values())], ids=str)
 def test_names(cls, options):
     """A source reads a field from the names that it says itself, and keeps variables as pydantic-settings does."""
@@ -69,3 +75,10 @@ def test_names(cls, options):
         VARIABLES, source.case_sensitive, source.env_ignore_empty, source.env_parse_none_str
     )
     assert as_kept(source, VARIABLES) == kept
+
+
+def test_names_of_a_class_that_was_changed(monkeypatch):
+    """Rules that were put onto pydantic-settings' own class hold, too."""
+    monkeypatch.setattr(EnvSettingsSource, "_apply_case_sensitive", lambda source, value: f"own_{value}")
+    settings = create_model("Settings", __base__=BaseSettings, **FIELDS)
+    assert Asked(EnvSettingsSource(settings)).fields["plain"].names == ["own_plain"]

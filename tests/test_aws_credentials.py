@@ -10,6 +10,7 @@ from agent import ANSWER, Agent
 
 from encenv.errors import KeyUnreachableError
 from encenv.keys.aws_credentials import ATTEMPTS, Container, credentials_in
+from encenv.keys.idle import idle_work
 from encenv.keys.kms_endpoint import Endpoint
 from encenv.keys.sigv4 import Credentials
 
@@ -49,6 +50,14 @@ def botocores(environ, monkeypatch):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     return botocore.session.Session().get_credentials().get_frozen_credentials()
+
+
+def test_credentials_are_not_waited_for_idly(agent):
+    """What may be done until AWS KMS answers does not stand before the question to it."""
+    done = []
+    with idle_work(lambda: done.append(1)):
+        fetched({FULL: agent.url})
+    assert not done
 
 
 @pytest.mark.parametrize(

@@ -392,6 +392,16 @@ FILES = {
         {"ALL": '["x"]'},
         {".env": "B=file\n"},
     ),
+    "a line that comes to an alias": (
+        model(
+            {"b": (str, Field("none", validation_alias="b"))},
+            env_file=".env",
+            env_prefix="P_",
+            extra="ignore",
+        ),
+        {},
+        {".env": "P_B=1\n"},
+    ),
     "at the call": (
         model(TEXT, env_file=".env", init={"_env_file": "other"}),
         {},

@@ -589,6 +589,16 @@ def test_both_names_set(folder, inside, other):
     assert other in error.variables
 
 
+def test_a_line_without_a_value_is_no_second_name(folder):
+    """A line of only a name takes the value that the lines before it gave, whatever these were called, and is no conflict."""
+    sealed = lines(Environment().sealed(ENC_A="sealed"))
+    with process():
+        (folder / ".env").write_text(f"{sealed}\nA\n")
+        assert made()().a == "default"
+        (folder / ".env").write_text(f"A\n{sealed}\n")
+        assert made()().a == "sealed"
+
+
 def test_prefixed_names_between_sources(folder):
     """Of NAME in one source and ENC_NAME in another, the higher source wins, and nothing lower is decrypted."""
     keys = CountingKeys()

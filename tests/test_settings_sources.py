@@ -232,6 +232,25 @@ def test_hook_put_in_place_later(tmp_path, monkeypatch):
     assert assert_equivalent(tmp_path, Case(load, ENVIRON, FILE))[1]["a"] == "file"
 
 
+def test_hook_that_fills_the_environment(tmp_path):
+    """What a hook puts into the process environment is read by the sources that it makes afterwards."""
+    names_given = {*ENVIRON, *(f"ENC_{name}" for name in ENVIRON)}
+
+    def load(base):
+        names = [name for name in os.environ if name.startswith("ENCENV_KEY_") or name in names_given]
+        kept = {name: os.environ.pop(name) for name in names}
+
+        class Filled(fields(base)):
+            @classmethod
+            def settings_customise_sources(cls, settings_cls, init_settings, **sources):
+                os.environ.update(kept)
+                return init_settings, EnvSettingsSource(settings_cls)
+
+        return Filled(c="init")
+
+    assert assert_equivalent(tmp_path, Case(load, ENVIRON))[1]["a"] == "process"
+
+
 def test_static_hook(tmp_path):
     """A hook may be a static method."""
 

@@ -15,7 +15,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from peer import Peer
 
-from encenv.keys.idle import idle_work
+from encenv.keys.idle import idle, idle_work
 from encenv.keys.kms_endpoint import Endpoint
 from encenv.keys.wire import ANSWER_MAX, BODY_MAX, Answer, AnswerError, Patience, _plain, exchange
 from encenv.testing.certificate import Authority
@@ -24,10 +24,12 @@ SECONDS = 20.0
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def ask(peer, *, seconds=SECONDS, read=SECONDS, host="127.0.0.1", headers=None, body=b"{}", target="/"):
+def ask(
+    peer, *, seconds=SECONDS, read=SECONDS, host="127.0.0.1", headers=None, body=b"{}", target="/", sent=bool
+):
     """Return the answer of *peer*."""
     patience = Patience(SECONDS, read, time.monotonic() + seconds)
-    return exchange(Endpoint("http", host, peer.port), target, headers or {}, patience, body=body)
+    return exchange(Endpoint("http", host, peer.port), target, headers or {}, patience, body=body, sent=sent)
 
 
 def fails(peer, **options):
@@ -84,11 +86,11 @@ def test_idle_work():
 
     with Peer(handle).running() as peer:
         with idle_work(work):
-            assert ask(peer, read=SECONDS / 2).body == b"hello"
-            assert ask(peer).body == b"hello"
+            assert ask(peer, sent=idle).body == b"hello"
+            assert ask(peer, sent=idle).body == b"hello"
         with pytest.raises(ConnectionError), idle_work(work):
             raise ConnectionError
-        assert ask(peer).body == b"hello"
+        assert ask(peer, sent=idle).body == b"hello"
     assert worked.is_set()
 
 

@@ -75,6 +75,7 @@ class _Flight:
         self.leader = threading.get_ident()
         self.told: list[threading.Event] = []
         self.is_importing = False  # what opens the answer, which may be there already
+        self.is_answered = False  # by the provider
         self.result: DataKey | EncenvError | None = None
         self.thread: threading.Thread | None = None
 
@@ -82,11 +83,6 @@ class _Flight:
         """Return whether waiting for it is vain: it hangs, or a signal handler runs in the thread that begins it."""
         interrupted = self.thread is None and self.leader == threading.get_ident()
         return self.result is None and (interrupted or now >= self.lost_at)
-
-    def tell(self) -> None:
-        """Have all who wait look again."""
-        for news in list(self.told):
-            news.set()
 
 
 # Of texts and bytes alone, whose comparison runs no Python code: that keeps an operation of a dictionary single.
@@ -178,9 +174,9 @@ class _Race:
         return self.group[len(self.asked)]
 
     def turn(self) -> float:
-        """Return when the next copy is asked if no answer comes: never, while what opens one is imported."""
-        is_importing = any(flight.is_importing and flight.result is None for flight, _ in self.asked)
-        return math.inf if is_importing or len(self.asked) == len(self.group) else self.next_at
+        """Return when the next copy is asked if no answer comes: never, if one is there and is only to be opened."""
+        is_opening = any(flight.is_answered and flight.result is None for flight, _ in self.asked)
+        return math.inf if is_opening or len(self.asked) == len(self.group) else self.next_at
 
     def nearer(self, copy: WrappedCopy, item: WrappedKey | None) -> WrappedCopy:
         """Return the copy to ask instead of *copy*, which then comes next: that in a replica, *item*, if there is one."""
@@ -246,7 +242,7 @@ class _Call:
         """Take what came with the deadline; no thread is left when a load has what it asked for."""
         flights = [flight for race in races for flight, _ in race.asked]
         for flight in flights:
-            if flight.is_importing and flight.thread is not None:
+            if (flight.is_importing or flight.is_answered) and flight.thread is not None:
                 flight.thread.join(IMPORT_SECONDS)  # the deadline is the provider's
         for race in races:
             race.over()
@@ -319,30 +315,31 @@ def _land(flight: _Flight, key: _CacheKey, state: _State, result: "DataKey | Enc
     if state.flights.get(key) is flight:
         del state.flights[key]
     flight.result = result  # before the telling: who asks to be told looks once more afterwards
-    flight.tell()
+    for news in list(flight.told):
+        news.set()
+
+
+def _data_key_class() -> "type[DataKey]":
+    with fork_waits():
+        from encenv.format.envelope import DataKey  # a lazy door: it imports cryptography
+    return DataKey
 
 
 def _ask(
     flight: _Flight, copy: WrappedCopy, provider: KeyProvider, seconds: float
 ) -> "DataKey | EncenvError":
-    def opening() -> "type[DataKey]":
-        flight.is_importing = True
-        from encenv.format.envelope import DataKey  # a lazy door: it imports cryptography
-
-        return DataKey
-
     def meanwhile() -> None:
-        with suppress(Exception), fork_waits():  # where it is needed, it is met again
-            opening()
+        flight.is_importing = True
+        with suppress(Exception):  # where it is needed, it is met again
+            _data_key_class()
         flight.is_importing = False
-        flight.tell()
 
-    context = encryption_context(copy.context)
     try:
         with idle_work(meanwhile):  # the import takes as long as AWS KMS does
-            plain = provider.unwrap(copy.item, context, seconds)
+            plain = provider.unwrap(copy.item, encryption_context(copy.context), seconds)
+        flight.is_answered = True
         with fork_waits():
-            data_key = opening()(plain)
+            data_key = _data_key_class()(plain)
             is_right = data_key.matches(copy.commitment)
     except EncenvError as error:
         return _clean(error)

@@ -22,7 +22,7 @@ def idle_work(work: Callable[[], None]) -> Iterator[None]:
 
 
 def idle() -> None:
-    """Do what there is to do: the question is sent, and its answer is not looked for yet."""
+    """Do what there is to do: all that the answer needs is sent, and it is not looked for yet."""
     work, _here.work = getattr(_here, "work", None), None
     if work is not None:
         work()

@@ -18,6 +18,7 @@ from typing import Any, Self
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.keys.aws_credentials import Container, credentials_in
 from encenv.keys.forks import fork_waits
+from encenv.keys.idle import idle
 from encenv.keys.kms_endpoint import Endpoint, endpoint_of
 from encenv.keys.sigv4 import TIMESTAMP, Credentials, signed
 from encenv.keys.wire import OK, Answer, Patience, exchange, kind_of
@@ -192,20 +193,20 @@ class KmsHttp:
             whole = signed(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
         patience = Patience(CONNECT_SECONDS, READ_SECONDS, until)
         if self.endpoint.scheme == "http":
-            return exchange(self.endpoint, "/", whole, patience, body=body)
+            return exchange(self.endpoint, "/", whole, patience, body=body, sent=idle)
         is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
         with fork_waits():
             from encenv.keys.ca_store import tls, whole_tls  # a lazy door: for https alone
 
             first = tls(self.environ, is_amazon=is_amazon)
         try:
-            return exchange(self.endpoint, "/", whole, patience, body=body, tls=first)
+            return exchange(self.endpoint, "/", whole, patience, body=body, tls=first, sent=idle)
         except ssl.SSLCertVerificationError:
             with fork_waits():
                 every = whole_tls(self.environ)
             if every is None:
                 raise
-        return exchange(self.endpoint, "/", whole, patience, body=body, tls=every)
+        return exchange(self.endpoint, "/", whole, patience, body=body, tls=every, sent=idle)
 
 
 def _chance() -> float:

@@ -9,11 +9,10 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from encenv.keys.forks import fork_waits
-from encenv.keys.idle import idle
 from encenv.keys.kms_endpoint import Endpoint
 
 OK = 200  # RFC 9110, 15.3.1
@@ -139,6 +138,7 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
     *,
     body: bytes | None = None,
     tls: ssl.SSLContext | None = None,
+    sent: Callable[[], object] = bool,
 ) -> Answer:
     """Send a request to *endpoint*, a POST if it has a *body*, and return the answer.
 
@@ -149,6 +149,7 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
         patience: How long it may take.
         body: The request's body.
         tls: Which CAs are trusted, for ``https``.
+        sent: Called when all is sent, before the answer is looked for.
 
     Raises:
         OSError: If there is no connection, or it breaks or takes too long; `AnswerError` if what comes is no answer.
@@ -168,7 +169,7 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
         sock.settimeout(patience.left(patience.read))
         with fork_waits():
             sock.sendall(request)
-        idle()
+        sent()
         sock.settimeout(0)
         stream: Any = _Arriving(sock, patience)
         with io.BufferedReader(stream, _PIECE) as arriving:

@@ -6,8 +6,13 @@ from typing import Any
 from pydantic import AliasChoices, AliasPath
 from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSettingsSource
+from pydantic_settings.sources.utils import parse_env_vars
 
-_USUAL = (EnvSettingsSource, DotEnvSettingsSource)  # where no subclass has rules of its own
+# How a source says which variables it reads a field from: where nothing of it is replaced, the usual rules hold.
+_RULES = {
+    name: getattr(EnvSettingsSource, name, None)
+    for name in ("get_field_value", "prepare_field_value", "_extract_field_info", "_apply_case_sensitive")
+}
 _FIRST = ((0,),)
 
 
@@ -65,11 +70,18 @@ class Asked:
 
     Args:
         source: The source; it is asked itself, so that its own rules for names hold, also in a subclass.
+
+    Attributes:
+        fields: The fields of the model, by name.
+        has_nested: Whether variables below a field's names are read.
+        keys: The keys of the model's data.
     """
 
     def __init__(self, source: EnvSettingsSource) -> None:
         self._source = source
-        has_plain_names = type(source) in _USUAL and not source.env_prefix and not source.env_nested_delimiter
+        has_plain_names = (
+            not source.env_prefix and not source.env_nested_delimiter and _has_usual_rules(source)
+        )
         kept = source.env_vars
         try:
             self.fields = {
@@ -93,6 +105,7 @@ class Asked:
                     self._uses[name] = [use]
                 elif self._uses[name][-1].field != field.name:
                     self._uses[name].append(use)
+        self.keys = {key.name for field in self.fields.values() for key in field.keys}
         self._with_nested: set[str] = set()  # names whose uses below another name have been added
 
     def uses(self, name: str) -> list[Use]:
@@ -188,6 +201,15 @@ def fold(source: EnvSettingsSource | SecretsSettingsSource, name: str) -> str:
     return name if source.case_sensitive else name.lower()
 
 
+def as_kept(source: EnvSettingsSource, variables: Mapping[str, Any]) -> Mapping[str, str | None]:
+    """Return *variables* as *source* keeps them."""
+    if not source.env_ignore_empty and source.env_parse_none_str is None:  # then it changes nothing but names
+        return variables if source.case_sensitive else {name.lower(): variables[name] for name in variables}
+    return parse_env_vars(
+        variables, source.case_sensitive, source.env_ignore_empty, source.env_parse_none_str
+    )
+
+
 def _named_itself(source: EnvSettingsSource, name: str) -> AskedField:
     """Return what a field is read from that has no alias, without a prefix and a delimiter: the variable of its name."""
     return AskedField(name, (fold(source, name),), (ModelKey(name, is_path=False),), _FIRST, has_nested=False)
@@ -212,6 +234,16 @@ def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> AskedField:
     else:  # a subclass has rules of its own
         lands = [range(len(keys))] * len(names)
     return AskedField(name, names, keys, lands, has_nested=has_nested)
+
+
+def _has_usual_rules(source: EnvSettingsSource) -> bool:
+    """Return whether *source* says names as pydantic-settings does: no subclass, hook or test has rules of its own."""
+    cls = type(source)
+    return (
+        cls in (EnvSettingsSource, DotEnvSettingsSource)
+        and not _RULES.keys() & vars(source).keys()
+        and all(getattr(cls, name, None) is own for name, own in _RULES.items())
+    )
 
 
 def _is_own(method: Callable[..., Any]) -> bool:

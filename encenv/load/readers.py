@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSettingsSource
-from pydantic_settings.sources.utils import parse_env_vars
 
 from encenv.errors import ConflictError
 from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
 from encenv.keys.forks import fork_waits
-from encenv.load.asked import Asked, Use, fold, loc_keys
+from encenv.load.asked import Asked, Use, as_kept, fold, loc_keys
 from encenv.load.environ import Load
 
 if TYPE_CHECKING:
@@ -180,7 +179,9 @@ class Variables(Mapping[str, "str | None"]):
         kept: set[str] = set()  # fields whose value is kept from the source
         for field in self._asked.fields.values():
             for index, name in enumerate(field.names):
-                if name not in self._places:
+                # For one that is needed `get` says the same; of two, one may have no value.
+                places = self._places.get(name, ())
+                if not places or (len(places) > 1 and self._is_nothing(name)):
                     continue
                 # The first name that has a value is taken, whatever comes of it; those behind it are not looked at.
                 if self._is_needed(field.uses[index], state, skip):
@@ -228,7 +229,9 @@ class Variables(Mapping[str, "str | None"]):
             handed_on = name.startswith(prefix) and (not asked or extra == "allow")
         else:
             hidden = bool(prefix) and name in source.settings_cls.model_fields
-            handed_on = not filtering and extra == "allow" and not asked and not hidden
+            # One that the model does not ask for may come to a key of it all the same, with its prefix taken off.
+            is_kept = extra == "allow" or name.removeprefix(prefix) in self._asked.keys
+            handed_on = not filtering and is_kept and not asked and not hidden
         return handed_on and name.removeprefix(prefix) not in state
 
     def _value(self, name: str, *, wanted: bool) -> object:
@@ -237,7 +240,8 @@ class Variables(Mapping[str, "str | None"]):
             plain = layer.is_plain(own)
             if not plain and not wanted:
                 # An unused sealed line is reported by name where its plain text would be, and dropped elsewhere.
-                return MASK if not uses and self._source.config.get("extra") == "forbid" else _ABSENT
+                is_reported = isinstance(self._source, DotEnvSettingsSource) and not uses
+                return MASK if is_reported and self._source.config.get("extra") == "forbid" else _ABSENT
             failures = len(self._load.failures)
             if wanted and len(self._places[name]) > 1:
                 self._refuse_two(layer, name)
@@ -269,7 +273,12 @@ class Variables(Mapping[str, "str | None"]):
         return other if self._asked.uses(other) and not self._asked.uses(own) else own
 
     def _refuse_two(self, layer: Layer, name: str) -> None:
-        names = {fold(self._source, own): own for place, own in self._places[name] if place is layer}
+        names = {
+            fold(self._source, own): own
+            for place, own in self._places[name]
+            if place is layer
+            and not (layer.is_plain(own) and layer.value(own) is None)  # a line of only a name
+        }
         if len(names) > 1:
             self._load.fail(names.pop(name), _both_set(name, *names.values()))
 
@@ -381,15 +390,6 @@ class _Found:
 
     def __init__(self, asked: str, file: Path, rival: Path | None) -> None:
         self.asked, self.file, self.rival = asked, file, rival
-
-
-def as_kept(source: EnvSettingsSource, variables: Mapping[str, Any]) -> Mapping[str, str | None]:
-    """Return *variables* as *source* keeps them."""
-    if not source.env_ignore_empty and source.env_parse_none_str is None:  # then it changes nothing but names
-        return variables if source.case_sensitive else {name.lower(): variables[name] for name in variables}
-    return parse_env_vars(
-        variables, source.case_sensitive, source.env_ignore_empty, source.env_parse_none_str
-    )
 
 
 def _both_set(name: str, other: str) -> ConflictError:

@@ -5,7 +5,6 @@ when it is first looked at, and `get_field_value` of the secret files' source. B
 tells what the sources before it have given, so nothing is decrypted that would not be used.
 """
 
-import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,8 +27,9 @@ from pydantic_settings import (
 from encenv.errors import EncenvError
 from encenv.format.sealed import ENTRY_PREFIX, entry_kid
 from encenv.keys.forks import fork_waits
+from encenv.load.asked import as_kept
 from encenv.load.environ import Load
-from encenv.load.readers import Layer, Reader, SecretFiles, Texts, Variables, as_kept
+from encenv.load.readers import Layer, Reader, SecretFiles, Texts, Variables
 
 # Where a subclass has one of its own, it reads from elsewhere (AWS, Azure, …), and is not even looked at.
 _LOADERS = ("_load_env_vars", "_read_env_files", "_read_env_file", "_static_read_env_file")
@@ -78,7 +78,10 @@ class SettingsLoad(Load):
 
     def open(self, reader: Reader, state: Mapping[str, Any]) -> None:
         """Unwrap what *reader* needs, side by side with what the sources after it will certainly need."""
-        self.add_entries(item for item in self.variables.items() if item[0].startswith(ENTRY_PREFIX))
+        # As they are now, whatever a hook has put there; by name, as to look at a value decodes it.
+        self.add_entries(
+            (name, self.environ.get(name)) for name in self.environ if name.startswith(ENTRY_PREFIX)
+        )
         for _, other in self._readers.values():
             try:
                 self.add_entries(() if other is None else other.entries())
@@ -105,11 +108,6 @@ class SettingsLoad(Load):
             return
         for key in keys:
             self.plain_texts.setdefault(key, set()).update(text for text in texts if text is not None)
-
-    @functools.cached_property
-    def variables(self) -> dict[str, str]:
-        """The process environment, decoded once: each look at `os.environ` decodes a text anew."""
-        return dict(self.environ)
 
     @property
     def opened(self) -> bool:
@@ -194,9 +192,8 @@ def _reader_for(load: SettingsLoad, source: Any) -> Reader | None:
 
 def _texts(load: SettingsLoad, source: EnvSettingsSource) -> Sequence[Layer]:
     """Return what *source* reads from: the process environment, or folders; nothing if nothing there is sealed."""
-    read: Mapping[str, str | None] = load.variables
-    if isinstance(source, NestedSecretsSettingsSource):
-        read = _names_upper(source)
+    # A copy: each look at os.environ decodes the text anew.
+    read = _names_upper(source) if isinstance(source, NestedSecretsSettingsSource) else dict(os.environ)
     if not any(name.startswith(ENTRY_PREFIX) or "encenv:" in (value or "") for name, value in read.items()):
         return []
     if isinstance(source, NestedSecretsSettingsSource):
