@@ -25,7 +25,15 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def ask(
-    peer, *, seconds=SECONDS, read=SECONDS, host="127.0.0.1", headers=None, body=b"{}", target="/", sent=bool
+    peer,
+    *,
+    seconds=SECONDS,
+    read=SECONDS,
+    host="127.0.0.1",
+    headers=None,
+    body=b"{}",
+    target="/",
+    sent=lambda: None,
 ):
     """Return the answer of *peer*."""
     patience = Patience(SECONDS, read, time.monotonic() + seconds)

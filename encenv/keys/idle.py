@@ -1,7 +1,6 @@
 """Work for the time in which a thread has sent its question and waits for the answer.
 
-It belongs to the thread, so that a key provider has nothing to pass on: neither one that is not idle, nor one that an
-application has made out of another.
+It belongs to the thread: a key provider has nothing to pass on, nor has one that an application made out of another.
 """
 
 import threading

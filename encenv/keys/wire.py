@@ -138,7 +138,7 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
     *,
     body: bytes | None = None,
     tls: ssl.SSLContext | None = None,
-    sent: Callable[[], object] = bool,
+    sent: Callable[[], None] = lambda: None,
 ) -> Answer:
     """Send a request to *endpoint*, a POST if it has a *body*, and return the answer.
 

@@ -1,5 +1,6 @@
 """What a settings class asks an environment for: nothing else is ever decrypted."""
 
+import functools
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ _RULES = {
     name: getattr(EnvSettingsSource, name, None)
     for name in ("get_field_value", "prepare_field_value", "_extract_field_info", "_apply_case_sensitive")
 }
-_FIRST = ((0,),)
+_FIRST = ((0,),)  # the lands of one name, which goes to one key
 
 
 class ModelKey:
@@ -74,7 +75,6 @@ class Asked:
     Attributes:
         fields: The fields of the model, by name.
         has_nested: Whether variables below a field's names are read.
-        keys: The keys of the model's data.
     """
 
     def __init__(self, source: EnvSettingsSource) -> None:
@@ -105,8 +105,12 @@ class Asked:
                     self._uses[name] = [use]
                 elif self._uses[name][-1].field != field.name:
                     self._uses[name].append(use)
-        self.keys = {key.name for field in self.fields.values() for key in field.keys}
         self._with_nested: set[str] = set()  # names whose uses below another name have been added
+
+    @functools.cached_property
+    def keys(self) -> set[str]:
+        """The keys of the model's data."""
+        return {key.name for field in self.fields.values() for key in field.keys}
 
     def uses(self, name: str) -> list[Use]:
         """Return what the model uses the variable *name* for; nothing if it does not ask for it."""
