@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from encenv.errors import PolicyError as PolicyError
     from encenv.errors import UserCodeError as UserCodeError
     from encenv.format.sealed import WrappedKey as WrappedKey
-    from encenv.keys.datakeys import clear_cache as clear_cache
-    from encenv.keys.kms import AwsKms as AwsKms
+    from encenv.keys.aws.kms import AwsKms as AwsKms
     from encenv.keys.local import LocalKeys as LocalKeys
     from encenv.keys.provider import KeyProvider as KeyProvider
+    from encenv.keys.unwrap import clear_cache as clear_cache
     from encenv.load.config import EncryptedSettingsConfigDict as EncryptedSettingsConfigDict
-    from encenv.load.envfiles import dotenv_values as dotenv_values
-    from encenv.load.envfiles import load_dotenv as load_dotenv
+    from encenv.load.dotenv import dotenv_values as dotenv_values
+    from encenv.load.dotenv import load_dotenv as load_dotenv
     from encenv.load.environ import decrypt_environ as decrypt_environ
-    from encenv.load.prefetching import prefetch as prefetch
+    from encenv.load.prefetch import prefetch as prefetch
     from encenv.load.settings import EncryptedSettings as EncryptedSettings
 
 _HOMES = {
     "AuthenticationError": "encenv.errors",
-    "AwsKms": "encenv.keys.kms",
+    "AwsKms": "encenv.keys.aws.kms",
     "ConflictError": "encenv.errors",
     "EncenvError": "encenv.errors",
     "EncryptedSettings": "encenv.load.settings",
@@ -50,11 +50,11 @@ _HOMES = {
     "PolicyError": "encenv.errors",
     "UserCodeError": "encenv.errors",
     "WrappedKey": "encenv.format.sealed",
-    "clear_cache": "encenv.keys.datakeys",
+    "clear_cache": "encenv.keys.unwrap",
     "decrypt_environ": "encenv.load.environ",
-    "dotenv_values": "encenv.load.envfiles",
-    "load_dotenv": "encenv.load.envfiles",
-    "prefetch": "encenv.load.prefetching",
+    "dotenv_values": "encenv.load.dotenv",
+    "load_dotenv": "encenv.load.dotenv",
+    "prefetch": "encenv.load.prefetch",
 }
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 (the keys are strings)
 

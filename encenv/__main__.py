@@ -1,5 +1,5 @@
 """``python -m encenv``: the command line."""
 
-from encenv.cli import main
+from encenv.cli.main import main
 
 main()

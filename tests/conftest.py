@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from desk import CANARY, Desk
 from hypothesis import HealthCheck, settings
-from kms_client import client_of
+from support.kms_client import client_of
+from support.workspace import CANARY, Workspace
 
 from encenv.testing import KmsServer
 
@@ -17,19 +17,19 @@ settings.load_profile("encenv")
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    """A desk without anything on it."""
+def workspace() -> Iterator[Workspace]:
+    """A workspace without anything on it."""
     with tempfile.TemporaryDirectory() as root:
-        yield Desk(Path(root))
+        yield Workspace(Path(root))
 
 
 @pytest.fixture
-def sealed(desk) -> Desk:
-    """A desk with a local key and a .env of two sealed values, both the canary."""
-    desk.write(".env", f"A={CANARY}\nB='{CANARY} # 2'\n")
-    assert desk.call("keygen").code == 0
-    assert desk.call("encrypt", "--key", "local").code == 0
-    return desk
+def sealed(workspace) -> Workspace:
+    """A workspace with a local key and a .env of two sealed values, both the canary."""
+    workspace.write(".env", f"A={CANARY}\nB='{CANARY} # 2'\n")
+    assert workspace.call("keygen").code == 0
+    assert workspace.call("encrypt", "--key", "local").code == 0
+    return workspace
 
 
 @pytest.fixture

@@ -1,24 +1,4 @@
 """The command line. Only in this room is anything printed or exited.
 
-Data goes to standard output, everything else to standard error: ``encenv: error:`` says what happened,
-``encenv: hint:`` what to do. Exit code 0 is success, 1 an error, 2 a wrong call.
+main · group · terminal · files · options · key_options · ram_folder · verbs/: one file a verb.
 """
-
-import sys
-
-
-def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit.
-
-    Args:
-        args: The arguments; the process's own if left out.
-    """
-    try:
-        from encenv.cli.verbs import call  # a lazy door: Ctrl-C during the imports is answered like any other
-
-        code = call(args)
-    except KeyboardInterrupt:
-        from encenv.cli.terminal import fail  # a lazy door: as above
-
-        code = fail("interrupted", "run it again; no file was left half written")
-    sys.exit(code)

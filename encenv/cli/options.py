@@ -8,7 +8,7 @@ import click
 from encenv.cli.terminal import hush
 from encenv.errors import EncenvError
 from encenv.files.atomic import read
-from encenv.files.envfile import parse
+from encenv.files.document import parse
 from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,7 +72,7 @@ def chooser(
 ) -> Callable[[str], bool]:
     """Return whether a variable is chosen: by ``--only``, else by *otherwise*, and not by ``--except``."""
     # A lazy door: encenv run chooses nothing, and starts sooner without.
-    from encenv.load.policy import matches
+    from encenv.policy.rules import matches
 
     return lambda name: (matches(name, only) if only else otherwise(name)) and not matches(name, excepted)
 

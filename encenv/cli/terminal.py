@@ -110,11 +110,6 @@ def painted(text: str, style: str) -> str:
     return _in_style(text, style, sys.stdout)
 
 
-def shown(path: str) -> str:
-    """Return *path* as one line without control characters."""
-    return path if path.isprintable() else ascii(path)
-
-
 def _draw(text: str) -> None:
     global _bar_stands  # noqa: PLW0603 (one process has one standard error)
     with suppress(AttributeError, OSError, ValueError):

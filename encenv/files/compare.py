@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from encenv.errors import MalformedError
-from encenv.files.envfile import parse
+from encenv.files.document import parse
 from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, claims, entry_kid
 
 # added, removed   the variable is in one of the files only

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError
-from encenv.files.envfile import parse, with_value
-from encenv.files.sealing import frameless
-from encenv.files.writer import UNWRAP_SECONDS, KeyName, Pairs, Writer
+from encenv.files.data_key_choice import UNWRAP_SECONDS, KeyName, Pairs, Writer
+from encenv.files.document import parse, with_value
+from encenv.files.lines import frameless
 from encenv.format.sealed import (
     ADDED_BY_WRITER,
     KeyEntry,
@@ -22,8 +22,8 @@ from encenv.format.sealed import (
     encryption_context,
     entry_kid,
 )
-from encenv.keys.datakeys import Unwrapped, WrappedCopy, unwrap
 from encenv.keys.provider import Rewraps
+from encenv.keys.unwrap import Unwrapped, WrappedCopy, unwrap
 
 
 @dataclass(frozen=True, slots=True)

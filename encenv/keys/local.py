@@ -33,7 +33,7 @@ from encenv.format.sealed import (
     canonical,
     kid_of,
 )
-from encenv.keys.forks import fork_waits
+from encenv.keys.process_safety import fork_waits
 
 PREFIX = "encenv-local-key:1:"
 TEXT_VARIABLE = LOCAL_KEY_NAME

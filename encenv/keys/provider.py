@@ -14,7 +14,7 @@ from encenv.format.sealed import WrappedKey
 ENTRY_POINTS = "encenv.providers"
 
 # Looked up in a literal, so that no plug-in can stand in for a built-in and no scan is paid for one.
-_BUILT_IN = {"aws-kms": ("encenv.keys.kms", "AwsKms"), "local": ("encenv.keys.local", "LocalKeys")}
+_BUILT_IN = {"aws-kms": ("encenv.keys.aws.kms", "AwsKms"), "local": ("encenv.keys.local", "LocalKeys")}
 
 
 class KeyProvider(Protocol):

@@ -23,7 +23,7 @@ from encenv.format.sealed import (
     entry_kid,
     kid_shown,
 )
-from encenv.keys.forks import fork_waits
+from encenv.keys.process_safety import fork_waits
 from encenv.keys.provider import KeyProvider, find_provider
 
 TYPE_CHECKING = False  # not typing's: a load with nothing sealed should cost nothing
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import ParamSpec, TypeVar, Unpack
 
-    from encenv.keys.datakeys import Unwrapped, WrappedCopy
     from encenv.keys.trust import Trust
+    from encenv.keys.unwrap import Unwrapped, WrappedCopy
     from encenv.load.options import ReaderOptions
 
     P = ParamSpec("P")
@@ -345,7 +345,7 @@ def _trust(options: "ReaderOptions") -> "Trust | None":
 def _datakeys() -> "ModuleType":
     with fork_waits():
         # A lazy door: without a sealed value, no cryptography is imported.
-        from encenv.keys import datakeys
+        from encenv.keys import unwrap as datakeys
     return datakeys
 
 

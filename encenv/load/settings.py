@@ -19,10 +19,10 @@ from pydantic_settings.sources import ENV_FILE_SENTINEL
 
 from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
-from encenv.keys.forks import fork_waits
-from encenv.keys.snapshots import snapshot_comes
-from encenv.load.asked import model_keys
+from encenv.keys.process_safety import fork_waits
+from encenv.keys.snapshot import snapshot_comes
 from encenv.load.environ import OPTIONS, loading
+from encenv.load.field_names import model_keys
 from encenv.load.sources import SettingsLoad, Withheld
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class LastSource(PydanticBaseSettingsSource):
 
 def _instances() -> "ModuleType":
     with fork_waits():
-        from encenv.load import instances  # a lazy door: for what a snapshot or a failure empties
+        from encenv.load import (
+            snapstart as instances,  # a lazy door: for what a snapshot or a failure empties
+        )
     return instances
 
 
@@ -195,7 +197,7 @@ def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sour
 
 def _masked(raised: BaseException, cls: type[BaseSettings], load: SettingsLoad) -> BaseException:
     with fork_waits():
-        from encenv.load.masking import masked  # a lazy door: nothing is masked where nothing fails
+        from encenv.load.safe_errors import masked  # a lazy door: nothing is masked where nothing fails
 
     return masked(raised, cls, load)
 

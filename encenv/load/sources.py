@@ -26,10 +26,10 @@ from pydantic_settings import (
 
 from encenv.errors import EncenvError
 from encenv.format.sealed import ENTRY_PREFIX, entry_kid
-from encenv.keys.forks import fork_waits
-from encenv.load.asked import as_kept
+from encenv.keys.process_safety import fork_waits
 from encenv.load.environ import Load
-from encenv.load.readers import Layer, Reader, SecretFiles, Texts, Variables
+from encenv.load.field_names import as_kept
+from encenv.load.variables import Layer, Reader, SecretFiles, Texts, Variables
 
 # Where a subclass has one of its own, it reads from elsewhere (AWS, Azure, …), and is not even looked at.
 _LOADERS = ("_load_env_vars", "_read_env_files", "_read_env_file", "_static_read_env_file")
@@ -212,7 +212,8 @@ def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
         return []
     with fork_waits():
         # A lazy door: without a .env file no parser of one is needed.
-        from encenv.load.envfiles import LoadedFile, read_text
+        from encenv.files.text import read_text
+        from encenv.load.dotenv import LoadedFile
 
     paths = list(_existing_files(source, report=withheld))
     if not withheld and any(path.is_fifo() for path in paths):
@@ -240,7 +241,7 @@ def _names_upper(source: EnvSettingsSource) -> dict[str, str | None]:
 def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[Path]:
     """Return the files that the source would read: in this folder, or up to ``env_file_depth`` folders above."""
     with fork_waits():
-        from encenv.load.envfiles import is_file_or_fifo  # a lazy door: as above
+        from encenv.files.text import is_file_or_fifo  # a lazy door: as above
 
     log = logging.getLogger("pydantic_settings")
     report = report and os.environ.get("PYDANTIC_SETTINGS_DEBUG", "").strip().lower() in _TRUE

@@ -10,7 +10,7 @@ from encenv.testing.server import STRAY, KmsServer
 @pytest.fixture
 def encenv_kms(monkeypatch: pytest.MonkeyPatch) -> Iterator[KmsServer]:
     """A fresh KMS that boto3 and encenv use during the test; its log, faults and keys are on the KmsServer."""
-    from encenv.keys.datakeys import clear_cache  # only tests of loads need it
+    from encenv.keys.unwrap import clear_cache  # only tests of loads need it
 
     with KmsServer() as kms:
         for name in STRAY:
@@ -31,8 +31,9 @@ def encenv_kms_key(encenv_kms: KmsServer) -> str:
 @pytest.fixture
 def encenv_local_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The text of a fresh local key, which ENCENV_LOCAL_KEY holds during the test."""
-    from encenv.keys.datakeys import clear_cache  # as above
+    # As above.
     from encenv.keys.local import TEXT_VARIABLE, generate_key_text
+    from encenv.keys.unwrap import clear_cache
 
     text = generate_key_text()
     monkeypatch.setenv(TEXT_VARIABLE, text)

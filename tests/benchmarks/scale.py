@@ -147,7 +147,7 @@ def _settings(size: int, *, encrypted: bool, file: str) -> Callable[[], int]:
 
 def _verb(verb: str, size: int) -> Callable[[], int]:
     """Measure a verb of the command line, without the start of Python."""
-    from encenv.cli import main
+    from encenv.cli.main import main
 
     file = f"sealed-{size}.env"
     words = [verb, file] if verb in ("decrypt", "status") else [verb, "-q", file]

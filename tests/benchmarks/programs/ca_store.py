@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from encenv.keys import ca_store
+from encenv.keys.aws import ca_store
 
 variant, work = sys.argv[1], Path(sys.argv[2])
 paths = ssl.get_default_verify_paths()

@@ -1,0 +1,122 @@
+"""The group of all verbs, and what each kind of failure becomes: two lines and an exit code, never a stack trace."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from encenv import __version__
+from encenv.cli.terminal import fail, give_up_output
+from encenv.errors import EncenvError
+
+# In the order of a first visit. Each is imported when it is called: neither another verb nor --help pays for it.
+_VERBS = {
+    "init": ("encenv.cli.verbs.init", "Make this project ready for sealed .env files."),
+    "keygen": ("encenv.cli.verbs.keygen", "Make a local key, for a laptop or for CI."),
+    "encrypt": ("encenv.cli.verbs.encrypt", "Encrypt the values of .env files."),
+    "decrypt": ("encenv.cli.verbs.decrypt", "Show a .env file with its values decrypted."),
+    "set": ("encenv.cli.verbs.set", "Encrypt one value into a .env file."),
+    "get": ("encenv.cli.verbs.get", "Show one decrypted value of a .env file."),
+    "unset": ("encenv.cli.verbs.unset", "Remove variables from a .env file."),
+    "rename": ("encenv.cli.verbs.rename", "Give a variable of a .env file another name."),
+    "edit": ("encenv.cli.verbs.edit", "Edit a .env file decrypted."),
+    "rotate": ("encenv.cli.verbs.rotate", "Encrypt the values of .env files under a new data key."),
+    "rewrap": ("encenv.cli.verbs.rewrap", "Add, remove or refresh the wrapping keys of .env files."),
+    "run": ("encenv.cli.verbs.run", "Run a command with decrypted variables."),
+    "status": ("encenv.cli.verbs.status", "Show what is sealed in .env files, and what is not."),
+    "check": ("encenv.cli.verbs.check", "Fail if a .env file holds what must not be committed."),
+    "diff": ("encenv.cli.verbs.diff", "Show which variables were added, removed or changed."),
+    "export": ("encenv.cli.verbs.export", "Write a .env file's variables for another place."),
+    "iam-policy": ("encenv.cli.verbs.iam_policy", "Write the IAM policy that a role needs for a .env file."),
+    "doctor": ("encenv.cli.verbs.doctor", "Find out what keeps encenv from working here."),
+    "hook": ("encenv.cli.verbs.hook", "Let git check, show and merge .env files."),
+    "demo": ("encenv.cli.verbs.demo", "See encenv at work, in a temporary folder."),
+}
+WRONG_CALL = 2
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        return click.Command(cmd_name, short_help=_VERBS[cmd_name][1]) if cmd_name in _VERBS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            command = importlib.import_module(_VERBS[command.name or ""][0]).command
+        return name, command, rest
+
+
+@click.group(
+    cls=_Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="A first look: encenv demo",
+)
+@click.version_option(__version__, message="encenv %(version)s")
+@click.pass_context
+def encenv(ctx: click.Context) -> None:
+    """Encrypt the values of .env files and environment variables, and use them as before."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(WRONG_CALL)
+
+
+def call(args: list[str] | None) -> int:
+    """Call the command line with *args* (None: the process's own) and return the exit code.
+
+    Raises:
+        KeyboardInterrupt: If it was interrupted.
+    """
+    try:
+        code = encenv.main(args, prog_name="encenv", standalone_mode=False)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except EncenvError as error:
+        from encenv.git.key_owner import hint_of  # a lazy door: only a failure looks for git
+
+        return fail(error.message, hint_of(error))
+    except click.ClickException as error:
+        hint = getattr(error, "hint", "") or f"see: {_called(error, args)} --help"
+        return fail(_one_line(error.format_message()), hint, error.exit_code)
+    except BrokenPipeError:  # whoever read the output has enough
+        give_up_output()
+        return 1
+    except OSError as error:
+        give_up_output()
+        reason = (error.strerror or type(error).__name__).lower()
+        return fail(f"the system refused: {reason}", "check the disk, the folder and its permissions")
+    except Exception as error:  # noqa: BLE001 (its text and its frames may hold a value)
+        return fail(
+            f"internal error: {type(error).__name__} at {_place(error)}",
+            "report this with the command that you ran",
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _called(error: click.ClickException, args: list[str] | None) -> str:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return error.ctx.command_path
+    verb = next(iter(sys.argv[1:] if args is None else args), "")
+    return f"encenv {verb}" if verb in _VERBS else "encenv"
+
+
+def _place(error: BaseException) -> str:
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    return (
+        f"{Path(frames.tb_frame.f_code.co_filename).name}:{frames.tb_lineno}"
+        if frames
+        else "an unknown place"
+    )
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text[:1].lower() + text[1:].rstrip(".")

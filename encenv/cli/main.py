@@ -1,0 +1,24 @@
+"""The command line. Only in this room is anything printed or exited.
+
+Data goes to standard output, everything else to standard error: ``encenv: error:`` says what happened,
+``encenv: hint:`` what to do. Exit code 0 is success, 1 an error, 2 a wrong call.
+"""
+
+import sys
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        args: The arguments; the process's own if left out.
+    """
+    try:
+        from encenv.cli.group import call  # a lazy door: Ctrl-C during the imports is answered like any other
+
+        code = call(args)
+    except KeyboardInterrupt:
+        from encenv.cli.terminal import fail  # a lazy door: as above
+
+        code = fail("interrupted", "run it again; no file was left half written")
+    sys.exit(code)

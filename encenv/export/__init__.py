@@ -1,0 +1,1 @@
+"""The variables of a .env file, written for another place."""

@@ -1,0 +1,137 @@
+"""AWS credentials that the process environment itself gives: in variables, or at an address beside the container.
+
+All else (profiles, SSO, instance roles, web identities, …) is boto3's. The order and the names are botocore's.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from encenv.errors import KeyUnreachableError
+from encenv.keys.aws.endpoint import Endpoint, parse_endpoint
+from encenv.keys.aws.http import OK, Patience, exchange, kind_of
+from encenv.keys.aws.sigv4 import Credentials
+
+# AWS SDKs and Tools Reference Guide, "Location of the shared config and credentials files".
+_CONFIGURATION = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+_BOTO = ("~/.aws/models", "~/.boto", "/etc/boto.cfg")  # where botocore looks as well
+# Variables that lead elsewhere.
+_ELSEWHERE = (
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_CREDENTIAL_FILE",
+    "AWS_DATA_PATH",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_PROFILE",
+    "BOTOCORE_EXPERIMENTAL__PLUGINS",
+    "BOTO_CONFIG",
+)
+_ECS = "169.254.170.2"  # Amazon ECS Developer Guide, "Task IAM role"
+_LINK_LOCAL = (_ECS, "169.254.170.23", "fd00:ec2::23")  # Amazon EKS User Guide, "EKS Pod Identity"
+SECONDS = 2.0  # for an answer from the same machine; botocore waits as long
+ATTEMPTS = 3
+PAUSE = 0.25  # seconds
+TOKEN_MAX = 16_384  # bytes
+
+
+class Container:
+    """Where a container's credentials are to be had.
+
+    Attributes:
+        endpoint: The address: this machine, or one of those that AWS documents.
+        target: Path and query.
+        token: What to show there; None for nothing.
+        token_file: The file that holds it instead, read anew each time: it changes.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, target: str, token: str | None = None, token_file: str | None = None
+    ) -> None:
+        self.endpoint, self.target, self.token, self.token_file = endpoint, target, token, token_file
+
+    def __repr__(self) -> str:
+        return f"<Container {self.endpoint.authority}>"
+
+    def fetch(self, until: float, wait: Callable[[float], None] = time.sleep) -> Credentials:
+        """Return the credentials that are valid now.
+
+        Args:
+            until: When they have to be there, by `time.monotonic`.
+            wait: What waits between two attempts.
+
+        Raises:
+            KeyUnreachableError: If they cannot be had.
+        """
+        kind = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                wait(max(0.0, min(PAUSE, until - time.monotonic())))
+            try:
+                headers = {"Accept": "application/json", **self._token()}
+                answer = exchange(self.endpoint, self.target, headers, Patience(SECONDS, SECONDS, until))
+                found = _parsed(answer.body) if answer.status == OK else None
+            except (OSError, ValueError, RecursionError) as error:
+                kind = kind_of(error)
+            else:
+                if found is not None:
+                    return found
+                kind = f"HTTP status {answer.status}"
+        raise KeyUnreachableError(
+            f"the container's AWS credentials cannot be had from {self.endpoint.authority}: {kind}",
+            hint="check the role of the function, task or pod, and AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        )
+
+    def _token(self) -> dict[str, str]:
+        token = self.token
+        if self.token_file is not None:
+            with Path(self.token_file).open(encoding="ascii") as file:
+                token = file.read(TOKEN_MAX)
+        return {} if token is None else {"Authorization": token}
+
+
+def credentials_in(environ: Mapping[str, str]) -> Credentials | Container | None:
+    """Return the credentials in *environ*, or where they are to be had; None if only boto3 can say."""
+    if _is_configured(environ):
+        return None
+    access_key, secret_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
+    if access_key or secret_key:
+        token = environ.get("AWS_SECURITY_TOKEN") or environ.get("AWS_SESSION_TOKEN") or None
+        return Credentials(access_key, secret_key, token) if access_key and secret_key else None
+    return None if environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") else _container(environ)
+
+
+def _container(environ: Mapping[str, str]) -> Container | None:
+    relative = environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    if relative and not relative.startswith("/"):  # else it goes on with the host's name
+        return None
+    url = f"http://{_ECS}{relative}" if relative else environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
+    endpoint = parse_endpoint(url, is_bare=False)
+    if endpoint is None or endpoint.scheme != "http":
+        return None
+    if not endpoint.is_loopback and endpoint.host not in _LINK_LOCAL:
+        return None
+    parts = urlsplit(url)
+    target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    token_file = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    token = None if token_file else environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
+    return Container(endpoint, target, token, token_file)
+
+
+def _is_configured(environ: Mapping[str, str]) -> bool:
+    """Return whether there is a configuration of AWS's or of boto's, whatever it says: boto3 reads it."""
+    if any(environ.get(name) for name in _ELSEWHERE):
+        return True
+    paths = (*(environ.get(name) or path for name, path in _CONFIGURATION.items()), *_BOTO)
+    # As botocore expands them; not pathlib's, which raises where there is no home.
+    found = (os.path.expanduser(os.path.expandvars(path)) for path in paths)  # noqa: PTH111
+    return any(os.path.isfile(path) or os.path.isdir(path) for path in found)  # noqa: PTH112, PTH113
+
+
+def _parsed(body: bytes) -> Credentials | None:
+    """Return the credentials in an answer; None if there are none."""
+    found = json.loads(body)
+    names = ("AccessKeyId", "SecretAccessKey", "Token")
+    parts = [found.get(name) for name in names] if isinstance(found, dict) else [None]
+    return Credentials(*parts) if all(part and isinstance(part, str) for part in parts) else None

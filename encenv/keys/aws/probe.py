@@ -1,0 +1,199 @@
+"""What AWS KMS would answer, asked without doing anything: no data key comes back from any of these calls.
+
+Somebody waits: each question has its time, and what did not answer once is not asked again.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from encenv.errors import EncenvError, KeyUnreachableError
+from encenv.format.sealed import WrappedKey, aws_region
+from encenv.keys.aws.errors import failure_of
+from encenv.keys.aws.kms import DATA_KEY_BYTES, AwsKms
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.config import Config
+    from mypy_boto3_kms import KMSClient
+
+CONNECT_SECONDS = 2.0  # there may be no network
+READ_SECONDS = 5.0
+CREDENTIALS_SECONDS = (
+    15.0  # a credential process or a single sign-on may do anything, and has no limit of its own
+)
+# AWS KMS API reference, DryRun: the error of a request that would have succeeded.
+_WOULD_SUCCEED = "DryRunOperationException"
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_STS")
+
+T = TypeVar("T")
+
+
+class KmsProbe:
+    """Asks AWS KMS with the credentials that boto3 finds here.
+
+    Args:
+        environ: The process environment, for ``AWS_REGION``.
+        now: The clock, in seconds since 1970.
+
+    Attributes:
+        skew: By how many seconds this machine's clock is ahead of AWS's, as of the last answer; None before the first.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, now: Callable[[], float] = time.time) -> None:
+        self.skew: float | None = None
+        self._environ = environ
+        self._now = now
+        self._region = AwsKms(environ).own_region()
+        self._session: boto3.session.Session | None = None
+        self._clients: dict[str | None, KMSClient] = {}
+        self._silent: dict[str | None, EncenvError] = {}
+
+    def credentials(self) -> str:
+        """Return where the credentials are from, in boto3's word for it.
+
+        Raises:
+            KeyUnreachableError: If there are none, they cannot be had, or not in `CREDENTIALS_SECONDS`.
+        """
+        answer = _within(CREDENTIALS_SECONDS, self._credentials) or KeyUnreachableError(
+            f"the AWS credentials did not come within {CREDENTIALS_SECONDS:g} seconds",
+            hint="check where they come from: credential_process, the sign-in, or the network",
+        )
+        if isinstance(answer, EncenvError):
+            raise answer
+        return answer
+
+    def _credentials(self) -> str | EncenvError:
+        try:
+            found = self._boto3().get_credentials()
+            if found is not None:
+                found.get_frozen_credentials()  # those that have to be fetched are fetched here
+                return str(found.method)
+        except Exception as error:  # noqa: BLE001 (a credential process or a bad setting raises anything)
+            return failure_of("credentials", "AWS", error).with_traceback(None)
+        return KeyUnreachableError(
+            "there are no AWS credentials",
+            hint="give some: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
+        )
+
+    def identity(self) -> str | None:
+        """Return the ARN of who the credentials are (AWS STS, which every identity may ask); None if nobody says.
+
+        Where KMS was given another address than AWS's and STS was not, it is not asked: credentials for the one
+        are none of the other's business.
+        """
+        given = {name for name in _ENDPOINTS if self._environ.get(name)}
+        if given == {"AWS_ENDPOINT_URL_KMS"}:
+            return None
+        return _within(CONNECT_SECONDS + READ_SECONDS, self._identity)
+
+    def _identity(self) -> str | None:
+        with suppress(Exception):  # to know it is a help; that it is not known hinders nothing
+            client = self._boto3().client("sts", region_name=self._region, config=self._config())
+            return str(client.get_caller_identity()["Arn"])
+        return None
+
+    def region(self) -> str | None:
+        """Return the region that this process works in."""
+        return self._region
+
+    def state(self, key: str) -> str:
+        """Return the state of *key*, an ARN or ``alias/<name>``, such as ``Enabled`` (DescribeKey).
+
+        Raises:
+            KeyRefusedError: If that may not be asked, or there is no such key.
+            KeyUnreachableError: If there is no answer.
+        """
+        answer = self._ask("DescribeKey", key, lambda client: client.describe_key(KeyId=key))
+        return str(answer.get("KeyMetadata", {}).get("KeyState", "unknown"))
+
+    def may_unwrap(self, item: WrappedKey, context: Mapping[str, str]) -> None:
+        """Raise if *item* would not be unwrapped (Decrypt, as a dry run).
+
+        Raises:
+            KeyRefusedError: If KMS would refuse.
+            KeyUnreachableError: If there is no answer.
+        """
+        self._ask(
+            "Decrypt",
+            item.reference,
+            lambda client: client.decrypt(
+                KeyId=item.reference,
+                CiphertextBlob=item.wrapped,
+                EncryptionContext=dict(context),
+                DryRun=True,
+            ),
+        )
+
+    def may_generate(self, key: str, context: Mapping[str, str]) -> None:
+        """Raise if no data key would be generated under *key* (GenerateDataKey, as a dry run); errors as above."""
+        self._ask(
+            "GenerateDataKey",
+            key,
+            lambda client: client.generate_data_key(
+                KeyId=key, NumberOfBytes=DATA_KEY_BYTES, EncryptionContext=dict(context), DryRun=True
+            ),
+        )
+
+    def _ask(self, operation: str, key: str, request: "Callable[[KMSClient], Any]") -> dict[str, Any]:
+        answer: dict[str, Any] = {}
+        failure: EncenvError | None = None
+        region = self._region_of(key)
+        if region in self._silent:
+            raise self._silent[region].of()
+        try:
+            answer = request(self._client(region))
+        except Exception as error:  # noqa: BLE001 (as for credentials)
+            answer = getattr(error, "response", None) or {}
+            if answer.get("Error", {}).get("Code") != _WOULD_SUCCEED:
+                failure = failure_of(operation, key, error)
+                if isinstance(failure, KeyUnreachableError) and not answer:
+                    self._silent[region] = failure.of()
+        self._compare_clocks(answer)
+        answer.pop("Plaintext", None)  # of a server that does not know dry runs
+        if failure is not None:
+            raise failure.with_traceback(None)
+        return answer
+
+    def _region_of(self, key: str) -> str | None:
+        fields = key.split(":")
+        return aws_region(key) if ":key/" in key else fields[3] if len(fields) > 3 else self._region
+
+    def _client(self, region: str | None) -> "KMSClient":
+        if region not in self._clients:
+            self._clients[region] = self._boto3().client("kms", region_name=region, config=self._config())
+        return self._clients[region]
+
+    def _boto3(self) -> "boto3.session.Session":
+        """Return the one session: what it costs to get credentials is paid once."""
+        import boto3  # a lazy door: it costs 140 ms, and only a key in AWS KMS needs it
+
+        if self._session is None:
+            self._session = boto3.session.Session()
+        return self._session
+
+    @staticmethod
+    def _config() -> "Config":
+        from botocore.config import Config  # a lazy door: as above
+
+        return Config(
+            connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1}
+        )
+
+    def _compare_clocks(self, answer: Mapping[str, Any]) -> None:
+        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        with suppress(ValueError):  # it is not a date
+            self.skew = self._now() - parsedate_to_datetime(date).timestamp() if date else self.skew
+
+
+def _within(seconds: float, question: Callable[[], T]) -> T | None:
+    """Return the answer to *question*, None if it takes longer than *seconds*: not everything it does has a limit."""
+    answers: list[T] = []
+    thread = threading.Thread(target=lambda: answers.append(question()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers[0] if answers else None

@@ -1,0 +1,242 @@
+"""One Decrypt of AWS KMS over HTTPS with the standard library: what a cold start pays for instead of boto3.
+
+It serves where the process environment alone says all there is to know: credentials, endpoint, number of attempts. What
+needs a configuration file, a profile, a proxy or an endpoint that is not in the table, boto3 does. Attempts are those of
+botocore's standard mode.
+"""
+
+import json
+import os
+import ssl
+import sys
+import time
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from encenv.errors import EncenvError, KeyUnreachableError
+from encenv.keys.aws.credentials import Container, credentials_in
+from encenv.keys.aws.endpoint import Endpoint, endpoint_of
+from encenv.keys.aws.http import OK, Answer, Patience, exchange, kind_of
+from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, signed
+from encenv.keys.idle import idle
+from encenv.keys.process_safety import fork_waits
+
+CONNECT_SECONDS = 1.0  # a KMS endpoint is near or not there
+READ_SECONDS = 2.0  # KMS answers in some 10 ms
+# botocore.retries.standard: attempts, and the longest pause before the second one, doubled before each further one.
+ATTEMPTS = 3
+PAUSE = 0.05  # seconds
+PAUSE_THROTTLED = 1.0
+PAUSE_MAX = 20.0
+_DOUBLINGS = 16  # beyond PAUSE_MAX for any of them
+_TRANSIENT = ("RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete")
+_TRANSIENT_STATUSES = (500, 502, 503, 504)
+_THROTTLED = (
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+)
+_TOO_MANY = 429  # RFC 6585, 4
+_DIGITS = 6
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_OPERATION = "Decrypt"
+
+
+class KmsHttp:
+    """Asks AWS KMS for one key, without boto3.
+
+    Attributes:
+        arn: The key's full ARN.
+        endpoint: Where it is asked for.
+        credentials: What to sign with, or where that is to be had.
+        attempts: How often it is asked at most.
+        environ: The process environment, for the certificate authorities.
+    """
+
+    def __init__(
+        self,
+        arn: str,
+        endpoint: Endpoint,
+        credentials: Credentials | Container,
+        attempts: int,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.arn, self.endpoint, self.credentials = arn, endpoint, credentials
+        self.attempts, self.environ = attempts, environ
+
+    def __repr__(self) -> str:
+        return f"<KmsHttp {self.arn} at {self.endpoint.authority}>"
+
+    @classmethod
+    def for_key(cls, arn: str, environ: Mapping[str, str]) -> Self | None:
+        """Return what asks for the key *arn*; None if the plain case does not hold and boto3 has to."""
+        endpoint = endpoint_of(arn, environ)
+        attempts = environ.get("AWS_MAX_ATTEMPTS") or str(ATTEMPTS)
+        # Elsewhere than on POSIX systems a proxy may be set where no variable says so. Of the names any case counts.
+        is_direct = sys.platform not in ("darwin", "win32") and not any(
+            name.lower() in _PROXIES and environ.get(name) for name in environ
+        )
+        # What else may be a number, boto3 judges.
+        is_number = (
+            attempts.isascii() and attempts.isdecimal() and len(attempts) <= _DIGITS and int(attempts) > 0
+        )
+        if endpoint is None or not is_direct or not is_number:
+            return None
+        credentials = credentials_in(environ)
+        return None if credentials is None else cls(arn, endpoint, credentials, int(attempts), environ)
+
+    def decrypt(
+        self,
+        wrapped: bytes,
+        context: Mapping[str, str],
+        seconds: float,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> dict[str, Any]:
+        """Return what KMS answers: ``KeyId``, and ``Plaintext`` in bytes.
+
+        Args:
+            wrapped: The wrapped data key.
+            context: The whole encryption context.
+            seconds: How long all attempts may take together.
+            wait: What waits between two attempts.
+
+        Raises:
+            KeyRefusedError: If KMS refuses.
+            KeyUnreachableError: If it does not answer, or there are no credentials.
+        """
+        until = time.monotonic() + seconds
+        request = {
+            "KeyId": self.arn,
+            "CiphertextBlob": b64encode(wrapped).decode("ascii"),
+            "EncryptionContext": dict(context),
+        }
+        body = json.dumps(request).encode()
+        attempt = 0
+        while True:
+            outcome, pause = self._attempt(body, until, seconds)
+            if not isinstance(outcome, EncenvError):
+                return outcome
+            attempt += 1
+            longest = min(pause * 2 ** min(attempt - 1, _DOUBLINGS), PAUSE_MAX)
+            jittered = _chance() * longest  # full jitter
+            # What would come after the deadline is not waited for, and what was the matter is told.
+            if not pause or attempt == self.attempts or time.monotonic() + jittered >= until:
+                raise outcome
+            wait(jittered)
+
+    def _attempt(
+        self, body: bytes, until: float, seconds: float
+    ) -> tuple[dict[str, Any] | EncenvError, float]:
+        """Return the answer or what went wrong, and how long a pause before another attempt is at most: 0 for none."""
+        try:
+            answer = self._exchange(body, until)
+        except KeyUnreachableError as error:  # no credentials, no certificate authorities
+            return error.of(), 0.0
+        except (OSError, ValueError) as error:
+            if isinstance(error, TimeoutError) and time.monotonic() >= until:
+                return self._late(seconds), 0.0
+            return self._unanswered(error)
+        if answer.status == OK:
+            return _parsed(answer.body), 0.0
+        with fork_waits():
+            from encenv.keys.aws.errors import refusal  # a lazy door: mostly nothing fails
+        code = _code(answer) or str(answer.status)
+        failure = refusal(_OPERATION, self.arn, code, answer.status)
+        name = code.rpartition("#")[2].partition(":")[0]
+        if name in _THROTTLED or answer.status == _TOO_MANY:
+            return failure, PAUSE_THROTTLED
+        return failure, PAUSE if name in _TRANSIENT or answer.status in _TRANSIENT_STATUSES else 0.0
+
+    def _late(self, seconds: float) -> EncenvError:
+        return KeyUnreachableError(
+            f"AWS KMS did not answer {_OPERATION} with {self.arn} within {seconds:.1f} seconds",
+            hint="check the network, or raise unwrap_timeout",
+        )
+
+    def _unanswered(self, error: Exception) -> tuple[EncenvError, float]:
+        """Return what *error* means, without its text: that may hold a header; and the pause as above."""
+        with fork_waits():
+            from encenv.keys.aws.errors import (
+                CERTIFICATES,
+                NETWORK,
+                SETTINGS,
+                not_reached,
+            )  # a lazy door: as above
+        hint, pause = NETWORK, PAUSE
+        if isinstance(error, ssl.SSLError):
+            hint, pause = CERTIFICATES, 0.0 if isinstance(error, ssl.SSLCertVerificationError) else PAUSE
+        elif isinstance(error, ValueError):  # credentials that are no header
+            hint, pause = SETTINGS, 0.0
+        return not_reached(_OPERATION, self.arn, kind_of(error), hint), pause
+
+    def _exchange(self, body: bytes, until: float) -> Answer:
+        credentials = self.credentials
+        if isinstance(credentials, Container):
+            credentials = credentials.fetch(until)
+        headers = {
+            "Host": self.endpoint.authority,
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": f"TrentService.{_OPERATION}",
+            "Accept-Encoding": "identity",
+        }
+        timestamp = time.strftime(TIMESTAMP, time.gmtime())
+        with fork_waits():
+            whole = signed(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
+        patience = Patience(CONNECT_SECONDS, READ_SECONDS, until)
+        if self.endpoint.scheme == "http":
+            return exchange(self.endpoint, "/", whole, patience, body=body, sent=idle)
+        is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
+        with fork_waits():
+            from encenv.keys.aws.ca_store import tls, whole_tls  # a lazy door: for https alone
+
+            first = tls(self.environ, is_amazon=is_amazon)
+        try:
+            return exchange(self.endpoint, "/", whole, patience, body=body, tls=first, sent=idle)
+        except ssl.SSLCertVerificationError:
+            with fork_waits():
+                every = whole_tls(self.environ)
+            if every is None:
+                raise
+        return exchange(self.endpoint, "/", whole, patience, body=body, tls=every, sent=idle)
+
+
+def _chance() -> float:
+    """Return a number from 0 to below 1, from the system: `random`'s state would be one in all copies of a snapshot."""
+    return int.from_bytes(os.urandom(6)) / 2**48
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    """Return the parts of an answer that are as they should be; the caller misses the others."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):  # its `doc` is the answer
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    plaintext = found.get("Plaintext")
+    try:
+        found["Plaintext"] = b64decode(plaintext, validate=True) if isinstance(plaintext, str) else None
+    except Base64Error:
+        found["Plaintext"] = None
+    return found
+
+
+def _code(answer: Answer) -> str:
+    """Return the error code of an answer, wherever it stands in it (AWS JSON 1.1 protocol, "Operation error")."""
+    code = answer.headers.get("x-amzn-errortype")
+    if not code:
+        try:
+            found = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            found = None
+        code = found.get("__type") or found.get("code") if isinstance(found, dict) else None
+    return code if isinstance(code, str) else ""

@@ -1,0 +1,284 @@
+"""Sealed ``.env`` files with python-dotenv's two functions: same signatures, same results as for the plain file."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, TYPE_CHECKING
+
+from encenv.errors import FileError, MalformedError, PolicyError, combine
+from encenv.files.document import parse
+from encenv.files.expand import Expansion
+from encenv.files.text import StrPath, is_file_or_fifo, read_text
+from encenv.format.sealed import LOCAL_KEY_NAME, claims, embeds, entry_kid
+from encenv.load.environ import Load, checked, frameless, without_prefix
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from encenv.load.options import ReaderOptions
+
+_OWN_FILES = {__file__, frameless.__code__.co_filename}  # whose frames are not the caller's
+_TRUE = {"1", "true", "t", "yes", "y"}  # what python-dotenv takes for PYTHON_DOTENV_DISABLED
+
+logger = logging.getLogger("encenv")
+
+
+class LoadedFile:
+    """The variables of one ``.env`` text within one load.
+
+    Args:
+        load: The load; it gets the file's key entries and its failures.
+        text: The file's text, newlines untranslated.
+        where: What to call the file in messages.
+        override: Whether the file's earlier lines or the process environment answer a ``${NAME}`` first.
+        interpolate: Whether ``${NAME}`` is expanded at all.
+        translate: Whether newlines are read as a text-mode read gives them; a stream's own has seen to that.
+
+    Attributes:
+        last: For each name, in the order of first lines, the index of its last line: that is its value's.
+        has_entries: Whether the file holds a key entry.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        text: str,
+        where: str = ".env",
+        *,
+        override: bool = True,
+        interpolate: bool = True,
+        translate: bool = True,
+    ) -> None:
+        self._load = load
+        self._lines: list[tuple[str, str | None]] = []
+        for binding in parse(text, translate=translate).bindings:
+            if binding.error:
+                logger.warning("%s: the statement on line %d cannot be parsed", where, binding.line)
+            elif binding.name is not None:
+                self._lines.append((binding.name, binding.value))
+        load.add_entries(self._lines)
+        if any(name == LOCAL_KEY_NAME and value for name, value in self._lines):
+            raise PolicyError(
+                f"{where} holds {LOCAL_KEY_NAME}: the local key would stand beside what it opens",
+                hint=f"move the key to the local key file, see encenv keygen --help, and delete the line from {where}",
+            )
+        self.last = {name: i for i, (name, _) in enumerate(self._lines) if entry_kid(name) is None}
+        self.has_entries = len(self.last) < len({name for name, _ in self._lines})
+        self._interpolate = interpolate
+        self._expansion = Expansion(
+            self._lines,
+            load.environ,
+            override=override,
+            interpolate=interpolate,
+            decrypt_binding=lambda _, name, value: load.decrypt(name, value),
+            decrypt_process=load.decrypt,
+        )
+
+    def raw(self, name: str) -> str | None:
+        """Return what the line of *name* says, neither decrypted nor expanded."""
+        return self._lines[self.last[name]][1]
+
+    def raw_items(self) -> list[tuple[str, str | None]]:
+        """Return each name with what its line says, in the order of `last`."""
+        return [(name, self.raw(name)) for name in self.last]
+
+    def value(self, name: str) -> str | None:
+        """Return the value of *name*, decrypted and expanded; what cannot be decrypted is noted in the load."""
+        return self._expansion.value(self.last[name])
+
+    def sealed_texts(self, names: Iterable[str]) -> list[str]:
+        """Return the sealed values that *names* need, as far as is visible without a key."""
+        return [text for text in self._reached(names) if claims(text)]
+
+    def is_plain(self, *names: str) -> bool:
+        """Return whether nothing in the values of *names*, or in what they refer to, is sealed."""
+        return not any(claims(text) or embeds(text) for text in self._reached(names))
+
+    def _reached(self, names: Iterable[str]) -> list[str]:
+        indexes = {self.last[name] for name in names}
+        process: set[str] = set()
+        if self._interpolate:
+            indexes, process = self._expansion.references(indexes)
+        texts = [self._lines[index][1] for index in sorted(indexes)]
+        texts += [self._load.environ.get(name) for name in sorted(process)]
+        return [text for text in texts if text is not None]
+
+
+@frameless
+def dotenv_values(
+    dotenv_path: StrPath | None = None,
+    stream: IO[str] | None = None,
+    verbose: bool = False,
+    interpolate: bool = True,
+    encoding: str | None = "utf-8",
+    **options: "Unpack[ReaderOptions]",
+) -> dict[str, str | None]:
+    """Return the variables of a ``.env`` file, decrypted, as `dotenv.dotenv_values` does for a plain one.
+
+    Args:
+        dotenv_path: The file. If neither it nor *stream* is given, ``.env`` is looked for in the folder of the
+            calling file and above.
+        stream: A text stream to read instead of a file.
+        verbose: Whether to log that there is no file.
+        interpolate: Whether to expand ``${NAME}``, after decryption.
+        encoding: The file's encoding.
+        **options: The reader's rules, see `ReaderOptions`.
+
+    Returns:
+        The values by name, without the key entries; None for a line without ``=``.
+
+    Raises:
+        EncenvError: If a value cannot be decrypted. All failures are reported together.
+    """
+    load = Load(checked(options))
+    file = _load_file(load, dotenv_path, stream, verbose, encoding, override=True, interpolate=interpolate)
+    return _values(load, file, options, skip={})
+
+
+@frameless
+def load_dotenv(
+    dotenv_path: StrPath | None = None,
+    stream: IO[str] | None = None,
+    verbose: bool = False,
+    override: bool = False,
+    interpolate: bool = True,
+    encoding: str | None = "utf-8",
+    **options: "Unpack[ReaderOptions]",
+) -> bool:
+    """Set the variables of a ``.env`` file, decrypted, in `os.environ`, as `dotenv.load_dotenv` does for a plain one.
+
+    This hands the secrets to everything that this process starts. A settings class or `dotenv_values` does not.
+
+    Args:
+        dotenv_path: The file. If neither it nor *stream* is given, ``.env`` is looked for in the folder of the
+            calling file and above.
+        stream: A text stream to read instead of a file.
+        verbose: Whether to log that there is no file.
+        override: Whether the file wins over variables that are set already. If not, those are not decrypted.
+        interpolate: Whether to expand ``${NAME}``, after decryption.
+        encoding: The file's encoding.
+        **options: The reader's rules, see `ReaderOptions`.
+
+    Returns:
+        Whether the file has any variable. False if ``PYTHON_DOTENV_DISABLED`` is set to a true value.
+
+    Raises:
+        EncenvError: If a value cannot be decrypted. All failures are reported together, and nothing is set.
+    """
+    if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in _TRUE:
+        logger.debug("not loaded, because of PYTHON_DOTENV_DISABLED")
+        return False
+    load = Load(checked(options))
+    file = _load_file(
+        load, dotenv_path, stream, verbose, encoding, override=override, interpolate=interpolate
+    )
+    values = _values(load, file, options, skip={} if override else dict(os.environ))
+    _set(values)
+    return bool(file.last)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    """Set *values* in `os.environ`, all of them or none, leaving out those that are None.
+
+    Raises:
+        MalformedError: If the process environment cannot hold one of them.
+    """
+    unfit = [name for name, value in values.items() if value is not None and not _fits(name, value)]
+    if unfit:
+        failure = MalformedError(
+            "the process environment cannot hold the name or the value: NUL, or a character that the locale has not",
+            hint="encode it, for example as base64, or use a UTF-8 locale: LC_ALL=C.UTF-8",
+        )
+        raise combine([failure.of(*unfit)])
+    for name, value in values.items():
+        if value is not None:
+            os.environ[name] = value
+
+
+def _fits(name: str, value: str) -> bool:
+    try:
+        return b"=" not in os.fsencode(name) and b"\x00" not in os.fsencode(name) + os.fsencode(value)
+    except UnicodeEncodeError:
+        return False  # its `object` is the whole text
+
+
+def _load_file(
+    load: Load,
+    path: StrPath | None,
+    stream: IO[str] | None,
+    verbose: bool,
+    encoding: str | None,
+    *,
+    override: bool,
+    interpolate: bool,
+) -> LoadedFile:
+    if path is None and stream is None:
+        path = _find_dotenv()
+    where, translate = os.fspath(path or ".env"), True
+    if path and is_file_or_fifo(path):
+        text = read_text(path, encoding)
+    elif stream is not None:
+        where, translate, text = "the stream", False, _read_stream(stream)
+    else:
+        if verbose:
+            logger.info("there is no file %s", where)
+        text = ""
+    file = LoadedFile(load, text, where, override=override, interpolate=interpolate, translate=translate)
+    load.add_entries(load.environ.items())
+    return file
+
+
+def _read_stream(stream: IO[str]) -> str:
+    try:
+        return stream.read()
+    except UnicodeError:  # its `object` is the whole text
+        pass
+    raise FileError("the stream is not in its encoding", hint="open the file in the encoding that it has")
+
+
+def _values(
+    load: Load, file: LoadedFile, options: "ReaderOptions", skip: Mapping[str, str]
+) -> dict[str, str | None]:
+    names = list(file.last)
+    mapped = without_prefix(
+        load, [(name, file.raw(name)) for name in names], options.get("encrypted_prefix") or ""
+    )
+    wanted = {to: name for to, name in zip(mapped, names, strict=True) if to not in skip}
+    load.prepare(file.sealed_texts(wanted.values()))
+    values = {to: file.value(name) for to, name in wanted.items()}
+    failure = load.finish()
+    if failure is not None:
+        raise failure
+    return values
+
+
+def _find_dotenv() -> str:
+    """Return the nearest ``.env`` from the folder of the calling file upwards, or an empty text.
+
+    python-dotenv's own function would start at this file, the first one outside of its package.
+    """
+    interactive = (
+        hasattr(sys, "ps1") or hasattr(sys, "ps2") or not hasattr(sys.modules.get("__main__"), "__file__")
+    )
+    if interactive or sys.gettrace() is not None or getattr(sys, "frozen", False):
+        start = os.getcwd()
+    else:
+        frame = sys._getframe()  # noqa: SLF001 (documented, and the only way to a caller's file)
+        while frame.f_back is not None and (
+            frame.f_code.co_filename in _OWN_FILES or not os.path.exists(frame.f_code.co_filename)
+        ):
+            frame = frame.f_back
+        start = os.path.dirname(os.path.abspath(frame.f_code.co_filename))
+    for folder in _upwards(start):
+        path = os.path.join(folder, ".env")
+        if is_file_or_fifo(path):
+            return path
+    return ""
+
+
+def _upwards(folder: str) -> Iterator[str]:
+    yield folder
+    while (parent := os.path.dirname(folder)) != folder:
+        yield parent
+        folder = parent

@@ -1,0 +1,76 @@
+"""Unwrapping that begins before it is asked for: beside the application's own imports, in a thread nobody waits for."""
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from encenv.format.sealed import claims
+from encenv.keys.process_safety import fork_waits
+from encenv.keys.snapshot import on_snapshot
+from encenv.load.environ import Load, checked
+
+TYPE_CHECKING = False  # not typing's: this is what an application imports first
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from encenv.load.options import ReaderOptions
+
+StrPath = str | os.PathLike[str]
+
+
+def prefetch(env_file: StrPath | Sequence[StrPath] | None = None, **options: "Unpack[ReaderOptions]") -> None:
+    """Begin to unwrap the data keys that sealed variables need; the load that comes later joins in.
+
+    To be called above the application's own imports, which then take place while AWS KMS answers:
+
+        import encenv
+        encenv.prefetch()
+
+    What is loaded afterwards is the same with and without it. If a data key cannot be unwrapped, the load that needs
+    it says so.
+
+    Args:
+        env_file: A ``.env`` file, or several, whose sealed variables count besides those of the process environment.
+        **options: The reader's rules, see `ReaderOptions`. Give those of the settings class, so that no wrapping key
+            is asked that it does not trust.
+
+    Raises:
+        TypeError: If one of the *options* is misspelt.
+        PolicyError: If ``trusted_keys`` or ``encryption_context`` can never be met.
+    """
+    load = Load(checked(options))
+    paths = [env_file] if isinstance(env_file, (str, os.PathLike)) else list(env_file or ())
+    variables = list(os.environ.items())
+    if paths or any(claims(value) for _, value in variables):
+        with suppress(RuntimeError):  # there may be no more threads: then the load does it all
+            threading.Thread(
+                target=_unwrap, args=(load, paths, variables), name="encenv-prefetch", daemon=True
+            ).start()
+
+
+def _unwrap(load: Load, paths: Sequence[StrPath], variables: list[tuple[str, str]]) -> None:
+    found: list[tuple[str, str | None]] = []
+    try:
+        for path in paths:
+            found += _lines(path)
+        found += variables
+        load.add_entries(found)
+        load.prepare(value for _, value in found if value is not None)
+    except Exception:  # noqa: BLE001, S110 (whatever it is, the load says it)
+        pass
+
+
+def _lines(path: StrPath) -> list[tuple[str, str | None]]:
+    path = os.path.expanduser(path)  # noqa: PTH111 (not pathlib's, which raises where there is no home)
+    if not os.path.isfile(path):  # noqa: PTH113 (of any path); a FIFO can be read only once
+        return []
+    with fork_waits():
+        # A lazy door: without a file no parser is needed.
+        from encenv.files.document import parse
+        from encenv.files.text import read_text
+    return [(one.name, one.value) for one in parse(read_text(path)).bindings if one.name is not None]
+
+
+# A snapshot waits for the thread, which imports what drops its data key, perhaps too late to be heard otherwise.
+on_snapshot(lambda: None)

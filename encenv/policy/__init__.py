@@ -1,0 +1,1 @@
+"""What must be encrypted, and under which key: the rules, `[tool.encenv]`, and what a settings class says."""

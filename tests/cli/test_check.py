@@ -1,0 +1,343 @@
+"""``check`` and ``status`` where a script cannot go: real git, what is imported, how long it takes, terminals."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from support.workspace import CANARY, PROGRAM, unmeasured
+
+from encenv.cli import terminal
+
+GIT = {f"GIT_{who}_{what}": "x@example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+HEAVY = {"boto3", "botocore", "cryptography", "ssl", "pydantic", "pydantic_settings"}
+
+
+@pytest.fixture
+def repo(workspace):
+    """A workspace in a git repository, with a local key that the project names."""
+    workspace.environ |= GIT | {"GIT_CONFIG_NOSYSTEM": "1"}
+    workspace.call("keygen")
+    workspace.write("pyproject.toml", '[tool.encenv]\nkeys = ["local"]\n')
+    git(workspace, "init", "-q", "-b", "main")
+    return workspace
+
+
+def git(workspace, *args: str) -> str:
+    """Run git and return what it prints."""
+    done = subprocess.run(
+        ["git", *args],
+        cwd=workspace.folder,
+        env=workspace.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def commit(workspace, message: str = "x") -> str:
+    """Commit everything and return the commit's id."""
+    git(workspace, "add", "-A")
+    git(workspace, "commit", "-q", "-m", message)
+    return git(workspace, "rev-parse", "HEAD")
+
+
+def test_staged_is_what_is_staged(repo):
+    """The staged content counts, not the file: encrypting the file after staging does not open the gate."""
+    repo.write(".env", f"A={CANARY}\n")
+    assert repo.call("check", "--staged").code == 0  # nothing is staged
+    git(repo, "add", "-A")
+    result = repo.call("check", "--staged")
+    assert (result.code, result.out) == (1, ".env:1: A: plaintext that must be sealed\n")
+    assert repo.call("encrypt").code == 0
+    assert repo.call("check").code == 0
+    assert repo.call("check", "--staged").code == 1
+    git(repo, "add", "-A")
+    repo.write(".env", f"A={CANARY}\n")  # and a file that was spoiled after staging does not close it
+    assert repo.call("check", "--staged").code == 0
+    assert CANARY not in result.out + result.err
+
+
+def test_staged_files_of_the_project(repo):
+    """Only files of the project's globs are looked at, in every folder; what is deleted or linked is not."""
+    repo.write("sub/prod.env", "A=1\n")
+    repo.write("notes.txt", "A=1\n")
+    repo.write(".env.example", "A=1\n")
+    (repo.folder / "link.env").symlink_to("notes.txt")
+    git(repo, "add", "-A")
+    assert repo.call("check", "--staged").out == "sub/prod.env:1: A: plaintext that must be sealed\n"
+    result = repo.call("check", "--staged", "notes.txt")
+    assert result.out == "notes.txt:1: A: plaintext that must be sealed\n"
+    commit(repo)
+    git(repo, "rm", "-q", "sub/prod.env")
+    assert repo.call("check", "--staged").code == 0
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"GIT_LITERAL_PATHSPECS": "1"}, {"GIT_CONFIG_KEY_0": "diff.relative"}],
+    ids=["pathspecs", "relative"],
+)
+def test_staged_whatever_git_is_told(repo, setting):
+    """No setting of git's that narrows what it shows or how it reads paths opens the gate, from any folder."""
+    repo.environ |= {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "x.y",
+        "GIT_CONFIG_VALUE_0": "true",
+    } | setting
+    repo.write(".env", "A=1\n")
+    repo.write("sub/x", "")
+    git(repo, "add", "-A")
+    result = repo.shell(f"cd sub && {PROGRAM} check --staged")
+    assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be sealed\n")
+    result = repo.shell(f"cd sub && {PROGRAM} check --staged {repo.folder}/.env")
+    assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be sealed\n")
+
+
+def test_staged_each_project_has_its_own_rules(repo):
+    """In a repository of several projects each file is judged by the nearest table."""
+    repo.write("a/pyproject.toml", '[tool.encenv]\nplain = ["A"]\n')
+    repo.write("b/pyproject.toml", '[tool.encenv]\nfiles = ["conf.*"]\n')
+    for name in ("a/.env", "b/.env", "b/conf.x", ".env"):
+        repo.write(name, "A=1\n")
+    git(repo, "add", "-A")
+    assert [line.split(":")[0] for line in repo.call("check", "--staged").out.splitlines()] == [
+        ".env",
+        "b/conf.x",
+    ]
+
+
+def test_staged_in_a_temporary_index(repo):
+    """``git commit -- path`` shows its hooks a temporary index; the gate looks into that."""
+    repo.write(".env", "A=1\n")
+    repo.call("encrypt")
+    commit(repo)
+    hook = repo.write(".git/hooks/pre-commit", f"#!/bin/sh\nexec {PROGRAM} check --staged\n")
+    hook.chmod(0o755)
+    repo.write(".env", f"A={CANARY}\n")
+    done = subprocess.run(
+        ["git", "commit", "-m", "x", "--", ".env"],
+        cwd=repo.folder,
+        env=repo.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert ".env:1: A: plaintext that must be sealed" in done.stdout + done.stderr
+
+
+def test_range(repo):
+    """Every commit's version counts: what a later commit mends, and what a merged branch added and removed again."""
+    repo.write("README", "x\n")
+    first = commit(repo)
+    git(repo, "checkout", "-q", "-b", "side")
+    repo.write(".env", f"A={CANARY}\n")
+    bad = commit(repo)
+    git(repo, "rm", "-q", ".env")
+    commit(repo)
+    git(repo, "checkout", "-q", "main")
+    repo.write("README", "y\n")
+    commit(repo)
+    git(repo, "merge", "-q", "--no-ff", "-m", "x", "side")
+    result = repo.call("check", "--range", f"{first}..HEAD")
+    assert (result.code, result.out) == (1, f"{bad[:10]} .env:1: A: plaintext that must be sealed\n")
+    assert "rewrite these commits" in result.err
+    assert repo.call("check", "--range", "HEAD^..HEAD^").code == 0
+    found = json.loads(repo.call("check", "--json", "--range", "HEAD").out)["findings"]
+    assert [(one["file"], one["commit"], one["name"]) for one in found] == [(".env", bad[:10], "A")]
+    assert repo.call("check", "--range", "nowhere..HEAD").code == 1
+    assert repo.call("check", "--range", "--all").code == 2
+
+
+def test_range_from_a_folder(repo):
+    """Paths are as seen from the folder in which one stands."""
+    repo.write(".env", "A=1\n")
+    repo.write("sub/.env", "B=1\n")
+    commit(repo)
+    result = repo.shell(f"cd sub && {PROGRAM} check --range HEAD")
+    assert [line.split()[1] for line in result.out.splitlines()] == ["../.env:1:", ".env:1:"]
+
+
+def test_an_old_version_that_is_no_text(repo):
+    """A version that cannot be read is named with its commit, and the others are looked at all the same."""
+    (repo.folder / ".env").write_bytes(b"A=\xff\n")
+    bad = commit(repo)
+    repo.write(".env", "A=1\n")
+    commit(repo)
+    result = repo.call("check", "--range", "HEAD")
+    assert len(result.out.splitlines()) == 2
+    assert f"{bad[:10]} .env: " in result.out
+
+
+def test_a_secret_that_became_a_name(repo):
+    """The lines of a key without quotes are names to python-dotenv; nobody who only looks shows them."""
+    lines = [f"{i}MIICdQIBADANBgkqhkiG9w0BAQEF{i}" for i in range(3)]
+    repo.write(".env", "PEM=-----BEGIN PRIVATE KEY-----\n" + "\n".join(lines) + f"\n{CANARY}://x@host/?a=b\n")
+    commit(repo)
+    repo.write("empty.env", "")
+    for args in (
+        ["check"],
+        ["check", "--json"],
+        ["check", "--range", "HEAD"],
+        ["status"],
+        ["status", "--json"],
+        ["diff", "empty.env", ".env"],
+        ["diff", "--json", "empty.env", ".env"],
+        ["doctor"],
+        ["init", "--key", "local"],
+        ["hook", "textconv", ".env"],
+    ):
+        result = repo.run(*args)
+        assert ".env" in result.out + result.err or "masked" in result.out, args
+        assert not any(line in result.out + result.err for line in [*lines, CANARY]), args
+    assert repo.call("check").code == 1
+
+
+def test_class_decides_for_both(repo):
+    """An encrypt leaves what the settings class lets be, and check is content with what encrypt left."""
+    repo.write("pyproject.toml", '[tool.encenv]\nkeys = ["local"]\nsettings = "conf:Settings"\n')
+    repo.write(
+        "conf.py",
+        "from pydantic import SecretStr\nfrom encenv import EncryptedSettings\n"
+        "class Settings(EncryptedSettings, env_file='.env'):\n    key: SecretStr\n    debug: bool\n"
+        "settings = Settings()\nprint(settings.key)\n",
+    )
+    path = repo.write(".env", f"KEY={CANARY}\nDEBUG=1\n")
+    assert repo.call("check").out == ".env:1: KEY: plaintext that must be sealed\n"
+    assert repo.call("encrypt").code == 0
+    assert path.read_text().splitlines()[-1] == "DEBUG=1"
+    assert repo.call("check").code == 0
+    repo.environ["HOME"] = "/nowhere"
+    assert repo.call("status").code == 0
+
+
+def test_no_project_key_wins_over_an_option(repo):
+    """--key and --context win over the table."""
+    repo.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/nobody"]\ncontext = {stage = "table"}\n')
+    repo.write(".env", "A=1\n")
+    assert repo.call("encrypt", "--key", "local", "--context", "stage=option").code == 0
+    assert "stage=option" in repo.call("status").out
+
+
+@pytest.mark.parametrize("args", [["status"], ["check"], ["check", "--staged"], ["encrypt"]], ids=" ".join)
+def test_imports_nothing_heavy(repo, args):
+    """Who only looks imports no boto3, cryptography, ssl or pydantic; nor does an encrypt that finds nothing to do."""
+    repo.write(".env", "A=1\n")
+    repo.call("encrypt")
+    git(repo, "add", "-A")
+    code = (
+        "import sys\nfrom encenv.cli.main import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n"
+        "    assert end.code == 0\n    print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args],
+        cwd=repo.folder,
+        env=unmeasured(repo.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not HEAVY & set(done.stderr.split())
+
+
+def test_two_thousand_variables(repo):
+    """A file of 2,000 variables is judged like a small one; how long that takes, tests/benchmarks/scale.py measures."""
+    repo.write(".env", "".join(f"NAME_{i}=value {i}\n" for i in range(2000)))
+    assert repo.call("encrypt").code == 0
+    before = (repo.folder / ".env").read_bytes()
+    assert "2000 sealed" in repo.call("status").out.replace(",", "")
+    assert repo.call("check").code == 0
+    assert repo.call("encrypt").code == 0
+    assert (repo.folder / ".env").read_bytes() == before
+
+
+def test_completion(repo):
+    """A shell completes the names of the file's variables, and no key entry."""
+    repo.write(".env", "ALPHA=1\nAlpine=2\nBETA=3\n")
+    repo.call("encrypt")
+    result = repo.run(
+        env={"_ENCENV_COMPLETE": "bash_complete", "COMP_WORDS": "encenv encrypt --only al", "COMP_CWORD": "3"}
+    )
+    assert result.out.split() == ["plain,ALPHA", "plain,Alpine"]
+    repo.write("b.env", "GAMMA=1\n")
+    for words, expected in (
+        ("set A", ["plain,ALPHA", "plain,Alpine"]),
+        ("get -f b.env ''", ["plain,GAMMA"]),
+        ("rename b", ["plain,BETA"]),
+        ("unset ALPHA b", ["plain,BETA"]),
+        ("encrypt .e", ["file,.e"]),  # the shell goes on with its files
+        ("decrypt -o .e", ["file,.e"]),
+        ("edit .e", ["file,.e"]),
+        ("set A --from-file x", ["file,x"]),
+        ("get A -f b", ["file,b"]),
+    ):
+        line = {"COMP_WORDS": f"encenv {words}", "COMP_CWORD": str(len(words.split()))}
+        assert repo.run(env={"_ENCENV_COMPLETE": "bash_complete"} | line).out.split() == expected, words
+
+
+def on_a_terminal(workspace, *args: str, **env: str) -> str:
+    """Return what a command prints on a terminal."""
+    main, other = pty.openpty()
+    with workspace.start(
+        *args, env={"TERM": "xterm"} | env, stdin=other, stdout=other, stderr=other
+    ) as process:
+        os.close(other)
+        shown = b""
+        while True:
+            try:
+                some = os.read(main, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not some:
+                break
+            shown += some
+        process.wait(timeout=60)
+    os.close(main)
+    return shown.decode()
+
+
+def test_colour(repo):
+    """Colour is for terminals, and not for NO_COLOR."""
+    repo.write(".env", "A=1\n")
+    assert "\033[31mmust be sealed" in on_a_terminal(repo, "status")
+    assert "\033" not in on_a_terminal(repo, "status", NO_COLOR="1")
+    assert "\033" not in repo.run("status").out
+
+
+def test_progress(monkeypatch, capsys):
+    """A bar is drawn for a person who waits, is gone before anything else is said, and -q draws none."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(terminal, "PROGRESS_AFTER", 0.0)
+    monkeypatch.setattr(terminal, "PROGRESS_EVERY", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for done in terminal.progress(["a", "b"], "working"):
+        if done == "a":
+            terminal.say("a is done")
+    err = capsys.readouterr().err
+    assert "working ........................ 0 of 2\r\033[Ka is done\n" in err
+    assert "working ############............ 1 of 2" in err
+    assert err.endswith("\r\033[K")
+    terminal.hush(is_quiet=True)
+    try:
+        assert list(terminal.progress(["a"], "working")) == ["a"]
+        terminal.say("nothing")
+        terminal.warn("this")
+    finally:
+        terminal.hush(is_quiet=False)
+    assert capsys.readouterr().err == "encenv: warning: this\n"
+
+
+def test_progress_within_a_file(repo, monkeypatch):
+    """Progress is told for the values of one long file, too, by each verb that opens or seals all of them."""
+    told: list[int] = []
+    monkeypatch.setattr(terminal, "progress", lambda items, _: told.append(len(items)) or iter(items))
+    repo.write(".env", "A=1\nB=2\nC=3\n")
+    for verb, expected in (("encrypt", 1), ("decrypt", 1), ("rotate", 2)):
+        told.clear()
+        assert repo.call(verb).code == 0
+        assert told.count(3) == expected, verb

@@ -1,0 +1,165 @@
+"""``encenv diff``: what became of each variable, without a key and with one, between files and git revisions."""
+
+import json
+import subprocess
+
+import pytest
+from support.workspace import CANARY, in_words
+
+from encenv.files.compare import compare
+
+
+@pytest.fixture
+def repository(workspace):
+    """A repository with a sealed .env in its one commit."""
+    workspace.write(".env", f"A={CANARY}\nB={CANARY}2\nC={CANARY}3\n")
+    workspace.call("keygen")
+    workspace.call("encrypt", "--key", "local")
+    git(workspace, "init", "-q")
+    commit(workspace)
+    return workspace
+
+
+def git(workspace, *args):
+    """Run git on the workspace."""
+    options = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+    subprocess.run(
+        ["git", *options, *args], cwd=workspace.folder, env=workspace.environ, check=True, capture_output=True
+    )
+
+
+def commit(workspace):
+    """Commit everything."""
+    git(workspace, "add", "-A")
+    git(workspace, "commit", "-qm", "x")
+
+
+def change(workspace):
+    """Drop A, change B, add D in plaintext."""
+    path = workspace.folder / ".env"
+    lines = [line for line in path.read_text().splitlines(keepends=True) if not line.startswith(("A=", "B="))]
+    path.write_text("".join(lines) + "B=other\n")
+    assert workspace.call("encrypt").code == 0
+    with path.open("a") as file:
+        file.write(f"D={CANARY}4\n")
+
+
+CHANGED = "- A  removed\n~ B  changed\n+ D  added, in plaintext\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [(), ("HEAD",), (".env",), ("HEAD:.env",), ("HEAD:.env", ".env"), ("HEAD", ".env"), ("old.env", ".env")],
+)
+def test_changes_without_a_key(repository, args):
+    """Each way to name the two sides gives the same, without a key and without a value."""
+    (repository.folder / "old.env").write_text((repository.folder / ".env").read_text())
+    change(repository)
+    (repository.home / ".config/encenv/local.key").unlink()
+    result = repository.call("diff", *args)
+    assert (result.code, result.out, result.err) == (0, CHANGED, "")
+
+
+def test_staged_and_folders(repository):
+    """What is staged is :FILE, and a path is relative to the current folder, as everywhere."""
+    change(repository)
+    git(repository, "add", ".env")
+    assert repository.call("diff", "HEAD", ":.env").out == CHANGED
+    result = repository.call("diff", ":.env", ".env")
+    assert (result.out, result.err) == ("", ":.env and .env hold the same variables\n")
+    commit(repository)
+    assert repository.call("diff", "HEAD~1", "HEAD").out == CHANGED
+
+
+def test_show(repository):
+    """--show gives the values, each side opened with its own key entries."""
+    change(repository)
+    result = repository.call("diff", "HEAD", "--show")
+    assert result.out == (
+        f"- A  removed\n    - {CANARY}\n~ B  changed\n    - {CANARY}2\n    + other\n"
+        f"+ D  added, in plaintext\n    + {CANARY}4\n"
+    )
+    (repository.home / ".config/encenv/local.key").unlink()
+    message, hint = in_words(repository.call("diff", "HEAD", "--show"))
+    assert message.startswith("HEAD:.env: A, B: the local key ")
+    assert "; without --show no key is needed" in hint
+
+
+def test_sealed_again(repository):
+    """Under another data key nobody can tell without a key whether the value is another; with one, it is told."""
+    (repository.folder / "copy.env").write_text("A=new\n" + repository.call("decrypt").out.split("\n", 1)[1])
+    repository.call("encrypt", "--key", "local", "copy.env")
+    out = repository.call("diff", ".env", "copy.env").out
+    assert out == "".join(
+        f"~ {name}  re-encrypted: another data key, perhaps another value\n" for name in "ABC"
+    )
+    out = repository.call("diff", ".env", "copy.env", "--show").out
+    assert out == (
+        f"~ A  changed\n    - {CANARY}\n    + new\n~ B  re-encrypted: same value\n~ C  re-encrypted: same value\n"
+    )
+
+
+def test_plaintext_that_comes_and_goes(repository):
+    """A value that stands in plaintext where it was sealed is called out."""
+    repository.write("plain.env", repository.call("decrypt").out)
+    out = repository.call("diff", ".env", "plain.env").out
+    assert out.splitlines()[0] == "~ A  DECRYPTED: was sealed, is plaintext"
+    assert repository.call("diff", "plain.env", ".env").out.splitlines()[0] == "~ A  encrypted: was plaintext"
+    assert CANARY not in out
+
+
+def test_re_wrapped(repository):
+    """Values whose data key is under other wrapping keys are re-wrapped, and it says which keys came and went."""
+    path = repository.folder / ".env"
+    text = path.read_text()
+    head, rest = text.split("\n", 1)
+    path.write_text(f"{head}+aws-kms:AAAA:arn:aws:kms:eu-west-1:111122223333:key/x\n{rest}")
+    out = repository.call("diff").out
+    kid = head.partition("=")[0].removeprefix("ENCENV_KEY_")
+    said = "re-wrapped: same value, other wrapping keys or context"
+    assert out == (
+        f"~ A  {said}\n~ B  {said}\n~ C  {said}\n* data key {kid}: re-wrapped\n"
+        "    + aws-kms:arn:aws:kms:eu-west-1:111122223333:key/x\n"
+    )
+
+
+def test_json(repository):
+    """--json has names and kinds, and values only with --show."""
+    change(repository)
+    report = json.loads(repository.call("diff", "HEAD", "--json").out)
+    assert [(one["name"], one["change"], one["before"], one["after"]) for one in report["variables"]] == [
+        ("A", "removed", "sealed", None),
+        ("B", "changed", "sealed", "sealed"),
+        ("D", "added", None, "plain"),
+    ]
+    assert CANARY not in json.dumps(report)
+    report = json.loads(repository.call("diff", "HEAD", "--json", "--show").out)
+    assert report["variables"][1]["value_after"] == "other"
+
+
+def test_what_is_not_there(repository):
+    """Neither file nor revision, no such file in the revision, not staged: each is said, with what to do."""
+    for args, said in (
+        (("nobody",), "nobody is neither a file nor a revision: "),
+        (("HEAD:other.env",), "other.env is not in the revision HEAD"),
+        ((":other.env",), "other.env is not staged"),
+        (("HEAD~7",), "HEAD~7 is neither a file nor a revision: "),
+        ((".env", "gone.env"), "gone.env"),
+    ):
+        assert said in in_words(repository.call("diff", *args))[0]
+
+
+def test_values_that_a_terminal_obeys(workspace):
+    """--show keeps a value in one line, and no control character reaches the terminal."""
+    workspace.write("a.env", "A=1\n")
+    workspace.write("b.env", 'A="x\\n\x1b[31m y"\n')
+    out = workspace.call("diff", "a.env", "b.env", "--show").out
+    assert out == "~ A  changed\n    - 1\n    + 'x\\n\\x1b[31m y'\n"
+
+
+def test_order_and_repetition():
+    """Removed names stand where they stood; the second line of one name is compared with the second."""
+    found = compare("A=1\nB=1\nC=1\nC=2\n", "Z=1\nA=1\nC=1\nC=3\n").differences
+    assert [(one.name, one.change) for one in found] == [("Z", "added"), ("B", "removed"), ("C", "changed")]
+    assert compare("A\n", "A=\n").differences[0].change == "changed"
+    assert not compare("A=1 # x\n", "export A='1'\n").differences

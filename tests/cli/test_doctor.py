@@ -1,0 +1,298 @@
+"""``encenv doctor``: each thing that can be wrong, made wrong, and what it says about it."""
+
+import json
+import os
+import re
+import subprocess
+import time
+
+import pytest
+from moto.server import ThreadedMotoServer
+from support.workspace import CANARY
+
+from encenv.errors import KeyUnreachableError
+from encenv.format.sealed import KeyEntry
+from encenv.keys.aws.probe import KmsProbe
+from encenv.testing import KmsServer
+
+
+@pytest.fixture
+def kms(workspace):
+    """A KMS that the workspace's environment leads to, its key, and a .env sealed under it."""
+    with KmsServer() as server:
+        workspace.environ |= server.environ() | {"AWS_MAX_ATTEMPTS": "1"}
+        server.key = server.create_key(alias="alias/shop")
+        workspace.write(".env", f"A={CANARY}\n")
+        assert workspace.call("encrypt", "--key", server.key, "--context", "stage=prod").code == 0
+        server.clear()
+        yield server
+
+
+def look(workspace, *args):
+    """Return the findings that are not ok, by what was looked at, and the exit code."""
+    result = workspace.call("doctor", *args, "--json")
+    assert CANARY not in result.out + result.err
+    report = json.loads(result.out)
+    assert report["broken"] == sum(one["state"] == "broken" for one in report["findings"])
+    assert result.code == bool(report["broken"])
+    assert all(one["remedy"] for one in report["findings"] if one["state"] in {"warn", "broken"})
+    found = [(one["state"], one["check"], one["message"], one["remedy"]) for one in report["findings"]]
+    return [one for one in found if one[0] != "ok"], result.code, found
+
+
+def test_all_is_well(workspace, kms):
+    """With a key that may be used nothing is broken, nothing was decrypted, and each line is aligned."""
+    result = workspace.call("doctor")
+    assert result.code == 0
+    assert f"{kms.key} opens it (dry run)" in result.out
+    assert "clock" in result.out
+    assert all(
+        line[:7].strip() in {"ok", "skipped", "warn"} or line.startswith(" ")
+        for line in result.out.splitlines()
+    )
+    assert kms.count("Decrypt") == 0  # a dry run is an error to the server
+    assert {call.error for call in kms.calls if call.operation == "Decrypt"} == {"DryRunOperationException"}
+    bad, code, _ = look(workspace)
+    assert (bad, code) == ([("skipped", "git", "this folder is in no git repository", None)], 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message", "remedy"),
+    [
+        (lambda kms: kms.disable(kms.key), "is in the state Disabled", "enable it in AWS KMS"),
+        (
+            lambda kms: kms.schedule_deletion(kms.key),
+            "is in the state PendingDeletion",
+            "cancel its deletion",
+        ),
+        (lambda kms: kms.deny("Decrypt"), "AWS KMS refused Decrypt", "allow kms:Decrypt on this key"),
+        (lambda kms: kms.deny(), "AWS KMS refused Decrypt", "allow kms:Decrypt on this key"),
+        (lambda kms: kms.fail("Decrypt"), "AWS KMS could not answer Decrypt", "try again"),
+        (lambda kms: kms.fail("*", code="ThrottlingException"), "ThrottlingException", "quota is used up"),
+        (lambda kms: kms.fail("*", code="ExpiredTokenException"), "ExpiredTokenException", "sign in again"),
+        (lambda kms: kms.fail("*", code="InvalidSignatureException"), "InvalidSignatureException", "clock"),
+        (lambda kms: kms.drop(), "AWS KMS was not reached for Decrypt", "check the network"),
+        (lambda kms: kms.stop(), "AWS KMS was not reached for Decrypt", "check the network"),
+    ],
+)
+def test_kms_fails(workspace, kms, wrong, message, remedy):
+    """Whatever is wrong with the key is one broken finding, with its remedy; what could not be asked is said."""
+    wrong(kms)
+    bad, code, _ = look(workspace)
+    broken = [one for one in bad if one[0] == "broken"]
+    assert code == 1
+    assert len(broken) == 1
+    assert message in broken[0][2]
+    assert remedy in broken[0][3]
+
+
+def test_nobody_may_describe_it(workspace, kms):
+    """A role that may decrypt and nothing else is healthy."""
+    kms.deny("DescribeKey")
+    assert look(workspace)[1] == 0
+
+
+def test_no_network(workspace, kms):
+    """Without a network it ends soon and says what was not judged; with --offline it does not try."""
+    kms.stop()
+    started = time.monotonic()
+    bad, code, _ = look(workspace)
+    assert code == 1
+    assert time.monotonic() - started < 10
+    assert ("skipped", "clock", "AWS gave no answer to compare it with", None) in bad
+    bad, code, _ = look(workspace, "--offline")
+    assert code == 0
+    assert "not asked, because of --offline: credentials, clock and keys are not judged" in [
+        one[2] for one in bad
+    ]
+
+
+def test_credentials_and_region(workspace, kms):
+    """Without credentials nothing is asked; without a region only an alias needs one."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del workspace.environ[name]
+    bad, code, _ = look(workspace)
+    assert code == 1
+    assert bad[0][:3] == ("broken", "credentials", "there are no AWS credentials")
+    assert kms.calls == []
+    workspace.environ |= kms.environ()
+    del workspace.environ["AWS_REGION"], workspace.environ["AWS_DEFAULT_REGION"]
+    assert look(workspace)[1] == 0
+    workspace.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/shop"]\n')
+    assert ("broken", "region", "none is set, and an alias is looked up in one", "set AWS_REGION") in look(
+        workspace
+    )[0]
+    workspace.environ["AWS_PROFILE"] = "nobody"
+    assert next(one[1] for one in look(workspace)[0] if one[0] == "broken") == "credentials"
+
+
+def test_identity(workspace, kms):
+    """Whose the credentials are is said where AWS STS says it, and is no matter where it does not."""
+    assert [one[2] for one in look(workspace)[2] if one[1] == "credentials"] == ["found, by env"]
+    sts = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    sts.start()
+    try:
+        workspace.environ["AWS_ENDPOINT_URL_STS"] = "http://{}:{}".format(*sts.get_host_and_port())
+        (said,) = (one[2] for one in look(workspace)[2] if one[1] == "credentials")
+    finally:
+        sts.stop()
+    assert re.fullmatch(r"found, by env; they are arn:aws:sts::\d{12}:\S+", said)
+    findings = look(workspace)
+    assert [one[2] for one in findings[2] if one[1] == "credentials"] == ["found, by env"]
+    assert findings[1] == 0
+
+
+def test_credentials_that_do_not_come(workspace, kms, monkeypatch):
+    """A credential process that hangs is broken by name, and nothing waits for it to its end."""
+    monkeypatch.setattr("encenv.keys.aws.probe.CREDENTIALS_SECONDS", 0.2)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del workspace.environ[name]
+    config = workspace.write("aws", "[default]\ncredential_process = sleep 3\n")
+    workspace.environ["AWS_CONFIG_FILE"] = str(config)
+    bad, code, _ = look(workspace)
+    assert code == 1
+    assert bad[0][:3] == ("broken", "credentials", "the AWS credentials did not come within 0.2 seconds")
+    assert kms.calls == []
+
+
+def test_what_did_not_answer_is_not_asked_again(workspace, kms, monkeypatch):
+    """A region that cannot be reached is waited for once, whatever the number of keys there; others are asked."""
+    for variable, text in workspace.environ.items():
+        monkeypatch.setenv(variable, text)
+    far = kms.create_key("eu-west-1")
+    probe = KmsProbe()
+    kms.clear()
+    kms.drop(times=1)
+    for _ in range(3):
+        with pytest.raises(KeyUnreachableError, match="not reached"):
+            probe.state(kms.key)
+    assert len(kms.calls) == 1
+    assert probe.state(far) == "Enabled"
+    kms.fail("DescribeKey", code="ThrottlingException", region="eu-west-1", times=1)
+    with pytest.raises(KeyUnreachableError, match="Throttling"):
+        probe.state(far)
+    assert probe.state(far) == "Enabled"
+
+
+def test_writing(workspace, kms):
+    """For the keys of the settings it says who one is: a writer, a contributor, or neither."""
+    workspace.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/shop"]\ncontext = { stage = "prod" }\n')
+    assert ("ok", "encrypting", "under alias/shop is permitted (dry run)", None) in look(workspace)[2]
+    kms.deny("GenerateDataKey", unless_context={"encenv-add": "1"})
+    assert ("ok", "encrypting", "under alias/shop is permitted to a contributor (dry run)", None) in look(
+        workspace
+    )[2]
+    kms.deny("GenerateDataKey")
+    found = [one for one in look(workspace)[0] if one[1] == "encrypting"]
+    assert found[0][0] == "warn"
+    assert found[0][2].startswith("AWS KMS refused GenerateDataKey with alias/shop")
+
+
+def test_multi_region(workspace, kms):
+    """A multi-Region key is asked for where the process works first, and one that opens is enough."""
+    key = kms.create_key("eu-west-1", multi_region=True)
+    near = kms.replicate(key, "us-east-1")
+    workspace.write("m.env", "A=1\n")
+    workspace.call("encrypt", "--key", key, "m.env")
+    found = look(workspace, "m.env")[2]
+    assert [one[2] for one in found if one[1].startswith("data key")] == [
+        f"{near} opens it (dry run)", f"{key} opens it (dry run)",
+    ]  # fmt: skip
+    kms.disable(key)
+    bad, code, _ = look(workspace, "m.env")
+    assert code == 0
+    assert bad[0][0] == "warn"
+    assert "another wrapping key of the file opens it" in bad[0][2]
+
+
+def test_clock(workspace, kms, monkeypatch):
+    """A clock that AWS would not accept is broken; one that is a little off is told."""
+    entry_text = next(
+        line for line in (workspace.folder / ".env").read_text().splitlines() if "ENCENV_KEY_" in line
+    )
+    name, _, value = entry_text.partition("=")
+    entry = KeyEntry.parse(name[-8:], value)
+    for variable, text in workspace.environ.items():
+        monkeypatch.setenv(variable, text)
+    probe = KmsProbe(os.environ, now=lambda: time.time() + 1000)
+    assert probe.skew is None
+    probe.may_unwrap(entry.items[0], {"encenv": "1", "stage": "prod"})
+    assert probe.skew == pytest.approx(1000, abs=5)
+    for seconds, state, said in (
+        (1000, "broken", "seconds ahead of"),
+        (-90, "warn", "seconds behind"),
+        (0, "ok", "as AWS's"),
+    ):
+        monkeypatch.setattr(
+            "encenv.cli.verbs.doctor.KmsProbe",
+            lambda s=seconds: KmsProbe(os.environ, now=lambda: time.time() + s),
+        )
+        found = [one for one in look(workspace)[2] if one[1] == "clock"]
+        assert found[0][0] == state
+        assert said in found[0][2]
+
+
+def test_local_key(sealed):
+    """A local key that is missing, open to others or another one is broken, with what to do."""
+    assert look(sealed)[1] == 0
+    key = sealed.home / ".config/encenv/local.key"
+    key.chmod(0o644)
+    bad, code, _ = look(sealed)
+    assert code == 1
+    assert [one[3][:15] for one in bad if one[0] == "broken"] == ["run: chmod 600 "]
+    key.unlink()
+    assert "a file of mode 600" in str(look(sealed)[0])
+    sealed.call("keygen")
+    bad, code, _ = look(sealed)
+    assert code == 1
+    assert "ask a colleague" in str([one for one in bad if one[0] == "broken"])
+    sealed.environ["ENCENV_LOCAL_KEY"] = key.read_text()
+    assert "ENCENV_LOCAL_KEY is set" in str(look(sealed)[2])
+
+
+def test_files(sealed):
+    """Damage, plaintext, and who else may read or write it, are told by name."""
+    path = sealed.folder / ".env"
+    with path.open("a") as file:
+        file.write(f"C={CANARY}\nD=encenv:1:broken\n")
+    path.chmod(0o646)
+    bad, code, _ = look(sealed)
+    assert code == 1
+    texts = [f"{state} {message} {remedy}" for state, _, message, remedy in bad]
+    assert any("broken line 5: D: " in text for text in texts), texts
+    assert any(
+        "warn 1 must be sealed and are plaintext: C run: encenv encrypt .env" in text for text in texts
+    )
+    assert any("broken everybody can write it (mode 646) run: chmod go-w .env" in text for text in texts)
+    assert any("warn others can read its plaintext" in text for text in texts)
+    assert look(sealed, "gone.env")[0][0][:3] == ("broken", "gone.env", "the file gone.env does not exist")
+
+
+def test_settings(sealed):
+    """Settings that cannot be read are a finding, not the end."""
+    sealed.write("pyproject.toml", '[tool.encenv]\nkey = "local"\n')
+    bad, code, found = look(sealed)
+    assert code == 1
+    assert bad[0][1] == "settings"
+    assert any("opens it" in one[2] for one in found)
+    sealed.write("pyproject.toml", '[tool.encenv]\nkeys = ["local"]\nsettings = "nowhere:Settings"\n')
+    bad, _, found = look(sealed)
+    assert bad[0][1] == "settings"
+    assert any(one[1] == "local key" and one[0] == "ok" for one in found)
+
+
+def test_git(sealed):
+    """In a repository it says whether the hooks and the drivers are in place, and what puts them there."""
+    subprocess.run(["git", "init", "-q"], cwd=sealed.folder, env=sealed.environ, check=True)
+    bad, code, _ = look(sealed)
+    assert code == 0
+    assert {one[3] for one in bad if one[1] == "git"} == {"run: encenv hook install"}
+    assert sealed.call("hook", "install").code == 0
+    assert [one for one in look(sealed)[0] if one[1] == "git"] == []
+
+
+def test_nothing_there(workspace):
+    """In an empty folder nothing is broken."""
+    bad, code, _ = look(workspace)
+    assert code == 0
+    assert {one[0] for one in bad} == {"skipped"}

@@ -1,0 +1,167 @@
+"""``encenv init`` as two developers meet it: on a terminal, with AWS KMS, and in a clone without the key."""
+
+import os
+import re
+import tomllib
+
+import pytest
+from support.workspace import CANARY, in_words, on_a_terminal
+
+from encenv.testing import KmsServer
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX")
+
+ANN = "Ann <ann@shop.example> wrote the key down here"
+
+
+@pytest.fixture
+def repo(workspace):
+    """A workspace on which a git repository lies; Ann is at work."""
+    workspace.environ |= {"GIT_CONFIG_GLOBAL": str(workspace.home / ".gitconfig"), "GIT_CONFIG_NOSYSTEM": "1"}
+    assert (
+        workspace.shell(
+            "git config --global user.name Ann; git config --global user.email ann@shop.example; git init -q"
+        ).code
+        == 0
+    )
+    return workspace
+
+
+@pytest.fixture
+def kms(repo):
+    """An AWS KMS that the workspace's environment leads to."""
+    with KmsServer() as server:
+        repo.environ |= server.environ() | {"AWS_MAX_ATTEMPTS": "1"}
+        yield server
+
+
+def keys(repo):
+    """Return the wrapping keys that pyproject.toml names."""
+    return tomllib.loads((repo.folder / "pyproject.toml").read_text())["tool"]["encenv"]["keys"]
+
+
+def clone(repo, who="Bob"):
+    """Let another developer, with a home of their own, clone what is committed."""
+    assert repo.shell("git add . && git commit -q -m base").code == 0
+    assert repo.shell("git clone -q . ../clone").code == 0
+    repo.root.joinpath("other").mkdir()
+    repo.environ |= {
+        "HOME": str(repo.root / "other"),
+        "GIT_CONFIG_GLOBAL": str(repo.root / "other/.gitconfig"),
+    }
+    repo.shell(
+        f"git config --global user.name {who}; git config --global user.email {who.lower()}@shop.example"
+    )
+
+
+def test_the_one_question(repo):
+    """On a terminal one question is asked, what is no key is asked for again, and Enter means a local key."""
+    code, screen = on_a_terminal(
+        repo, [("Wrapping key [local]:", "prod\n"), ("name local, arn", "\n")], "init"
+    )
+    assert code == 0, screen
+    assert "'prod' names no wrapping key" in screen
+    assert screen.count("Wrapping key [local]:") == 2
+    assert re.fullmatch(r"local:[A-Z2-7]{8}", *keys(repo))
+    code, screen = on_a_terminal(repo, [], "init")
+    assert code == 0, screen
+    assert "Wrapping key [" not in screen
+
+
+@pytest.mark.parametrize("answer", ["\3", "\4"], ids=["Ctrl-C", "Ctrl-D"])
+def test_the_question_interrupted(repo, answer):
+    """Ctrl-C and Ctrl-D at the question end it, and nothing is written."""
+    code, screen = on_a_terminal(repo, [("Wrapping key [local]:", answer)], "init")
+    assert code == 1
+    assert "interrupted" in screen
+    assert [path.name for path in repo.folder.iterdir()] == [".git"]
+    assert not (repo.home / ".config").exists()
+
+
+def test_what_is_sealed_already(repo):
+    """Where files are sealed already their key is proposed, and no other one is made beside it."""
+    repo.write(".env", f"A={CANARY}\n")
+    assert repo.run("keygen").code == 0
+    assert repo.run("encrypt", "--key", "local").code == 0
+    key = f"local:{re.search(r':([A-Z2-7]{8})$', (repo.folder / '.env').read_text(), re.MULTILINE)[1]}"
+    code, screen = on_a_terminal(repo, [(f"Wrapping key [{key}]:", "\n")], "init")
+    assert code == 0, screen
+    assert keys(repo) == [key]
+    (repo.folder / "pyproject.toml").unlink()
+    (repo.home / ".config/encenv/local.key").unlink()
+    message, hint = in_words(repo.run("init", "-y"))
+    assert message.startswith(f"the local key {key.removeprefix('local:')} is not in ")
+    assert hint.startswith("ask a colleague who has it")
+    assert not (repo.folder / "pyproject.toml").exists()
+
+
+def test_with_aws_kms(repo, kms):
+    """An alias on the terminal becomes the key's ARN, and everything after works with it and the context."""
+    arn = kms.create_key(alias="alias/shop")
+    repo.write(".env", f"A={CANARY}\n")
+    code, screen = on_a_terminal(
+        repo, [("Wrapping key [local]:", "alias/shop\n")], "init", "--context", "stage=test"
+    )
+    assert code == 0, screen
+    assert keys(repo) == [arn]
+    assert "# alias/shop\n" in (repo.folder / "pyproject.toml").read_text()
+    assert repo.run("encrypt").code == 0
+    text = (repo.folder / ".env").read_text()
+    assert CANARY not in text
+    assert "+context:stage=test+aws-kms:" in text
+    assert repo.run("get", "A").out == CANARY
+    assert repo.shell("git add . && git commit -q -m sealed").code == 0
+
+
+def test_a_kms_key_that_cannot_be_used(repo, kms):
+    """A key that is not there, denied or out of reach is said before anything is written."""
+    kms.create_key(alias="alias/shop")
+    message, hint = in_words(repo.run("init", "--key", "alias/none"))
+    assert (message, hint) == (
+        "AWS KMS refused GenerateDataKey with alias/none: NotFoundException",
+        "check the key's account and region; it does not exist there (any more)",
+    )
+    kms.deny("GenerateDataKey")
+    assert "AccessDenied" in in_words(repo.run("init", "--key", "alias/shop"))[0]
+    repo.environ["AWS_ENDPOINT_URL_KMS"] = "http://127.0.0.1:9"
+    assert "was not reached" in in_words(repo.run("init", "--key", "alias/shop"))[0]
+    assert [path.name for path in repo.folder.iterdir()] == [".git"]
+
+
+def test_a_clone_without_the_local_key(repo):
+    """Whoever clones is told by each verb which key is wanting, whose it is, and where it belongs."""
+    assert repo.run("init", "-y", "-q").err == ""
+    repo.write(".env", f"A={CANARY}\n")
+    assert repo.run("encrypt").code == 0
+    key = keys(repo)[0].removeprefix("local:")
+    clone(repo)
+    where = "~/.config/encenv/local.key"
+    expected = (
+        f"the local key {key} is not in {where}",
+        f"ask a colleague who has it for its key text, and add that line to {where}, a file of mode 600; {ANN}",
+    )
+    for verb in ("decrypt", "get A", "edit", "rename A B", "encrypt", "run -- true"):
+        repo.shell("cd ../clone && git checkout -q .env && printf 'C=1\\n' >> .env")
+        done = repo.shell(f"cd ../clone && encenv {verb}")
+        done.err = done.err.replace(str(repo.root / "other"), "~")
+        message, hint = in_words(done)
+        assert (message.removeprefix("A: "), hint) == expected, verb
+    done = repo.shell("cd ../clone && encenv init")
+    assert done.code == 0
+    assert f"you cannot use them yet: {expected[0]}" in done.err.replace(str(repo.root / "other"), "~")
+    assert ANN in done.err
+
+
+def test_a_clone_without_permission(repo, kms):
+    """Whoever may not decrypt is told what to have allowed, and who may know."""
+    kms.create_key(alias="alias/shop")
+    assert repo.run("init", "--key", "alias/shop").code == 0
+    repo.write(".env", f"A={CANARY}\n")
+    assert repo.run("encrypt").code == 0
+    kms.deny("Decrypt")
+    assert "Ann" not in in_words(repo.run("decrypt"))[1]  # one's own name is no help
+    clone(repo)
+    message, hint = in_words(repo.run("decrypt"))
+    assert message.endswith("AccessDeniedException")
+    assert hint.startswith("allow kms:Decrypt on this key")
+    assert hint.endswith(f"; {ANN}")

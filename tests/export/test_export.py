@@ -1,0 +1,470 @@
+"""``encenv export``: what each format's own reader makes of it, and that no plaintext leaves unasked."""
+
+import base64
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.workspace import CANARY, in_words
+
+from encenv import decrypt_environ
+from encenv.errors import MalformedError
+from encenv.export.formats import FORMATS, Variables, write
+from encenv.keys.unwrap import clear_cache
+
+AWS = Path(sys.executable).with_name("aws")
+# Its own function, by the version whose function has these arguments.
+LIBSYSTEMD = next(Path("/usr/lib").glob("*/systemd/libsystemd-shared-252.so"), None)
+
+# What breaks one format or another; each is text that python-dotenv can give.
+HARD = {
+    "EMPTY": "",
+    "SPACES": "  two  words  ",
+    "QUOTES": """it's "quoted" `so`""",
+    "BACKSLASH": "a\\b\\\\c\\n \\",
+    "DOLLAR": "$HOME ${HOME} $$ $(id) `id` %{if} $${x} %%{y} %n",
+    "HASH": "a #b ; c # d",
+    "LINES": "one\ntwo\n\n three \n",
+    "TAB": "a\tb",
+    "UNICODE": "zoë 🔑 \u2028 \ufeff",
+    "YES": "yes",
+    "NUMBER": "0x1F",
+    "SEXAGESIMAL": "1:20",
+    "JSON": '{"a": [1, "b"]}',
+    "YAML": "- a: b\n- *c",
+    "HEREDOC": "x<<ENCENV_END\nENCENV_END\n",
+    "PERCENT": "100%25 %0A",
+    "EQUALS": "a=b==",
+    "BANG": "a!b *? [c] ~",
+}
+
+
+def from_json(text: bytes, _: Path) -> dict:
+    """As any JSON reader does."""
+    return json.loads(text)
+
+
+def from_shell(text: bytes, folder: Path, shell: str = "sh") -> dict:
+    """As a shell sources it; python prints what a child of that shell gets."""
+    (folder / "file.sh").write_bytes(text)
+    code = "import json, os; print(json.dumps(dict(os.environ)))"
+    environ = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [shell, "-c", '. ./file.sh; exec "$@"', "sh", sys.executable, "-c", code],
+        cwd=folder, env=environ, capture_output=True, check=True,
+    )  # fmt: skip
+    assert not done.stderr
+    found = json.loads(done.stdout)
+    return {
+        name: value
+        for name, value in found.items()
+        if name not in {"PATH", "PWD", "_", "LC_CTYPE", "SHLVL", "OLDPWD"}
+    }
+
+
+@contextlib.contextmanager
+def listener(method: str, path: str, reply: bytes) -> Iterator[tuple[str, list[dict]]]:
+    """Give the address of a server, and what was sent to *path* on it."""
+    asked: list[dict] = []
+
+    class Server(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if path in self.path and self.command == method:
+                asked.append(json.loads(body))
+            self.send_response(200 if method == "PUT" or not body else 201)
+            self.send_header("Api-Version", "1.40")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(0 if self.command == "HEAD" else len(reply)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(reply)
+
+        do_HEAD = do_GET = do_POST = do_PUT = answer  # noqa: N815 (as http.server calls them)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+def from_docker(text: bytes, folder: Path) -> dict:
+    """As the docker client reads it, in what it asks its daemon for; here that is ours."""
+    (folder / "docker.env").write_bytes(text)
+    with listener("POST", "/containers/create", b'{"Id": "1", "Warnings": []}') as (url, asked):
+        host = url.replace("http", "tcp", 1)
+        done = subprocess.run(
+            ["docker", "create", "--env-file", "docker.env", "image"],
+            cwd=folder, env={"PATH": os.environ["PATH"], "HOME": str(folder), "DOCKER_HOST": host},
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert asked, done.stderr
+    return dict(line.split("=", 1) for line in asked[0]["Env"])
+
+
+def from_systemd(text: bytes, folder: Path) -> dict:
+    """As systemd's own function reads an EnvironmentFile; it drops what it does not take."""
+    (folder / "file.env").write_bytes(text)
+    library = ctypes.CDLL(LIBSYSTEMD)
+    found = ctypes.POINTER(ctypes.c_char_p)()
+    code = library.load_env_file(None, str(folder / "file.env").encode(), ctypes.byref(found))
+    assert code >= 0, os.strerror(-code)
+    lines = []
+    while found and found[len(lines)] is not None:
+        lines.append(found[len(lines)])
+    return dict(line.decode("utf-8", "surrogateescape").split("=", 1) for line in lines)
+
+
+def from_terraform(text: bytes, folder: Path) -> dict:
+    """As Terraform reads a .tfvars file."""
+    (folder / "main.tf").write_text('variable "environment" { type = map(string) }\n')
+    (folder / "x.tfvars").write_bytes(text)
+    done = subprocess.run(
+        ["terraform", "console", "-no-color", "-var-file=x.tfvars"],
+        cwd=folder, input="base64encode(jsonencode(var.environment))\n", capture_output=True, text=True, timeout=60, check=False,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "CHECKPOINT_DISABLE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(base64.b64decode(done.stdout.strip().strip('"')))
+
+
+def from_lambda(text: bytes, folder: Path) -> dict:
+    """As the AWS command line reads it, in what it asks AWS for; here that is ours."""
+    (folder / "in.json").write_bytes(text)
+    with listener("PUT", "/configuration", b"{}") as (url, asked):
+        done = subprocess.run(
+            [AWS, "lambda", "update-function-configuration", "--function-name", "f", "--cli-input-json", "file://in.json",
+             "--endpoint-url", url, "--region", "us-east-1"],
+            cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+            env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"},
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return asked[0]["Environment"]["Variables"]
+
+
+def from_kubernetes(text: bytes, folder: Path) -> dict:
+    """As kubectl reads a manifest, where there is one, and as PyYAML does."""
+    found = yaml.safe_load(text)
+    assert (found["apiVersion"], found["metadata"]) == ("v1", {"name": "env"})
+    data = found["data"] if found["kind"] == "ConfigMap" else found["stringData"]
+    if shutil.which("kubectl"):
+        (folder / "m.yaml").write_bytes(text)
+        done = subprocess.run(
+            ["kubectl", "annotate", "--local", "-f", "m.yaml", "a=b", "-o", "json"],
+            cwd=folder, env={"PATH": os.environ["PATH"], "HOME": str(folder)}, capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        also = json.loads(done.stdout)
+        assert (also["data"] if found["kind"] == "ConfigMap" else also["stringData"]) == data
+    return data
+
+
+def from_github(text: bytes, _: Path) -> dict:
+    """As the runner reads GITHUB_ENV: NAME=value, or NAME<<END, lines, END (FileCommandManager.cs)."""
+    found = {}
+    lines = iter(text.decode().split("\n")[:-1])
+    for line in lines:
+        equals, heredoc = line.find("="), line.find("<<")
+        if equals >= 0 and (heredoc < 0 or equals < heredoc):
+            found[line[:equals]] = line[equals + 1 :]
+            continue
+        name, _, end = line.partition("<<")
+        value = []
+        while (one := next(lines)) != end:
+            value.append(one)
+        found[name] = "\n".join(value)
+    return found
+
+
+def needs(program: object) -> pytest.MarkDecorator:
+    """Skip where the real reader is not on the machine."""
+    return pytest.mark.skipif(not program, reason="its reader is not on this machine")
+
+
+READERS = [
+    pytest.param("json", from_json, id="json"),
+    pytest.param("shell", from_shell, id="sh"),
+    pytest.param("shell", lambda text, folder: from_shell(text, folder, "bash"), id="bash", marks=needs(shutil.which("bash"))),
+    pytest.param("docker", from_docker, id="docker", marks=needs(shutil.which("docker"))),
+    pytest.param("systemd", from_systemd, id="systemd", marks=needs(LIBSYSTEMD)),
+    pytest.param("terraform", from_terraform, id="terraform", marks=needs(shutil.which("terraform"))),
+    pytest.param("lambda", from_lambda, id="lambda", marks=needs(AWS.exists())),
+    pytest.param("k8s", from_kubernetes, id="k8s"),
+    pytest.param("github", from_github, id="github"),
+]  # fmt: skip
+FAST = [one for one in READERS if one.id in {"json", "systemd", "k8s", "github"}]
+
+
+def taken(form: str, values: dict[str, str]) -> dict[str, str]:
+    """Return those of *values* that the format takes, having seen that the others are refused by name."""
+    found = {}
+    for name, value in values.items():
+        try:
+            write(form, Variables({name: value}))
+        except MalformedError as error:
+            assert error.variables == (name,)  # noqa: PT017 (either is right, and both are judged)
+        else:
+            found[name] = value
+    return found
+
+
+@pytest.mark.parametrize(("form", "reader"), READERS)
+def test_hard_values(tmp_path, form, reader):
+    """What a format's own reader gets is, character for character, what was written."""
+    values = taken(form, HARD)
+    missing = {"docker": {"LINES", "YAML", "HEREDOC"}, "json": set(), "lambda": set(), "k8s": set()}
+    assert HARD.keys() - values.keys() == missing.get(form, set())
+    secret = frozenset(values)
+    assert reader(write(form, Variables(values, secret)).text.encode(), tmp_path) == values
+
+
+@pytest.mark.parametrize(("form", "reader"), FAST)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    texts=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), max_size=5)
+)
+def test_any_value(tmp_path, form, reader, texts):
+    """Any text arrives as it was, or is refused."""
+    values = taken(form, {f"N{index}": text for index, text in enumerate(texts)})
+    if form == "k8s":
+        shutil_which, shutil.which = shutil.which, lambda _: None
+        try:
+            assert (reader(write(form, Variables(values)).text.encode(), tmp_path) or {}) == values
+        finally:
+            shutil.which = shutil_which
+    else:
+        assert reader(write(form, Variables(values)).text.encode(), tmp_path) == values
+
+
+@pytest.mark.parametrize(("form", "reader"), READERS)
+def test_sealed(sealed, tmp_path, form, reader):
+    """A sealed export holds no plaintext, and what a service gets from its reader opens to the file's values."""
+    environ = dict(sealed.environ)
+    renamed(sealed)
+    result = sealed.call("export", "--format", form, "-o", "out")
+    assert (result.code, result.out, result.err) == (0, "", "")
+    data = (sealed.folder / "out").read_bytes()
+    assert CANARY.encode() not in data
+    assert b"ENCENV_KEY_" in data
+    found = reader(data, tmp_path)
+    assert next(iter(found)).startswith("ENCENV_KEY_") or form in {"shell", "terraform", "docker"}
+    assert opened(environ, found) == {"KEY_A": CANARY, "KEY_B": f"{CANARY} # 2"}
+
+
+def renamed(workspace) -> None:
+    """Seal the workspace's values under longer names: AWS Lambda takes none of one letter."""
+    workspace.write(".env", f"KEY_A={CANARY}\nKEY_B='{CANARY} # 2'\n")
+    assert workspace.call("encrypt", "--key", "local").code == 0
+
+
+def opened(environ: dict[str, str], found: dict[str, str]) -> dict[str, str]:
+    """Open *found* as a service would that has the workspace's local key."""
+    before = dict(os.environ)
+    clear_cache()
+    try:
+        os.environ.update(environ)
+        return decrypt_environ(found)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        clear_cache()
+
+
+@pytest.mark.parametrize(("form", "reader"), READERS)
+def test_plaintext(sealed, tmp_path, form, reader):
+    """Plaintext leaves where it was asked for, without key entries, into a file for nobody else."""
+    renamed(sealed)
+    assert sealed.call("export", "--format", form, "--plaintext", "-o", "out").code == 0
+    path = sealed.folder / "out"
+    assert reader(path.read_bytes(), tmp_path) == {"KEY_A": CANARY, "KEY_B": f"{CANARY} # 2"}
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+REFERS = (
+    "HOST=db.internal\nPASSWORD=hunter2\nURL=postgres://me:${PASSWORD}@${HOST:-none}/\nPLAIN='${HOST}/x'\n"
+)
+
+
+def test_references_arrive_expanded(workspace):
+    """A sealed value that refers to others is expanded and encrypted anew; the others keep their text."""
+    workspace.write(".env", REFERS)
+    workspace.call("keygen")
+    workspace.call("encrypt", "--key", "local")
+    before = dotenv_values(workspace.folder / ".env", interpolate=False)
+    result = workspace.call("export", "--format", "json")
+    assert result.err == ".env: expanded and encrypted anew: URL, PLAIN\n"
+    found = json.loads(result.out)
+    assert {name for name in before if found[name] != before[name]} == {"URL", "PLAIN"}
+    assert opened(workspace.environ, found) == {
+        "HOST": "db.internal", "PASSWORD": "hunter2", "URL": "postgres://me:hunter2@db.internal/", "PLAIN": "db.internal/x",
+    }  # fmt: skip
+    plain = json.loads(workspace.call("export", "--format", "json", "--plaintext").out)
+    assert plain == opened(workspace.environ, found)
+
+
+def test_plain_value_that_refers_to_a_sealed_one(workspace):
+    """A value that need not be sealed is, where it holds another's secret; otherwise it goes along expanded."""
+    workspace.write("pyproject.toml", '[tool.encenv]\nplain = ["HOST", "URL", "SITE"]\nkeys = ["local"]\n')
+    workspace.write(".env", "HOST=h\nPASSWORD=hunter2\nURL=x://${PASSWORD}@${HOST}\nSITE=https://${HOST}/\n")
+    workspace.call("keygen")
+    assert "encrypted 1 value" in workspace.call("encrypt").err
+    result = workspace.call("export", "--format", "json")
+    found = json.loads(result.out)
+    assert found["SITE"] == "https://h/"
+    assert found["URL"].startswith("encenv:1:")
+    assert opened(workspace.environ, found)["URL"] == "x://hunter2@h"
+    asis = workspace.call("export", "--format", "json", "--as-is")
+    assert json.loads(asis.out)["URL"] == "x://${PASSWORD}@${HOST}"
+    assert "refers to sealed values, and arrives with its ${NAME} as it stands: URL" in asis.err
+
+
+def test_without_a_key(workspace):
+    """Without a key it fails and names --as-is; that exports the file's own texts and warns."""
+    workspace.write(".env", REFERS)
+    workspace.call("keygen")
+    workspace.call("encrypt", "--key", "local")
+    before = dotenv_values(workspace.folder / ".env", interpolate=False)
+    (workspace.home / ".config/encenv/local.key").unlink()
+    message, hint = in_words(workspace.call("export", "--format", "json"))
+    assert message.startswith("HOST, PASSWORD, URL, PLAIN: the local key ")
+    assert hint.endswith("or, if no value refers to others by ${NAME}: --as-is")
+    result = workspace.call("export", "--format", "json", "--as-is")
+    assert json.loads(result.out) == before
+    assert "not looked into: HOST, PASSWORD, URL, PLAIN; one that refers to others arrives" in result.err
+    only = workspace.call("export", "--format", "json", "--as-is", "--only", "H*", "--except", "URL")
+    assert [name for name in json.loads(only.out) if not name.startswith("ENCENV_KEY_")] == ["HOST"]
+
+
+def test_plaintext_that_has_to_be_sealed_stays(sealed):
+    """A value that has to be sealed and is not is never exported by oversight."""
+    with (sealed.folder / ".env").open("a") as file:
+        file.write(f"C={CANARY}\n")
+    for more in ((), ("--as-is",)):
+        message, hint = in_words(sealed.call("export", "--format", "shell", *more))
+        assert message == "C: not encrypted, and has to be"
+        assert hint.startswith("run: encenv encrypt")
+
+
+def test_missing_entry(sealed):
+    """A sealed value whose key entry is missing is not exported without it."""
+    path = sealed.folder / ".env"
+    path.write_text(
+        "".join(line for line in path.read_text().splitlines(keepends=True) if "ENCENV_KEY" not in line)
+    )
+    for more in ((), ("--as-is",)):
+        assert (
+            "there is no key entry ENCENV_KEY_"
+            in in_words(sealed.call("export", "--format", "json", *more))[0]
+        )
+
+
+def test_entries_of_one_data_key_are_joined(sealed):
+    """Two entries of one data key become one variable with the wrapped copies of both."""
+    path = sealed.folder / ".env"
+    entry = next(line for line in path.read_text().splitlines() if line.startswith("ENCENV_KEY_"))
+    name, _, value = entry.partition("=")
+    head, item = value.split("+")
+    path.write_text(
+        f"{name}={head}+aws-kms:AAAA:arn:aws:kms:eu-west-1:111122223333:key/x\n" + path.read_text()
+    )
+    found = json.loads(sealed.call("export", "--format", "json").out)
+    assert found[name] == f"{head}+aws-kms:AAAA:arn:aws:kms:eu-west-1:111122223333:key/x+{item}"
+
+
+def test_lambda_warns_of_its_limit(workspace):
+    """Over 4,096 bytes, as AWS measures them (one JSON text), it warns; FunctionName is there with --name."""
+    workspace.write(".env", "".join(f"NAME_{i}={'x' * 32}\n" for i in range(40)))
+    workspace.call("keygen")
+    workspace.call("encrypt", "--key", "local")
+    result = workspace.call("export", "--format", "lambda", "--name", "shop")
+    found = json.loads(result.out)
+    assert list(found) == ["FunctionName", "Environment"]
+    size = len(json.dumps(found["Environment"]["Variables"], separators=(",", ":")))
+    assert f"the variables have {size:,} bytes, and AWS Lambda takes 4,096" in result.err
+    workspace.write("reserved.env", "AWS_REGION=x\nA=1\n")
+    message, _ = in_words(workspace.call("export", "--format", "lambda", "--plaintext", "reserved.env"))
+    assert "AWS_REGION: AWS Lambda keeps this name for itself" in message
+    assert "A: AWS Lambda takes no variable of this name" in message
+
+
+def test_github_masks(workspace):
+    """In a step, masks for what is secret come first, on standard output, and the variables into GITHUB_ENV."""
+    workspace.write("pyproject.toml", '[tool.encenv]\nplain = ["DEBUG"]\nkeys = ["local"]\n')
+    workspace.write(".env", 'DEBUG=true\nKEY="-----\na%b\n-----"\n')
+    workspace.call("keygen")
+    workspace.call("encrypt")
+    message, hint = in_words(workspace.call("export", "--format", "github"))
+    assert message == "GITHUB_ENV is not set: this is no step of a GitHub workflow"
+    assert "-o FILE" in hint
+    target = workspace.write("github_env", "EARLIER=1\n")
+    workspace.environ["GITHUB_ENV"] = str(target)
+    assert workspace.call("export", "--format", "github").out == ""  # nothing secret in it
+    assert "KEY=encenv:1:" in target.read_text()
+    target.write_text("EARLIER=1\n")
+    result = workspace.call("export", "--format", "github", "--plaintext")
+    assert result.out == "::add-mask::-----%0Aa%25b%0A-----\n::add-mask::-----\n::add-mask::a%25b\n"
+    assert from_github(target.read_bytes(), workspace.folder) == {
+        "EARLIER": "1",
+        "DEBUG": "true",
+        "KEY": "-----\na%b\n-----",
+    }
+    # Sent into GITHUB_ENV with the variables, the masks would mask nothing and be shown.
+    message, _ = in_words(workspace.call("export", "--format", "github", "--plaintext", "-o", "-"))
+    assert message == "the masks for plaintext need standard output for themselves"
+    assert "KEY=encenv:1:" in workspace.call("export", "--format", "github", "-o", "-").out
+    target.write_text("EARLIER=1")  # another program left its line open
+    workspace.call("export", "--format", "github", "--only", "DEBUG")
+    assert from_github(target.read_bytes(), workspace.folder) == {"EARLIER": "1", "DEBUG": "true"}
+    workspace.environ["GITHUB_ENV"] = str(workspace.folder / "no/such")
+    assert "cannot append to" in in_words(workspace.call("export", "--format", "github"))[0]
+
+
+@pytest.mark.parametrize("name", ["GITHUB_TOKEN", "Runner_Temp", "node_options"])
+def test_what_github_keeps_for_itself(name):
+    """A name that the runner refuses is refused before anything is appended, in whatever case."""
+    with pytest.raises(MalformedError, match=f"{name}: GitHub Actions keeps this name for itself"):
+        write("github", Variables({name: "x"}))
+    assert write("github", Variables({"NODE_OPTIONS_2": "x"})).text == "NODE_OPTIONS_2=x\n"
+
+
+def test_kinds_of_kubernetes_objects(sealed):
+    """Sealed values are a ConfigMap, plaintext is a Secret, and a name that Kubernetes refuses is refused."""
+    assert (
+        yaml.safe_load(sealed.call("export", "--format", "k8s", "--name", "shop").out)["kind"] == "ConfigMap"
+    )
+    assert yaml.safe_load(sealed.call("export", "--format", "k8s", "--plaintext").out)["kind"] == "Secret"
+    message, _ = in_words(sealed.call("export", "--format", "k8s", "--name", "Shop_1"))
+    assert message == "'Shop_1' cannot be the name of a Kubernetes object"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_nothing_to_export(workspace, form):
+    """A file without variables gives an empty text that its reader takes as well."""
+    workspace.write(".env", "# nothing\nBARE\n")
+    assert workspace.call("export", "--format", form, "-o", "-").code == 0
+
+
+def test_wrong_calls(sealed):
+    """Options that mean nothing together are refused before anything is read."""
+    assert sealed.call("export").code == 2
+    assert sealed.call("export", "--format", "toml").code == 2
+    assert sealed.call("export", "--format", "json", "--name", "x").code == 2
+    assert sealed.call("export", "--format", "json", "--plaintext", "--as-is").code == 2

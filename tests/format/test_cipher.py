@@ -1,0 +1,38 @@
+"""The primitives are those of the libraries they come from."""
+
+import os
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import given
+from hypothesis import strategies as st
+from support.python_process import run
+
+from encenv.format import cipher
+
+
+@given(st.binary(min_size=1, max_size=200), st.binary(max_size=100))
+def test_derivation(key, info):
+    """HKDF is cryptography's."""
+    theirs = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
+    assert cipher.derive(key, info) == theirs
+    assert cipher.derives(key, info, theirs)
+    assert not cipher.derives(key, info, theirs[:-1] + bytes([theirs[-1] ^ 1]))
+
+
+def test_aes_gcm():
+    """The class is the one with the public name."""
+    assert cipher.AESGCM is AESGCM
+
+
+def test_another_cryptography():
+    """Where the class is found under its public name alone, that is taken."""
+    code = """
+    from cryptography.hazmat.bindings._rust import openssl
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    del openssl.aead
+    from encenv.format import cipher
+    print(cipher.AESGCM is AESGCM)
+    """
+    assert run(code, os.environ) == "True\n"

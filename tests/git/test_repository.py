@@ -1,0 +1,154 @@
+"""encenv.git.repository: what git knows, under any name, from any folder, and an error in our words where it says no."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from encenv.errors import FileError
+from encenv.git import repository as asked
+from encenv.git.repository import GitError
+
+pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+ODD = ":(top) odd\n'name' é.env"
+
+
+@pytest.fixture
+def repo(tmp_path, monkeypatch):
+    """The current folder: a repository with one commit of two files, one of them oddly named."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / ".gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    folder = tmp_path / "w"
+    (folder / "sub").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    run("config", "--global", "user.name", "Ann")
+    run("config", "--global", "user.email", "ann@shop.example")
+    run("init", "--quiet", "--initial-branch", "main")
+    Path(".env").write_text("A=1\n")
+    Path("sub", ODD).write_text("B=1\n")
+    run("add", ".")
+    run("commit", "--quiet", "-m", "one")
+    return folder
+
+
+def run(*args):
+    """Run git and return what it writes."""
+    return subprocess.run(["git", *args], check=True, capture_output=True, text=True).stdout
+
+
+def test_staged(repo, monkeypatch):
+    """What is staged is the index's, not the disk's, wherever one stands and whatever the file is called."""
+    assert asked.staged_files() == {}
+    Path("sub", ODD).write_text("B=2\n")
+    run("add", ".")
+    Path("sub", ODD).write_text("B=3\n")
+    assert [*asked.staged_files()] == [f"sub/{ODD}"]
+    assert asked.staged(f"sub/{ODD}") == b"B=2\n"
+    assert asked.staged(str(repo / "sub" / ODD)) == b"B=2\n"
+    monkeypatch.chdir("sub")
+    assert [*asked.staged_files()] == [ODD]
+    assert (asked.staged(ODD), asked.staged("../.env"), asked.staged("none")) == (b"B=2\n", b"A=1\n", None)
+    assert asked.top_level() == repo
+
+
+def test_another_index(repo, monkeypatch):
+    """The index is the one that a hook is told of, as in ``git commit -- FILE``."""
+    monkeypatch.setenv("GIT_INDEX_FILE", str(repo / "other.index"))
+    run("read-tree", "HEAD")
+    Path(".env").write_text("A=2\n")
+    run("add", ".env")
+    assert asked.staged(".env") == b"A=2\n"
+    monkeypatch.delenv("GIT_INDEX_FILE")
+    assert asked.staged(".env") == b"A=1\n"
+
+
+def test_links_and_conflicts_are_no_files(repo):
+    """A link, and a file in conflict, have no staged content; a first commit has all of its files staged."""
+    Path("link.env").symlink_to(".env")
+    run("add", "link.env")
+    assert asked.staged_files() == {}
+    assert asked.staged("link.env") is None
+    run("init", "--quiet", "new")
+    Path("new", ".env").write_text("A=1\n")
+    os.chdir("new")
+    run("add", ".env")
+    assert [*asked.staged_files()] == [".env"]
+    assert list(asked.history()) == []
+
+
+def test_show(repo):
+    """A file as it is in a revision; a revision that is none, also one that looks like an option, is an error."""
+    Path(".env").write_text("A=2\n")
+    run("commit", "--quiet", "-am", "two")
+    assert (asked.show("HEAD", ".env"), asked.show("HEAD~1", ".env")) == (b"A=2\n", b"A=1\n")
+    assert asked.show("HEAD", "none") is None
+    for revision in ("none", "--all", "-q", "HEAD:none"):
+        with pytest.raises(FileError):
+            asked.show(revision, ".env")
+
+
+def test_history(repo):
+    """Each content that a file ever got is there, of all branches, also what only a merge brought in."""
+    run("switch", "--quiet", "-c", "topic")
+    Path("t.env").write_text("T=1\n")
+    run("add", ".")
+    run("commit", "--quiet", "-m", "topic")
+    run("switch", "--quiet", "main")
+    run("merge", "--quiet", "--no-ff", "--no-commit", "topic")
+    Path("evil.env").write_text("E=1\n")
+    run("add", ".")
+    run("commit", "--quiet", "-m", "merge")
+    versions = list(asked.history())
+    texts = dict(
+        zip((one.path for one in versions), asked.contents([one.blob for one in versions]), strict=True)
+    )
+    assert texts == {".env": b"A=1\n", f"sub/{ODD}": b"B=1\n", "t.env": b"T=1\n", "evil.env": b"E=1\n"}
+    assert {one.path for one in asked.history("main~1..main")} == {"t.env", "evil.env"}
+    with pytest.raises(FileError):
+        list(asked.history("none..main"))
+
+
+def test_is_ignored(repo):
+    """Only what a rule leaves out is ignored, and no longer once it is tracked."""
+    Path(".gitignore").write_text("*.env\n.env\n")
+    assert asked.is_ignored("x.env")
+    assert not asked.is_ignored(".env")
+    assert not asked.is_ignored("x.txt")
+
+
+def test_outside(repo, tmp_path, monkeypatch):
+    """Outside of a repository, in a bare one, and without any git, that is said."""
+    assert asked.is_repository("sub")
+    monkeypatch.chdir(tmp_path)
+    assert asked.top_level() is None
+    with pytest.raises(FileError, match="not in a git repository"):
+        asked.staged(".env")
+    run("init", "--quiet", "--bare", "bare")
+    assert asked.top_level("bare") is None
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FileError, match="no git to be found"):
+        asked.git("version")
+    assert not asked.is_repository()
+
+
+def test_too_much(repo, monkeypatch):
+    """What git writes is bounded, on either stream, and its complaint is one line of the error."""
+    blob = run("rev-parse", "HEAD:.env").strip()
+    monkeypatch.setattr(asked, "OUTPUT_MAX", 3)
+    with pytest.raises(FileError, match="git cat-file has more to say"):
+        asked.content(blob)
+    with pytest.raises(GitError) as caught:
+        asked.ask("check-ref-format", "--branch", "x" * 100_000 + "..")
+    assert len(caught.value.said) <= asked._SAID_MAX
+
+
+def test_from_a_hook(repo, monkeypatch):
+    """Paths that git hands a hook relative to its own folder mean the same when another folder is asked about."""
+    monkeypatch.setenv("GIT_DIR", ".git")
+    monkeypatch.setenv("GIT_WORK_TREE", ".")
+    assert asked.top_level("sub") == repo

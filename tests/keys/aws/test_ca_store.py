@@ -1,0 +1,443 @@
+"""Which certificate authorities are trusted, and that nobody else is: real stores, real servers, throwaway certificates."""
+
+import contextlib
+import ipaddress
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from support.raw_server import Peer
+from support.workspace import unmeasured
+
+from encenv.errors import KeyRefusedError, KeyUnreachableError
+from encenv.keys.aws import ca_store
+from encenv.keys.aws.ca_store import tls, whole_tls
+from encenv.keys.aws.kms import AwsKms
+from encenv.keys.aws.request import KmsHttp
+from encenv.testing import KmsServer
+
+pytest_plugins = ["encenv.testing"]
+
+CONTEXT = {"encenv": "1"}
+SECONDS = 20.0
+DAY = timedelta(days=1)
+AMAZON, STARFIELD = "Amazon Root CA 1", "Starfield Services Root Certificate Authority - G2"
+SYSTEM = Path("/etc/ssl/certs/ca-certificates.crt")
+HOST = "kms.us-east-1.amazonaws.com"
+
+
+class Maker:
+    """An authority with a name of one's choice."""
+
+    def __init__(self, name):
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.pem = self._sign(self.name, self._key.public_key(), ca=True).public_bytes(Encoding.PEM)
+
+    def server(self, folder, *names, until=DAY, self_signed=False):
+        """Return the server's side of TLS with a certificate for *names*."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server")])
+        maker = self
+        if self_signed:
+            maker = Maker("nobody")
+            maker._key, maker.name = key, subject
+        certificate = maker._sign(subject, key.public_key(), names=names, until=until)
+        path = Path(folder, f"server-{id(key)}.pem")
+        path.write_bytes(
+            certificate.public_bytes(Encoding.PEM)
+            + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        return context
+
+    def _sign(self, subject, public, *, names=(), until=DAY, ca=False):
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(
+            self.name, subject, public, x509.random_serial_number(), now - 9 * DAY, now + until
+        )
+        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        if names:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_name(n) for n in names]), critical=False
+            )
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def _name(text):
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_named(monkeypatch):
+    """Nobody has named a store."""
+    for name in ca_store._EXPLICIT:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def amazon():
+    """An authority that is called as one of Amazon's is."""
+    return Maker(AMAZON)
+
+
+@pytest.fixture
+def other():
+    """Another authority of the system's."""
+    return Maker("Another Root CA")
+
+
+@pytest.fixture
+def system(monkeypatch, tmp_path):
+    """Make a system's store of a bundle and a folder, either of which may be missing."""
+
+    def make(bundle=None, folder=None):
+        path = tmp_path / "bundle.crt"
+        if bundle is not None:
+            path.write_bytes(bundle)
+        paths = ssl.DefaultVerifyPaths(
+            None if bundle is None else str(path),
+            None if folder is None else str(folder),
+            *("SSL_CERT_FILE", str(path), "SSL_CERT_DIR", str(folder)),
+        )
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+        return path
+
+    return make
+
+
+def subjects(context):
+    """Return the names of the authorities that *context* has read."""
+    return sorted(
+        value for one in context.get_ca_certs() for part in one["subject"] for key, value in part
+        if key == "commonName"
+    )  # fmt: skip
+
+
+def hashed(folder, pem):
+    """Put *pem* into *folder* under its hashed name, as openssl-rehash does."""
+    folder.mkdir(exist_ok=True)
+    (folder / "one.pem").write_bytes(pem)
+    digest = subprocess.run(
+        ["openssl", "x509", "-noout", "-hash", "-in", folder / "one.pem"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    (folder / f"{digest}.0").symlink_to("one.pem")
+    return folder
+
+
+def talks(context, server, host="127.0.0.1"):
+    """Return whether a client with *context* believes a server with *server* to be *host*."""
+    with (
+        Peer(b"HTTP/1.1 200 OK\r\n\r\n", tls=server).running() as peer,
+        socket.create_connection(("127.0.0.1", peer.port)) as sock,
+    ):
+        try:
+            with context.wrap_socket(sock, server_hostname=host) as over:
+                over.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                return bool(over.recv(1))
+        except ssl.SSLError:
+            return False
+
+
+# -- which authorities
+
+
+def test_a_bundle_is_narrowed(system, amazon, other):
+    """Out of the system's bundle Amazon's authorities are taken for Amazon, and the whole of it for anybody else."""
+    starfield = Maker(STARFIELD)
+    text = b"# some words\n" + other.pem + amazon.pem.replace(b"\n", b"\r\n") + b"\n\n" + starfield.pem
+    system(text)
+    assert subjects(tls({}, is_amazon=True)) == [AMAZON, STARFIELD]
+    assert subjects(tls({}, is_amazon=False)) == [AMAZON, "Another Root CA", STARFIELD]
+    assert subjects(whole_tls({})) == [AMAZON, "Another Root CA", STARFIELD]
+
+
+@pytest.mark.skipif(not SYSTEM.is_file(), reason="this system has no bundle there")
+def test_the_systems_own_bundle(system, other):
+    """Of a real system's authorities, with one's own among them, Amazon's own are left, to the byte."""
+    own = Maker("Amazon Root CA 9 of a test")
+    system(own.pem + SYSTEM.read_bytes() + other.pem)
+    kept = tls({}, is_amazon=True).get_ca_certs(binary_form=True)
+    every = whole_tls({}).get_ca_certs(binary_form=True)
+    names = subjects(tls({}, is_amazon=True))
+    assert {"Amazon Root CA 1", "Amazon Root CA 2", "Amazon Root CA 3", "Amazon Root CA 4"} < set(names)
+    assert "Amazon Root CA 9 of a test" in names
+    assert "Another Root CA" not in names
+    assert all("Amazon" in name or "Starfield" in name for name in names)
+    assert set(kept) < set(every)
+    assert len(every) > 50
+
+
+def test_a_bundle_without_amazon(system, other):
+    """A bundle that has none of Amazon's is taken whole."""
+    system(other.pem)
+    assert subjects(tls({}, is_amazon=True)) == ["Another Root CA"]
+
+
+def test_a_hashed_folder(system, amazon, other, tmp_path):
+    """A folder of hashed names is asked as needed, nothing of it read before; the bundle beside it is not read."""
+    folder = hashed(tmp_path / "hashed", amazon.pem)
+    system(other.pem, folder)
+    context = tls({}, is_amazon=True)
+    assert subjects(context) == []
+    assert talks(context, amazon.server(tmp_path, "127.0.0.1"))
+    assert not talks(tls({}, is_amazon=True), other.server(tmp_path, "127.0.0.1"))
+    assert talks(whole_tls({}), other.server(tmp_path, "127.0.0.1"))
+    assert talks(whole_tls({}), amazon.server(tmp_path, "127.0.0.1"))
+
+
+def test_a_folder_that_is_not_hashed(system, other, tmp_path):
+    """A folder without hashed names, in which OpenSSL would find nothing, is passed over."""
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    (folder / "one.pem").write_bytes(other.pem)
+    system(other.pem, folder)
+    assert subjects(tls({}, is_amazon=False)) == ["Another Root CA"]
+
+
+@pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_a_bundle_of_ones_own(system, amazon, other, tmp_path, name):
+    """What botocore's variables name is taken whole and alone, for Amazon too, and there is nothing beyond it."""
+    system(Maker("not this one").pem)
+    (tmp_path / "own.pem").write_bytes(amazon.pem + other.pem)
+    environ = {name: str(tmp_path / "own.pem")}
+    assert subjects(tls(environ, is_amazon=True)) == [AMAZON, "Another Root CA"]
+    assert whole_tls(environ) is None
+
+
+def test_which_of_two_bundles(system, amazon, other, tmp_path):
+    """AWS_CA_BUNDLE comes before REQUESTS_CA_BUNDLE, as with botocore, and both before OpenSSL's own."""
+    system(Maker("not this one").pem)
+    for name, pem in {"a": amazon.pem, "b": other.pem, "c": Maker("nor this").pem}.items():
+        (tmp_path / name).write_bytes(pem)
+    environ = {
+        "AWS_CA_BUNDLE": str(tmp_path / "a"),
+        "REQUESTS_CA_BUNDLE": str(tmp_path / "b"),
+        "SSL_CERT_FILE": str(tmp_path / "c"),
+    }
+    assert subjects(tls(environ, is_amazon=True)) == [AMAZON]
+    assert subjects(tls({**environ, "AWS_CA_BUNDLE": ""}, is_amazon=True)) == ["Another Root CA"]
+
+
+def test_a_folder_of_ones_own(system, amazon, other, tmp_path):
+    """AWS_CA_BUNDLE may name a folder of hashed names."""
+    system(other.pem)
+    environ = {"AWS_CA_BUNDLE": str(hashed(tmp_path / "hashed", amazon.pem))}
+    assert talks(tls(environ, is_amazon=True), amazon.server(tmp_path, "127.0.0.1"))
+    assert not talks(tls(environ, is_amazon=True), other.server(tmp_path, "127.0.0.1"))
+
+
+def test_openssls_variables(amazon, other, tmp_path, monkeypatch):
+    """SSL_CERT_FILE and SSL_CERT_DIR are OpenSSL's own, and honoured whole for Amazon too."""
+    folder = hashed(tmp_path / "hashed", amazon.pem)
+    (tmp_path / "own.pem").write_bytes(other.pem)
+    nowhere = str(tmp_path / "nowhere")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", nowhere)
+    assert subjects(tls(os.environ, is_amazon=True)) == ["Another Root CA"]
+    assert whole_tls(os.environ) is None
+    monkeypatch.setenv("SSL_CERT_FILE", nowhere)
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    assert talks(tls(os.environ, is_amazon=True), amazon.server(tmp_path, "127.0.0.1"))
+    assert not talks(tls(os.environ, is_amazon=True), other.server(tmp_path, "127.0.0.1"))
+
+
+# -- no store
+
+
+def test_botocores_own_store(system):
+    """A system without a store has the one that botocore ships, and botocore is not imported for it."""
+    system()
+    import botocore
+
+    shipped = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    shipped.load_verify_locations(cafile=Path(botocore.__file__).with_name("cacert.pem"))
+    assert tls({}, is_amazon=True).get_ca_certs() == shipped.get_ca_certs() != []
+    code = """
+    import ssl, sys
+    from encenv.keys.aws.ca_store import tls
+    ssl.get_default_verify_paths = lambda: ssl.DefaultVerifyPaths(None, None, "", "", "", "")
+    assert tls({}, is_amazon=True).get_ca_certs()
+    assert "botocore" not in sys.modules
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=unmeasured(os.environ), timeout=SECONDS, check=True
+    )
+
+
+def test_no_store_at_all(system, monkeypatch):
+    """With no store anywhere there is no connection, and the remedy is told."""
+    system()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(KeyUnreachableError) as caught:
+        tls({}, is_amazon=True)
+    assert "certificate authorities" in caught.value.message
+    assert "AWS_CA_BUNDLE" in caught.value.hint
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_a_store_that_cannot_be_read(tmp_path, content):
+    """A bundle that is named and missing, empty or no bundle is an error, and no other is taken instead."""
+    path = tmp_path / "own.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(KeyUnreachableError, match="certificate authorities"):
+        tls({"AWS_CA_BUNDLE": str(path)}, is_amazon=True)
+
+
+# -- nobody else
+
+
+BAD = {
+    "a wrong name": lambda made, folder: made.server(folder, "kms.evil.example"),
+    "a name above it": lambda made, folder: made.server(folder, "*.amazonaws.com", "amazonaws.com"),
+    "an address": lambda made, folder: made.server(folder, "127.0.0.1"),
+    "expired": lambda made, folder: made.server(folder, HOST, until=-DAY),
+    "self-signed": lambda made, folder: made.server(folder, HOST, self_signed=True),
+    "an unknown authority": lambda _, folder: Maker(AMAZON).server(folder, HOST),
+    "no TLS": lambda *_: None,
+}
+
+
+@pytest.fixture
+def kms_at(monkeypatch, tmp_path):
+    """Give a KMS with TLS of one's choice, to which every connection leads, wherever it was to lead."""
+
+    @contextlib.contextmanager
+    def make(server):
+        with KmsServer(tls=server or False) as kms:
+            for name, value in kms.environ().items():
+                monkeypatch.setenv(name, value)
+            monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
+            monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+            connect, port = socket.create_connection, int(kms.url.rpartition(":")[2])
+            places = []
+
+            def elsewhere(place, timeout):
+                places.append(place)
+                return connect(("127.0.0.1", port), timeout)
+
+            monkeypatch.setattr(socket, "create_connection", elsewhere)
+            yield kms, kms.create_key(), places
+
+    return make
+
+
+def asked(arn):
+    """Return what a Decrypt of something that is no data key ends in: KMS refuses it, if it is asked."""
+    lean = KmsHttp.for_key(arn, os.environ)
+    assert lean is not None
+    lean.decrypt(b"nothing", CONTEXT, SECONDS)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_who_is_not_believed(system, kms_at, amazon, tmp_path, name):
+    """Whoever cannot show a valid certificate for KMS's own host, by a trusted authority, is sent nothing."""
+    system(amazon.pem)
+    with kms_at(BAD[name](amazon, tmp_path)) as (kms, arn, places):
+        with pytest.raises(KeyUnreachableError) as caught:
+            asked(arn)
+        assert "SSL" in caught.value.message
+        assert "AWS_CA_BUNDLE" in caught.value.hint
+        assert places
+        assert kms.calls == []
+
+
+def test_old_versions_of_tls(system, kms_at, amazon, tmp_path):
+    """A server that speaks nothing above TLS 1.1 is sent nothing, though another client may talk to it."""
+    system(amazon.pem)
+    server = amazon.server(tmp_path, HOST)
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        server.minimum_version, server.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    lax = tls({}, is_amazon=True)
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        lax.minimum_version = ssl.TLSVersion.TLSv1
+    lax.set_ciphers("ALL:@SECLEVEL=0")
+    assert talks(lax, server, HOST)
+    strict = tls({}, is_amazon=True)
+    strict.set_ciphers("ALL:@SECLEVEL=0")
+    assert not talks(strict, server, HOST)
+    with kms_at(server) as (kms, arn, _):
+        with pytest.raises(KeyUnreachableError, match="SSLError"):
+            asked(arn)
+        assert kms.calls == []
+
+
+@pytest.mark.parametrize("whose", ["Amazon's", "another's"])
+def test_who_is_believed(system, kms_at, amazon, other, tmp_path, whose):  # noqa: PLR0917 (fixtures)
+    """KMS is asked under its own name; where Amazon's authorities do not do, the whole store is asked, and once each."""
+    system(other.pem + amazon.pem)
+    maker = {"Amazon's": amazon, "another's": other}[whose]
+    with kms_at(maker.server(tmp_path, HOST)) as (kms, arn, places):
+        with pytest.raises(KeyRefusedError, match="InvalidCiphertextException"):
+            asked(arn)
+        assert [call.signature for call in kms.calls] == ["verified"]
+        assert places == [(HOST.encode(), 443)] * {"Amazon's": 1, "another's": 2}[whose]
+
+
+def test_another_partition_is_not_narrowed(system, kms_at, amazon, other, tmp_path):
+    """AWS's other partitions may be under other authorities: there the whole store is asked at once."""
+    system(other.pem + amazon.pem)
+    with kms_at(other.server(tmp_path, "kms.cn-north-1.amazonaws.com.cn")) as (kms, _, places):
+        with pytest.raises(KeyRefusedError):
+            asked("arn:aws-cn:kms:cn-north-1:111122223333:key/x")
+        assert len(places) == len(kms.calls) == 1
+
+
+def test_an_endpoint_of_ones_own(system, amazon, other, tmp_path, monkeypatch):
+    """An endpoint that the environment names is verified with the whole store, at once, and by its name."""
+    system(other.pem + amazon.pem)
+    with KmsServer(tls=other.server(tmp_path, "127.0.0.1")) as kms:
+        for name, value in kms.environ().items():
+            monkeypatch.setenv(name, value)
+        arn = kms.create_key()
+        with pytest.raises(KeyRefusedError):
+            asked(arn)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url.replace("127.0.0.1", "localhost"))
+        with pytest.raises(KeyUnreachableError, match="SSLCertVerificationError"):
+            asked(arn)
+        assert len(kms.calls) == 1
+
+
+@pytest.mark.parametrize("path", ["lean", "boto3"])
+@pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_both_ways(monkeypatch, tmp_path, path, name):
+    """Both ways to KMS trust whom the variable names, and without it nobody here."""
+    with KmsServer(tls=True) as kms:
+        for variable, value in kms.environ().items():
+            monkeypatch.setenv(variable, value)
+        if path == "boto3":
+            (tmp_path / "config").touch()
+            monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        bundle = os.environ["AWS_CA_BUNDLE"]
+        monkeypatch.delenv("AWS_CA_BUNDLE")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        monkeypatch.setenv(name, bundle)
+        plain, item = AwsKms().generate(kms.create_key(), CONTEXT)
+        assert AwsKms().unwrap(item, CONTEXT, SECONDS) == plain
+        monkeypatch.delenv(name)
+        kms.clear()
+        with pytest.raises(KeyUnreachableError) as caught:
+            AwsKms().unwrap(item, CONTEXT, SECONDS)
+        assert "AWS_CA_BUNDLE" in caught.value.hint
+        assert kms.calls == []

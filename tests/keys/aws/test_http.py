@@ -1,0 +1,427 @@
+"""One HTTP exchange over real sockets: what is sent, what is taken for an answer, and that it ends."""
+
+import contextlib
+import http.client
+import io
+import socket
+import ssl
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from support.python_process import wait_until
+from support.raw_server import Peer
+
+from encenv.keys.aws.endpoint import Endpoint
+from encenv.keys.aws.http import ANSWER_MAX, BODY_MAX, Answer, AnswerError, Patience, _plain, exchange
+from encenv.keys.idle import idle, idle_work
+from encenv.testing.certificate import Authority
+
+SECONDS = 20.0
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def ask(
+    peer,
+    *,
+    seconds=SECONDS,
+    read=SECONDS,
+    host="127.0.0.1",
+    headers=None,
+    body=b"{}",
+    target="/",
+    sent=lambda: None,
+):
+    """Return the answer of *peer*."""
+    patience = Patience(SECONDS, read, time.monotonic() + seconds)
+    return exchange(Endpoint("http", host, peer.port), target, headers or {}, patience, body=body, sent=sent)
+
+
+def fails(peer, **options):
+    """Return what an exchange with *peer* ends in: nothing but what the callers know."""
+    with pytest.raises((OSError, ValueError)) as caught:
+        ask(peer, **options)
+    return caught.value
+
+
+ANSWERS = {
+    "usual": (OK + b"Content-Length: 5\r\n\r\nhello", b"hello"),
+    "empty": (OK + b"Content-Length: 0\r\n\r\n", b""),
+    "no length": (OK + b"\r\nhello", b"hello"),
+    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\nhello", b"hello"),
+    "more than its length": (OK + b"Content-Length: 5\r\n\r\nhello and more", b"hello"),
+    "a length that is none": (OK + b"Content-Length: -5\r\n\r\nhello", b"hello"),
+    "chunked": (
+        OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nA: b\r\n\r\n",
+        b"hello",
+    ),
+    "told to go on": (
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 2 + OK + b"Content-Length: 5\r\n\r\nhello",
+        b"hello",
+    ),
+    "packed": (OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
+    "as large as it may be": (
+        OK + f"Content-Length: {BODY_MAX}\r\n\r\n".encode() + b"x" * BODY_MAX,
+        b"x" * BODY_MAX,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_is_an_answer(name):
+    """However an answer's length is told, its body is read, and nothing is unpacked."""
+    sent, body = ANSWERS[name]
+    with Peer(sent).running() as peer:
+        answer = ask(peer)
+    assert (answer.status, answer.body) == (200, body)
+
+
+def test_idle_work():
+    """What there is to do is done once, when the peer has the whole request and has not answered yet."""
+    answer, worked = ANSWERS["usual"][0], threading.Event()
+
+    def handle(connection):
+        worked.wait(SECONDS)
+        connection.sendall(answer)
+
+    def work():
+        assert not worked.is_set()
+        wait_until(lambda: peer.requests)
+        worked.set()
+
+    with Peer(handle).running() as peer:
+        with idle_work(work):
+            assert ask(peer, sent=idle).body == b"hello"
+            assert ask(peer, sent=idle).body == b"hello"
+        with pytest.raises(ConnectionError), idle_work(work):
+            raise ConnectionError
+        assert ask(peer, sent=idle).body == b"hello"
+    assert worked.is_set()
+
+
+NO_ANSWERS = {
+    "nothing": b"",
+    "garbage": b"\x00\xff" * 40 + b"\r\n\r\n",
+    "HTTP/0.9": b"hello",
+    "TLS": b"\x15\x03\x01\x00\x02\x02\x46",
+    "half a status": b"HTTP/1.1 20",
+    "cut off": OK + b"Content-Length: 50\r\n\r\nhello",
+    "cut off in a chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhe",
+    "cut off between chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n",
+    "a chunk without a size": OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\nhello\r\n0\r\n\r\n",
+    "a huge length": OK + b"Content-Length: 99999999999999\r\n\r\nhello",
+    "a huge chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nffffffffffff\r\nhello",
+    "more headers than there may be": OK + b"A: b\r\n" * 200 + b"\r\n",
+    "a header that is too long": OK + b"A: " + b"b" * 70_000 + b"\r\n\r\n",
+    "a large body": OK + f"Content-Length: {BODY_MAX + 1}\r\n\r\n".encode() + b"x" * (BODY_MAX + 1),
+    "a large body of no length": OK + b"\r\n" + b"x" * (BODY_MAX + 1),
+    "large chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"4000\r\n" + b"x" * 0x4000 + b"\r\n4000\r\n"
+    b"" + b"x" * 0x4000 + b"\r\n9000\r\n" + b"x" * 0x9000 + b"\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_what_is_none(name):
+    """What is not HTTP, is cut off or is too large is no answer; nor is a part of it."""
+    with Peer(NO_ANSWERS[name]).running() as peer:
+        fails(peer)
+
+
+STARTS = st.one_of(
+    *[st.sampled_from(["HTTP/1.1 200 OK", "HTTP/1.1 400 Bad Request", "HTTP/1.1 500", "HTTP/1.1 299 é"])] * 3,
+    st.sampled_from(
+        ["HTTP/1.0 200 OK", "HTTP/1.1 204 OK", "HTTP/1.1 304 OK", "HTTP/1.1 100 OK", "HTTP/1.1  200 OK"]
+    ),
+    st.builds("HTTP/1.{} {}{}".format, st.integers(0, 2), st.integers(0, 6000), st.text(max_size=5)),
+)
+LENGTHS = st.sampled_from(
+    ["5", "5", "0", "3", "05", " 5 ", "5\t", "+5", "-5", "5, 5", "²", "5\xa0", "99999", "65537", ""]
+)
+USUAL = [
+    "Date: now",
+    "x-amzn-ErrorType: A:b",
+    "Content-Type: application/x-amz-json-1.1",
+    "X-Other: é",
+    "X-None:",
+]
+UNUSUAL = st.one_of(
+    st.none(),
+    st.sampled_from(
+        ["Transfer-Encoding: chunked", "no colon", "Content-Length: 5", "Date: then", " Folded: on", ": x"]
+    ),
+    st.builds("{}:{}".format, st.text(st.characters(max_codepoint=255), max_size=4), st.text(max_size=4)),
+)
+
+
+@settings(max_examples=3000)
+@given(
+    start=STARTS,
+    usual=st.lists(st.sampled_from(USUAL), unique=True),
+    length=LENGTHS,
+    unusual=UNUSUAL,
+    end=st.sampled_from(["\r\n"] * 8 + ["\n", "\r"]),
+    body=st.sampled_from([b"hello", b"hello more", b"", b"he", b"5\r\nhello\r\n0\r\n\r\n"]),
+)
+def test_the_plainest_form(*, start, usual, length, unusual, end, body):
+    """What is read without http.client, http.client reads as well, and as the same."""
+    lines = [start, *usual, f"Content-Length: {length}", *([] if unusual is None else [unusual]), "", ""]
+    said = end.join(lines).encode("latin-1", "replace") + body
+    arriving = io.BufferedReader(io.BytesIO(said))
+    answer: Answer | None = None
+    was_cut = False
+    try:
+        answer = _plain(arriving)
+    except AnswerError:
+        was_cut = True
+    event("cut off" if was_cut else "plain" if answer else "for http.client")
+    if answer is None and not was_cut:
+        assert arriving.read() == said  # nothing of it is lost
+        return
+    response = http.client.HTTPResponse(_Said(said))
+    response.begin()
+    if was_cut:
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+        return
+    assert (answer.status, answer.body) == (response.status, response.read())
+    assert answer.headers == {name.lower(): value.strip() for name, value in response.getheaders()}
+
+
+class _Said:
+    def __init__(self, said):
+        self._said = said
+
+    def makefile(self, _):
+        """Return what was said, as a file."""
+        return io.BytesIO(self._said)
+
+
+@pytest.mark.parametrize(
+    "name", ["usual", "empty", "packed", "as large as it may be", "more than its length"]
+)
+def test_without_http_client(name, monkeypatch):
+    """The plainest form needs no http.client, however its body arrives."""
+    monkeypatch.setitem(sys.modules, "http.client", None)
+    sent, body = ANSWERS[name]
+    head, _, rest = sent.partition(b"\r\n\r\n")
+
+    def say(connection):
+        connection.sendall(head + b"\r\n\r\n")
+        for start in range(0, len(rest), 20_000):
+            time.sleep(0.01)
+            connection.sendall(rest[start : start + 20_000])
+
+    with Peer(say).running() as peer:
+        assert ask(peer).body == body
+
+
+def test_only_so_much_is_read():
+    """A peer that says ever more, in whatever place, is left: no answer is of any length."""
+    sent = []
+
+    def pour(connection):
+        while True:
+            sent.append(connection.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 100))
+
+    with Peer(pour).running() as peer:
+        assert isinstance(fails(peer), ConnectionError)
+    # What the two systems hold in between is theirs; here a hundredth of it was read.
+    assert ANSWER_MAX < sum(sent) < 100 * ANSWER_MAX
+
+
+DRIPS = {
+    "a body": (OK + b"Content-Length: 60000\r\n\r\n", b"x"),
+    "chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "a status": (b"HTTP/1.1 200 ", b"O"),
+    "a header": (OK + b"A: ", b"b"),
+    "headers": (OK, b"A: b\r\n"),
+    "no end of going on": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "the end of the chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"A: b\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", DRIPS)
+def test_drops(name):
+    """Whatever drips, however regularly, is not waited for beyond the deadline."""
+    start, drop = DRIPS[name]
+    # Slow enough that the number of headers is no end of it.
+    with Peer(lambda connection: peer.drip(connection, start, drop)).running() as peer:
+        assert isinstance(fails(peer, seconds=0.5), TimeoutError)
+
+
+def test_silence():
+    """A peer that takes the request and says nothing is waited for as long as a read may take."""
+    with Peer(lambda _: peer.stopping.wait(SECONDS)).running() as peer:
+        assert isinstance(fails(peer, read=0.1), TimeoutError)
+        assert isinstance(fails(peer, seconds=0.1), TimeoutError)
+
+
+def test_a_handshake_that_is_not_answered():
+    """A peer that accepts a connection and never begins TLS is waited for as long as a connection may take."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # the system accepts, nobody else
+        endpoint = Endpoint("https", "127.0.0.1", listener.getsockname()[1])
+        tls = _client()
+        for patience in (
+            Patience(0.1, SECONDS, time.monotonic() + SECONDS),
+            Patience(SECONDS, SECONDS, time.monotonic() + 0.1),
+        ):
+            with pytest.raises(TimeoutError):
+                exchange(endpoint, "/", {}, patience, body=b"{}", tls=tls)
+
+
+def test_a_black_hole():
+    """A port that lets nobody in is waited for as long as a connection may take."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting = []
+        try:
+            for _ in range(4):  # until the queue is full; the system then drops who else comes
+                waiting.append(socket.socket())
+                waiting[-1].settimeout(0)
+                waiting[-1].connect_ex(("127.0.0.1", port))
+            with pytest.raises(TimeoutError):
+                exchange(
+                    Endpoint("http", "127.0.0.1", port),
+                    "/",
+                    {},
+                    Patience(0.2, SECONDS, time.monotonic() + SECONDS),
+                    body=b"{}",
+                )
+        finally:
+            for each in waiting:
+                each.close()
+
+
+def test_nobody_listens():
+    """A port without a listener is an error at once."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(ConnectionRefusedError):
+        exchange(
+            Endpoint("http", "127.0.0.1", port), "/", {}, Patience(1, 1, time.monotonic() + 1), body=b"{}"
+        )
+
+
+def test_no_time():
+    """With no time left there is not even a connection."""
+    with Peer(OK).running() as peer:
+        assert isinstance(fails(peer, seconds=-1), TimeoutError)
+        assert peer.requests == []
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_ipv6():
+    """An IPv6 address is reached."""
+    with Peer(OK + b"Content-Length: 0\r\n\r\n", host="::1").running() as peer:
+        assert ask(peer, host="::1", headers={"Host": f"[::1]:{peer.port}"}).status == 200
+        assert f"Host: [::1]:{peer.port}".encode() in peer.requests[0]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_an_answer(status):
+    """Nobody is sent elsewhere: a redirect is what came back, and its place is not visited."""
+    with Peer(OK).running() as elsewhere:
+        place = f"Location: http://127.0.0.1:{elsewhere.port}/\r\n"
+        with Peer(f"HTTP/1.1 {status} Moved\r\n{place}Content-Length: 0\r\n\r\n".encode()).running() as peer:
+            assert ask(peer).status == status
+        assert elsewhere.requests == []
+
+
+def test_the_request():
+    """A body makes it a POST; headers stand once each, and nothing is added that would let anyone pack the answer."""
+    with Peer(OK + b"Content-Length: 0\r\n\r\n").running() as peer:
+        ask(peer, headers={"Host": "kms", "Accept-Encoding": "identity"}, body=b'{"a": 1}')
+        ask(peer, headers={"Host": "kms"}, body=None, target="/v1/credentials?of=me")
+    post, get = (request.split(b"\r\n") for request in peer.requests)
+    assert post[0] == b"POST / HTTP/1.1"
+    assert sorted(post[1:-2]) == [
+        b"Accept-Encoding: identity",
+        b"Connection: close",
+        b"Content-Length: 8",
+        b"Host: kms",
+    ]
+    assert post[-1] == b'{"a": 1}'
+    assert get[0] == b"GET /v1/credentials?of=me HTTP/1.1"
+    assert sorted(get[1:-2]) == [b"Accept-Encoding: identity", b"Connection: close", b"Host: kms"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "canary\r\nX-Evil: 1",
+        "canary\n",
+        "canary\r\n X-Evil: 1",
+        "canary\n\tX-Evil: 1",
+        "canary\0",
+        "canaryé",
+        "\ud800",
+    ],
+    ids=ascii,
+)
+def test_a_header_that_is_none(value):
+    """A value that is no header's, or goes on in a second line, is not sent, and nobody is connected to."""
+    with Peer(OK).running() as peer:
+        error = fails(peer, headers={"Authorization": value})
+        assert isinstance(error, ValueError)
+        assert "canary" not in str(error)
+        assert peer.requests == []
+
+
+def test_the_debug_level(monkeypatch, capfd):
+    """Where http.client prints all that it sends, it does not print this, whoever reads the answer."""
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    for length in (b"Content-Length: 6\r\n", b""):
+        with Peer(OK + b"X-Canary: canary\r\n" + length + b"\r\ncanary").running() as peer:
+            assert ask(peer, headers={"X-Token": "canary"}, body=b"canary").body == b"canary"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_shown():
+    """What is printed of an answer holds nothing of its content."""
+    with Peer(OK + b"X-Canary: canary\r\nContent-Length: 6\r\n\r\ncanary").running() as peer:
+        assert repr(ask(peer)) == "<Answer 200>"
+
+
+@pytest.mark.parametrize(("scheme", "is_given"), [("http", True), ("https", False)])
+def test_tls_is_never_forgotten(scheme, is_given):
+    """An https endpoint is not asked without TLS, whoever forgets it."""
+    with Peer(OK).running() as peer:
+        with pytest.raises(ValueError, match="TLS"):
+            exchange(
+                Endpoint(scheme, "127.0.0.1", peer.port),
+                "/",
+                {},
+                Patience(1, 1, time.monotonic() + 1),
+                tls=_client() if is_given else None,
+            )
+        assert peer.requests == []
+
+
+def test_no_socket_is_left(monkeypatch):
+    """Whatever an exchange ends in, its socket is closed."""
+    opened = []
+    create = socket.create_connection
+    monkeypatch.setattr(
+        socket,
+        "create_connection",
+        lambda *args, **options: opened.append(create(*args, **options)) or opened[-1],
+    )
+    for sent in (
+        ANSWERS["usual"][0],
+        NO_ANSWERS["garbage"],
+        NO_ANSWERS["a large body"],
+        ANSWERS["chunked"][0],
+    ):
+        with Peer(sent).running() as peer, contextlib.suppress(AnswerError):
+            ask(peer)
+    assert len(opened) == 4
+    assert {sock.fileno() for sock in opened} == {-1}
+
+
+def _client():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=Authority().certificate.decode())
+    return context

@@ -1,0 +1,286 @@
+"""Several wrapped copies of one data key: which is asked when, beside what else, and what comes of a late answer."""
+
+import math
+import os
+import threading
+import time
+
+import pytest
+from botocore.loaders import create_loader
+from pydantic import SecretStr
+
+from encenv import EncryptedSettings, decrypt_environ
+from encenv.errors import KeyDeniedError, KeyRefusedError, KeyUnreachableError
+from encenv.format.envelope import DataKey
+from encenv.format.sealed import KeyEntry, encryption_context
+from encenv.keys.aws.kms import AwsKms
+from encenv.keys.aws.request import KmsHttp
+from encenv.keys.local import LocalKeys
+from encenv.keys.unwrap import clear_cache
+
+pytest_plugins = ["encenv.testing"]
+
+SECONDS = 20.0
+LONG = 15.0  # seconds; whoever waits for it has not hedged
+HOME, NEAR = "us-east-1", "eu-west-1"
+LOADER = create_loader()
+
+
+@pytest.fixture(autouse=True)
+def _one_loader(monkeypatch):
+    """Let boto3 read its own model of KMS once."""
+    monkeypatch.setattr("botocore.session.create_loader", lambda *_: LOADER)
+
+
+@pytest.fixture(params=["lean", "boto3"])
+def path(request, encenv_kms, monkeypatch, tmp_path):
+    """Each of the two ways to KMS, which is tried once."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    if request.param == "boto3":
+        (tmp_path / "config").touch()
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    yield request.param
+    encenv_kms.stop()
+    ended()
+
+
+@pytest.fixture
+def keys(path, encenv_kms):
+    """A wrapping key in the process's own region and one in another."""
+    made = {HOME: encenv_kms.create_key(HOME), NEAR: encenv_kms.create_key(NEAR)}
+    assert (KmsHttp.for_key(made[HOME], os.environ) is not None) == (path == "lean")
+    return made
+
+
+@pytest.fixture
+def environ(keys, encenv_kms):
+    """An environment whose entry has a copy under each; the other region's stands first."""
+    made = environ_of(keys[NEAR], keys[HOME])
+    encenv_kms.clear()
+    return made
+
+
+def environ_of(*arns, local=None, name="SECRET"):
+    """Return an environment of one variable, whose data key is wrapped under *arns*, and before them by *local*."""
+    context = encryption_context(())
+    data_key = DataKey.generate()
+    items = (
+        []
+        if local is None
+        else [LocalKeys({"ENCENV_LOCAL_KEY": local}).wrap(data_key.expose_key(), "", context)]
+    )
+    items += [AwsKms().wrap(data_key.expose_key(), arn, context) for arn in arns]
+    entry = KeyEntry(data_key.commitment, (), tuple(items))
+    return {entry.name: str(entry), name: data_key.encrypt(name, "opened")}
+
+
+def ended():
+    """Wait until no question is under way."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("encenv"):
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+
+
+def regions(kms):
+    """Return where KMS was asked, and what came of it."""
+    return [(call.region, call.error) for call in kms.calls]
+
+
+def test_one_decrypt_without_a_hedge(encenv_kms, environ):
+    """With all well the nearest copy is asked, the other is not, and the log has one Decrypt."""
+    assert decrypt_environ(environ) == {"SECRET": "opened"}
+    assert decrypt_environ(environ) == {"SECRET": "opened"}
+    assert regions(encenv_kms) == [(HOME, None)]
+
+
+def test_a_copy_of_ones_own(encenv_kms, keys, encenv_local_key):
+    """A local copy is opened first, wherever it stands, and KMS is not asked, though no delay is set."""
+    environ = environ_of(keys[HOME], keys[NEAR], local=encenv_local_key)
+    encenv_kms.clear()
+    assert decrypt_environ(environ) == {"SECRET": "opened"}
+    assert regions(encenv_kms) == []
+
+
+def test_a_local_key_that_is_missing(encenv_kms, keys, encenv_local_key, monkeypatch):
+    """Without the local key KMS is asked at once, and not both regions."""
+    environ = environ_of(keys[HOME], keys[NEAR], local=encenv_local_key)
+    monkeypatch.delenv("ENCENV_LOCAL_KEY")
+    encenv_kms.clear()
+    assert decrypt_environ(environ, hedge_delay=LONG) == {"SECRET": "opened"}
+    assert regions(encenv_kms) == [(HOME, None)]
+
+
+@pytest.mark.parametrize("trouble", ["denied", "fails", "dropped", "reset", "half-answered", "lies"])
+def test_a_region_that_is_down(encenv_kms, environ, keys, trouble):
+    """Whatever is wrong with the first region, the next is asked at once: a failure is not waited upon."""
+    {
+        "denied": lambda: encenv_kms.deny(region=HOME),
+        "fails": lambda: encenv_kms.fail(code="KMSInternalException", region=HOME),
+        "dropped": lambda: encenv_kms.drop(region=HOME),
+        "reset": lambda: encenv_kms.drop(region=HOME, reset=True),
+        "half-answered": lambda: encenv_kms.half_answer(region=HOME),
+        "lies": lambda: encenv_kms.tamper({"Plaintext": bytes(32)}, region=HOME),
+    }[trouble]()
+    assert decrypt_environ(environ, hedge_delay=LONG, unwrap_timeout=SECONDS) == {"SECRET": "opened"}
+    assert [region for region, _ in regions(encenv_kms)] == [HOME, NEAR]
+    assert encenv_kms.count("Decrypt") == 1
+
+
+def test_a_region_nobody_can_connect_to(encenv_kms, environ, monkeypatch):
+    """With the first region's name unknown to the network, the next is asked."""
+    from encenv.keys.aws import kms
+
+    ask = kms.KmsHttp.decrypt
+
+    def decrypt(lean, *args):
+        if f":{HOME}:" in lean.arn:
+            raise KeyUnreachableError("no such host", hint="check the network")
+        return ask(lean, *args)
+
+    monkeypatch.setattr(kms.KmsHttp, "decrypt", decrypt)
+    assert decrypt_environ(environ, hedge_delay=LONG) == {"SECRET": "opened"}
+
+
+@pytest.mark.parametrize("seconds", [1.0, LONG, math.inf], ids=["slow", "hanging", "never"])
+def test_a_region_that_is_slow(encenv_kms, environ, seconds):
+    """A region that has not answered by the delay is overtaken by the next, and asked no second time."""
+    encenv_kms.delay(seconds, region=HOME)
+    assert decrypt_environ(environ, hedge_delay=0.05, unwrap_timeout=SECONDS) == {"SECRET": "opened"}
+    assert [region for region, _ in regions(encenv_kms)] == [HOME, NEAR]
+
+
+def test_a_settings_class(encenv_kms, environ, monkeypatch):
+    """The delay is set per class."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    encenv_kms.delay(0.5, region=HOME)
+
+    class Patient(EncryptedSettings, hedge_delay=LONG):
+        secret: SecretStr
+
+    class Hasty(EncryptedSettings, hedge_delay=0):
+        secret: SecretStr
+
+    class Usual(EncryptedSettings, hedge_delay=None):
+        secret: SecretStr
+
+    for kind, asked in ((Patient, [HOME]), (Hasty, [HOME, NEAR]), (Usual, [HOME])):
+        ended()
+        clear_cache()
+        encenv_kms.clear()
+        assert kind().secret.get_secret_value() == "opened"
+        ended()
+        assert sorted(region for region, _ in regions(encenv_kms)) == sorted(asked)
+
+
+@pytest.mark.parametrize(
+    ("delay", "asked"), [(0, [HOME, NEAR]), (0.0, [HOME, NEAR]), (None, [HOME]), (LONG, [HOME])]
+)
+def test_an_argument(encenv_kms, environ, delay, asked):
+    """The delay is an argument too: 0 asks all at once, None is the usual second."""
+    encenv_kms.delay(0.4)
+    assert decrypt_environ(environ, hedge_delay=delay) == {"SECRET": "opened"}
+    ended()
+    assert sorted(region for region, _ in regions(encenv_kms)) == sorted(asked)
+
+
+def test_the_usual_delay(encenv_kms, environ):
+    """Without any setting a region that hangs is overtaken well within the deadline."""
+    encenv_kms.delay(math.inf, region=HOME)
+    assert decrypt_environ(environ) == {"SECRET": "opened"}
+    assert [region for region, _ in regions(encenv_kms)] == [HOME, NEAR]
+
+
+def test_the_deadline_comes_before_the_delay(encenv_kms, environ):
+    """A delay longer than the deadline leaves the other copy its share all the same."""
+    encenv_kms.delay(math.inf, region=HOME)
+    assert decrypt_environ(environ, hedge_delay=1e9, unwrap_timeout=8) == {"SECRET": "opened"}
+
+
+def test_the_deadline_is_kept(encenv_kms, environ):
+    """If no region answers, the load ends at its deadline, and both are named."""
+    encenv_kms.delay(math.inf)
+    with pytest.raises(KeyUnreachableError) as caught:
+        decrypt_environ(environ, hedge_delay=0, unwrap_timeout=0.5)
+    assert HOME in caught.value.message
+    assert NEAR in caught.value.message
+    encenv_kms.heal()
+    clear_cache()
+    assert decrypt_environ(environ) == {"SECRET": "opened"}
+
+
+def test_a_late_answer(encenv_kms, environ):
+    """The slower of two answers changes nothing when it comes, right or wrong, and is kept if it is right."""
+    encenv_kms.delay(0.5, region=HOME)
+    assert decrypt_environ(environ, hedge_delay=0) == {"SECRET": "opened"}
+    ended()
+    assert decrypt_environ(environ) == {"SECRET": "opened"}
+    assert [region for region, _ in regions(encenv_kms)] in ([HOME, NEAR], [NEAR, HOME])
+    assert encenv_kms.count("Decrypt") == 2
+
+
+def test_a_late_lie(encenv_kms, environ):
+    """A late answer with another data key opens nothing and replaces nothing."""
+    encenv_kms.delay(0.5, region=HOME)
+    encenv_kms.tamper({"Plaintext": bytes(32)}, region=HOME)
+    assert decrypt_environ(environ, hedge_delay=0) == {"SECRET": "opened"}
+    ended()
+    assert decrypt_environ(environ) == {"SECRET": "opened"}
+    assert encenv_kms.count("Decrypt") == 1
+
+
+def test_all_regions_refuse(encenv_kms, environ, keys):
+    """If every copy is refused for want of a permission, that is what is told, of each key."""
+    encenv_kms.deny()
+    with pytest.raises(KeyDeniedError) as caught:
+        decrypt_environ(environ)
+    for arn in keys.values():
+        assert arn in caught.value.message
+    encenv_kms.heal()
+    encenv_kms.deny(region=HOME)
+    encenv_kms.tamper({"Plaintext": bytes(32)}, region=NEAR)
+    with pytest.raises(KeyRefusedError, match="another data key"):
+        decrypt_environ(environ)
+
+
+def test_only_trusted_copies(encenv_kms, environ, keys):
+    """A copy under a key that is not trusted is asked for neither first nor as a hedge nor after a failure."""
+    assert decrypt_environ(environ, trusted_keys=[keys[NEAR]], hedge_delay=0) == {"SECRET": "opened"}
+    clear_cache()
+    encenv_kms.deny(region=NEAR)
+    with pytest.raises(KeyDeniedError):
+        decrypt_environ(environ, trusted_keys=[keys[NEAR]], hedge_delay=0)
+    assert {region for region, _ in regions(encenv_kms)} == {NEAR}
+
+
+def test_five_data_keys(encenv_kms, path):
+    """Five entries are at KMS before it has answered any: one round trip of time, and five Decrypts."""
+    environ = {}
+    for number in range(5):
+        environ |= environ_of(encenv_kms.create_key(), name=f"V{number}")
+    encenv_kms.clear()
+    encenv_kms.delay(math.inf)
+    failed = []
+
+    def load():
+        try:
+            decrypt_environ(environ, unwrap_timeout=SECONDS)
+        except KeyUnreachableError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    deadline = time.monotonic() + SECONDS
+    while len(encenv_kms.calls) < 5 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert len(encenv_kms.calls) == 5
+    encenv_kms.stop()
+    thread.join(SECONDS)
+    assert len(failed) == 1
+    encenv_kms.heal()
+    encenv_kms.clear()
+    encenv_kms.start()
+    os.environ["AWS_ENDPOINT_URL_KMS"] = encenv_kms.url  # the fixture of the KMS takes it back
+    assert decrypt_environ(environ) == {f"V{number}": "opened" for number in range(5)}
+    assert encenv_kms.count("Decrypt") == 5

@@ -1,0 +1,219 @@
+"""What a fork and the end of a program wait for in other threads: imports and cryptography, and never the network."""
+
+import hmac
+import ssl
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from encenv import decrypt_environ
+from encenv.format.envelope import DataKey
+from encenv.format.sealed import KeyEntry
+from encenv.keys import process_safety as forks
+from encenv.keys.aws.kms import AwsKms
+from encenv.keys.local import LocalKeys
+from encenv.keys.unwrap import clear_cache
+from encenv.testing import KmsServer
+
+pytest_plugins = ["encenv.testing"]
+
+SECONDS = 60  # a child that has not ended by then hangs
+
+BEGUN = """
+import os, sys, threading, time
+from encenv.keys.process_safety import fork_waits
+
+begun = threading.Event()
+
+def work():
+    with fork_waits():
+        begun.set()
+        time.sleep(0.3)
+        print("worked", flush=True)
+
+threading.Thread(target=work, daemon=True).start()
+begun.wait()
+"""
+
+
+def run(code):
+    """Run *code* in a Python of its own and return the lines it printed; it says nothing besides."""
+    child = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (child.returncode, child.stderr) == (0, "")
+    return child.stdout.splitlines()
+
+
+def test_the_end_waits():
+    """A program that ends lets other threads finish what they are in the middle of."""
+    assert run(BEGUN) == ["worked"]
+
+
+def test_a_fork_waits():
+    """A fork lets other threads finish it too."""
+    assert run(BEGUN + "print('forks', flush=True) if os.fork() else os._exit(0)") == ["worked", "forks"]
+
+
+def test_nothing_begins_at_the_end():
+    """A thread that comes to it when the program has begun to end does not begin."""
+    code = """
+    import atexit, threading, time
+    at_end, seen = threading.Event(), threading.Event()
+    def late():
+        at_end.set()
+        seen.wait(1)  # a second for the thread to do what it must not
+    atexit.register(late)  # the last thing that happens
+    from encenv.keys.process_safety import fork_waits
+
+    def work():
+        at_end.wait()
+        with fork_waits():
+            print("worked", flush=True)
+            seen.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    """
+    assert run(code) == []
+
+
+def test_a_load_at_the_end():
+    """What a program loads while it ends, in threads that begin then, is loaded."""
+    code = """
+    import atexit
+    def late():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    atexit.register(late)
+    import threading
+    from encenv.keys.process_safety import fork_waits
+
+    def work():
+        with fork_waits():
+            print("worked", flush=True)
+    """
+    assert run(code) == ["worked"]
+
+
+def test_nothing_begins_while_another_thread_forks():
+    """Between the look for others and the fork itself nobody begins."""
+    order = []
+
+    def work():
+        with forks.fork_waits():
+            order.append("worked")
+
+    thread = threading.Thread(target=work)
+    forks._before_fork()
+    try:
+        thread.start()
+        thread.join(0.2)
+        order.append("forked")
+    finally:
+        forks._after_fork()
+    thread.join(SECONDS)
+    assert order == ["forked", "worked"]
+    assert (forks._importing, forks._forking) == ([], [])
+
+
+def test_blocks_in_blocks():
+    """A block inside of another one never waits: what it waits for may wait for it."""
+    done = []
+
+    def work():
+        with forks.fork_waits():
+            forks._forking.append(-1)  # somebody else
+            try:
+                with forks.fork_waits():
+                    done.append(1)
+            finally:
+                forks._forking.remove(-1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(SECONDS)
+    assert done == [1]
+
+
+@pytest.fixture
+def guarded(monkeypatch):
+    """Note each piece of cryptography that is done, and whether a fork would wait for it."""
+    seen = {}
+
+    def watch(owner, name):
+        original = getattr(owner, name)
+
+        def call(*args, **options):
+            if threading.current_thread().name == "encenv-unwrap":  # the server has threads here too
+                seen.setdefault(name, set()).add(threading.get_ident() in forks._importing)
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    watch(ssl.SSLSocket, "do_handshake")
+    watch(ssl.SSLSocket, "recv_into")
+    watch(ssl.SSLSocket, "sendall")
+    watch(ssl.SSLContext, "load_verify_locations")
+    watch(ssl.SSLContext, "wrap_socket")
+    watch(hmac, "digest")
+    watch(DataKey, "__init__")
+    watch(DataKey, "matches")
+    return seen
+
+
+def sealed(provider, key):
+    """Return a sealed variable with its entry."""
+    plain, item = provider.generate(key, {"encenv": "1"})
+    data_key = DataKey(plain)
+    entry = KeyEntry(data_key.commitment, (), (item,))
+    return {entry.name: str(entry), "SECRET": data_key.encrypt("SECRET", "opened")}
+
+
+def test_cryptography_of_the_lean_path(monkeypatch, guarded):
+    """A fork waits for every piece of cryptography of a load over TLS, and not while AWS KMS is waited for."""
+    with KmsServer(tls=True) as kms:
+        for name, value in kms.environ().items():
+            monkeypatch.setenv(name, value)
+        environ = sealed(AwsKms(), kms.create_key())
+        clear_cache()
+        kms.clear()
+        kms.delay(1.0)
+        guarded.clear()
+        thread = threading.Thread(target=decrypt_environ, args=(environ,))
+        thread.start()
+        while not kms.calls:
+            time.sleep(0.005)
+        forks._before_fork()  # waits until it has said what it had to
+        forks._after_fork()
+        assert thread.is_alive()
+        thread.join(SECONDS)
+    assert {name: found for name, found in guarded.items() if found != {True}} == {}
+    assert guarded.keys() == {
+        "do_handshake",
+        "recv_into",
+        "sendall",
+        "load_verify_locations",
+        "wrap_socket",
+        "digest",
+        "__init__",
+        "matches",
+    }
+
+
+def test_cryptography_of_a_local_key(encenv_local_key, guarded):
+    """A fork waits for that of a local key too."""
+    environ = sealed(LocalKeys(), "")
+    clear_cache()
+    guarded.clear()
+    assert decrypt_environ(environ)["SECRET"] == "opened"
+    assert guarded == {"digest": {True}, "__init__": {True}, "matches": {True}}
+    assert forks._importing == []

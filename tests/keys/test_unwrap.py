@@ -1,0 +1,689 @@
+"""Each wrapped data key is unwrapped once per process: threads, forks, failures, deadlines, interrupts."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from support.python_process import CHILD_SECONDS, run, wait_until
+
+from encenv import decrypt_environ
+from encenv.errors import (
+    EncenvError,
+    FileError,
+    KeyRefusedError,
+    KeyUnreachableError,
+    LoadError,
+    PolicyError,
+)
+from encenv.format.envelope import DataKey
+from encenv.format.sealed import KeyEntry, WrappedKey, encryption_context
+from encenv.keys import unwrap as datakeys
+from encenv.keys.aws.kms import AwsKms
+from encenv.keys.unwrap import Unwrapped, WrappedCopy, clear_cache, unwrap
+
+pytest_plugins = ["encenv.testing"]
+
+SECONDS = 10.0
+SECRET = "canary-of-a-plug-in"
+
+
+class Stub:
+    """A provider that answers as its `answer` does, and counts."""
+
+    name = "stub"
+
+    def __init__(self, answer, name="stub"):
+        self.answer = answer
+        self.name = name
+        self.asked = []
+        self._lock = threading.Lock()
+
+    def unwrap(self, item, context, timeout):
+        """Give the answer."""
+        with self._lock:
+            self.asked.append(item)
+        answer = self.answer(item) if callable(self.answer) else self.answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+class Gate:
+    """An answer that is held back until the gate is opened."""
+
+    def __init__(self, answer):
+        self.reached = threading.Event()
+        self.open = threading.Event()
+        self._answer = answer
+
+    def __call__(self, item):
+        """Wait, and give the answer."""
+        self.reached.set()
+        assert self.open.wait(CHILD_SECONDS)
+        return self._answer
+
+
+KEY = bytes(range(32))
+COMMITMENT = DataKey(KEY).commitment
+
+
+def copy_of(name="stub", wrapped=b"wrapped", reference="ref", context=(), commitment=COMMITMENT):
+    """Return a copy of `KEY`, or one that differs in what is given."""
+    return WrappedCopy(WrappedKey(name, wrapped, reference), context, commitment)
+
+
+def unwrap_one(provider, *copies, seconds=SECONDS):
+    """Return what becomes of one data key."""
+    providers = {p.name: p for p in (provider if isinstance(provider, list) else [provider])}
+    (result,) = unwrap([copies or (copy_of(),)], providers.__getitem__, seconds)
+    return result
+
+
+def sealed_environ(key, names, context=(), provider=None):
+    """Return an environment with variables that are sealed under a new data key, wrapped under *key*."""
+    plain, item = (provider or AwsKms()).generate(key, encryption_context(context))
+    data_key = DataKey(plain)
+    entry = KeyEntry(data_key.commitment, context, (item,))
+    return {entry.name: str(entry)} | {name: data_key.encrypt(name, f"value of {name}") for name in names}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept():
+    clear_cache()
+    yield
+    clear_cache()
+
+
+# -- once per process
+
+
+def test_one_unwrap_for_classes_threads_and_children(encenv_kms, encenv_kms_key):
+    """50 sealed variables, three classes, 20 threads and then 4 forked children: KMS is asked once."""
+    names = [f"VARIABLE_{number}" for number in range(50)]
+    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, names)
+    encenv_kms.clear()
+    encenv_kms.delay(0.3)  # so that all threads meet the first one's question
+    printed = run(
+        """
+        import os, sys, threading, traceback
+        from pydantic import create_model
+        from encenv import EncryptedSettings
+
+        names = [f"variable_{number}" for number in range(50)]
+        fields = {name: (str, ...) for name in names}
+        classes = [create_model(f"S{n}", __base__=EncryptedSettings, **fields) for n in range(3)]
+        expected = {name: f"value of {name.upper()}" for name in names}
+        right = []
+
+        def load():
+            right.append(all(cls().model_dump() == expected for cls in classes))
+
+        threads = [threading.Thread(target=load) for _ in range(20)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert right == [True] * 20, right
+        assert threading.active_count() == 1, threading.enumerate()
+        children = []
+        for _ in range(4):
+            child = os.fork()
+            if not child:
+                load()
+                os._exit(0 if right[-1] else 1)
+            children.append(child)
+        print([os.waitpid(child, 0)[1] for child in children])
+        """,
+        environ,
+    )
+    assert json.loads(printed) == [0] * 4
+    assert [(call.operation, call.key) for call in encenv_kms.calls] == [("Decrypt", encenv_kms_key)]
+
+
+def test_threads_share_one_answer():
+    """Threads that ask together get one answer, of which one of them says that it was not there before."""
+    gate = Gate(KEY)
+    stub = Stub(gate)
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(unwrap_one(stub))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(next(iter(datakeys._state.flights.values())).told) == 20)
+    gate.open.set()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert len(stub.asked) == 1
+    assert {result.key for result in results} == {results[0].key}
+    assert sorted(result.cached for result in results) == [False] + [True] * 19
+    assert unwrap_one(stub).cached
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("encenv")]
+
+
+def test_no_thread_is_left(monkeypatch):
+    """When a load has its keys, the threads that asked for them have ended, not only told."""
+    land = datakeys._land
+    monkeypatch.setattr(datakeys, "_land", lambda *args: (land(*args), time.sleep(0.1)))
+    unwrap_one(Stub(KEY))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("encenv")]
+
+
+def test_one_copy_in_two_groups():
+    """A copy that two data keys of one load name is asked for once."""
+    stub = Stub(KEY)
+    first, second = unwrap([[copy_of()], [copy_of()]], lambda _: stub, SECONDS)
+    assert first.key is second.key
+    assert len(stub.asked) == 1
+
+
+def test_distinct_keys_are_unwrapped_side_by_side():
+    """Five data keys are asked for at the same time: each waits until all five are."""
+    barrier = threading.Barrier(5)
+
+    def answer(item):
+        barrier.wait(SECONDS)
+        return item.wrapped
+
+    keys = [bytes([number]) * 32 for number in range(5)]
+    groups = [[copy_of(wrapped=key, commitment=DataKey(key).commitment)] for key in keys]
+    results = unwrap(groups, lambda _: Stub(answer), SECONDS)
+    assert [result.key.expose_key() for result in results] == keys
+
+
+def test_distinct_keys_at_kms(encenv_kms, encenv_kms_key):
+    """Five entries of one environment are at KMS before it answers the first."""
+    environ = {}
+    for number in range(5):
+        environ |= sealed_environ(encenv_kms_key, [f"V{number}"])
+    encenv_kms.clear()
+    encenv_kms.delay(1.5)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(decrypt_environ(environ)))
+    thread.start()
+    wait_until(lambda: encenv_kms.calls)
+    first = time.monotonic()
+    wait_until(lambda: len(encenv_kms.calls) == 5)
+    assert time.monotonic() - first < 1.4  # no answer was there yet
+    assert not results
+    thread.join(SECONDS)
+    assert results == [{f"V{number}": f"value of V{number}" for number in range(5)}]
+
+
+# -- forks
+
+
+@pytest.mark.parametrize(
+    "moment", ["while boto3 is imported", "while KMS is asked by boto3", "while KMS is asked without"]
+)
+def test_a_fork_in_mid_flight(encenv_kms, encenv_kms_key, tmp_path, moment):
+    """A child that is forked while an unwrap is under way loads for itself, and neither process hangs."""
+    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, ["SECRET"])
+    if "boto3" in moment:
+        (tmp_path / "config").touch()
+        environ["AWS_CONFIG_FILE"] = str(tmp_path / "config")
+    encenv_kms.clear()
+    encenv_kms.delay(1)
+    printed = run(
+        """
+        import os, signal, sys, threading, time
+        from encenv import decrypt_environ
+        from encenv.keys import unwrap as datakeys
+
+        results = []
+        thread = threading.Thread(target=lambda: results.append(decrypt_environ()["SECRET"]))
+        thread.start()
+        module = {"imported": "boto3", "boto3": "stringprep"}.get(sys.argv[1].split()[-1], "encenv.keys.aws.kms")
+        while module not in sys.modules:
+            pass
+        if "KMS" in sys.argv[1]:
+            time.sleep(0.5)
+        assert datakeys._state.flights
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            print(decrypt_environ()["SECRET"], flush=True)
+            os._exit(0)
+        print(os.waitpid(child, 0)[1], flush=True)
+        thread.join()
+        print(results[0])
+        """,
+        environ,
+        moment,
+        # What is imported while a fork waits may add handlers of forks whose first half then has not run.
+        is_silent="imported" not in moment,
+    )
+    assert sorted(printed.splitlines()) == ["0", "value of SECRET", "value of SECRET"]
+    assert encenv_kms.count("Decrypt") == 2
+
+
+@pytest.mark.parametrize("plug_in", ["time.sleep(1)", "os.fork() or os._exit(0)"], ids=["slow", "forks"])
+def test_a_fork_while_a_plug_in_is_imported(tmp_path, plug_in):
+    """A fork waits until another thread has imported a plug-in, but not for its own thread."""
+    key = KeyEntry(COMMITMENT, (), (WrappedKey("vault", KEY, "ref"),))
+    info = tmp_path / "vault-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vault\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[encenv.providers]\nvault = vault:Vault\n")
+    (tmp_path / "vault.py").write_text(
+        f"import os, time\nSTARTED = True\n{plug_in}\n"
+        "class Vault:\n"
+        "    name = 'vault'\n"
+        "    def __init__(self, environ): pass\n"
+        "    def unwrap(self, item, context, timeout): return item.wrapped\n"
+    )
+    environ = {key.name: str(key), "SECRET": DataKey(KEY).encrypt("SECRET", "x"), "PYTHONPATH": str(tmp_path)}
+    printed = run(
+        """
+        import os, signal, sys, threading
+        from encenv import decrypt_environ
+        from encenv.keys import unwrap as datakeys
+
+        results = []
+        thread = threading.Thread(target=lambda: results.append(decrypt_environ()["SECRET"]))
+        thread.start()
+        while not hasattr(sys.modules.get("vault"), "STARTED"):
+            pass
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            os._exit(decrypt_environ()["SECRET"] != "x")
+        thread.join()
+        print(results[0], os.waitpid(child, 0)[1])
+        """,
+        os.environ | environ,
+        seconds=20,
+    )
+    assert printed == "x 0\n"
+
+
+@pytest.mark.parametrize("moment", ["before the question", "before the thread", "after the thread"])
+def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
+    """A signal handler may load and fork, also where it interrupts the load of the same key."""
+    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, ["SECRET"])
+    printed = run(
+        """
+        import os, signal, sys, threading
+        from encenv import decrypt_environ
+        from encenv.keys import unwrap as datakeys
+
+        def handle(*_):
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            print(decrypt_environ()["SECRET"], flush=True)
+            child = os.fork()
+            if not child:
+                signal.alarm(20)
+                datakeys.clear_cache()
+                os._exit(decrypt_environ()["SECRET"] != "value of SECRET")
+            print(os.waitpid(child, 0)[1], flush=True)
+
+        def interrupted(function, after):
+            def call(*args):
+                after or signal.raise_signal(signal.SIGUSR1)
+                result = function(*args)
+                after and signal.raise_signal(signal.SIGUSR1)
+                return result
+            return call
+
+        signal.signal(signal.SIGUSR1, handle)
+        if sys.argv[1] == "before the question":
+            datakeys._Call._provider = interrupted(datakeys._Call._provider, False)
+        else:
+            threading.Thread.start = interrupted(threading.Thread.start, sys.argv[1].startswith("after"))
+        print(decrypt_environ()["SECRET"])
+        """,
+        environ,
+        moment,
+        seconds=20,
+    )
+    assert printed.splitlines() == ["value of SECRET", "0", "value of SECRET"]
+
+
+# -- failures
+
+
+def test_a_failure_is_not_kept(encenv_kms, encenv_kms_key):
+    """What was refused is asked for again by the next load, and then works."""
+    environ = sealed_environ(encenv_kms_key, ["SECRET"])
+    encenv_kms.clear()
+    encenv_kms.deny("Decrypt")
+    for _ in range(2):
+        with pytest.raises(KeyRefusedError, match=r"SECRET: .*AccessDeniedException"):
+            decrypt_environ(environ)
+    encenv_kms.heal()
+    assert decrypt_environ(environ) == {"SECRET": "value of SECRET"}
+    assert [call.error for call in encenv_kms.calls] == ["AccessDeniedException"] * 2 + [None]
+
+
+def test_threads_share_one_failure():
+    """Threads that ask together get one failure; who comes later asks again."""
+    gate = Gate(KeyRefusedError("no", hint="ask"))
+    stub = Stub(gate)
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(unwrap_one(stub))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(next(iter(datakeys._state.flights.values())).told) == 5)
+    gate.open.set()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert [type(result) for result in results] == [KeyRefusedError] * 5
+    assert len(stub.asked) == 1
+    stub.answer = KEY
+    assert isinstance(unwrap_one(stub), Unwrapped)
+    assert len(stub.asked) == 2
+
+
+class OwnError(KeyUnreachableError):
+    """A plug-in's own error, made in its own way."""
+
+    def __init__(self):
+        super().__init__("the vault is sealed", hint="unseal it")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "told"),
+    [
+        (KeyUnreachableError("not there", hint="go"), KeyUnreachableError, "not there"),
+        (FileError("bad file", hint="mend"), FileError, "bad file"),
+        (OwnError(), KeyUnreachableError, "the vault is sealed"),
+        (EncenvError("bare", hint="go"), KeyRefusedError, "bare"),
+        (RuntimeError(SECRET), KeyRefusedError, "the provider raised RuntimeError"),
+        (SystemExit(SECRET), KeyRefusedError, "the provider raised SystemExit"),
+        (KeyboardInterrupt(SECRET), KeyRefusedError, "the provider raised KeyboardInterrupt"),
+        (None, KeyRefusedError, "the provider raised TypeError"),
+        (SECRET, KeyRefusedError, "not 32 bytes long"),
+        (KEY[:31], KeyRefusedError, "not 32 bytes long"),
+        (bytes(32), KeyRefusedError, "holds another data key than its key entry says"),
+    ],
+    ids=str,
+)
+def test_whatever_a_provider_does(answer, kind, told):
+    """Whatever a provider raises or returns becomes one error with a hint, without its text and frames."""
+    error = unwrap_one(Stub(answer))
+    assert type(error) is kind
+    assert told in error.message
+    assert error.hint
+    assert SECRET not in f"{error!r} {vars(error)}"
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+    assert unwrap_one(Stub(KEY)).key.expose_key() == KEY
+
+
+@pytest.mark.parametrize(
+    "raised", [ImportError(SECRET), KeyRefusedError("no such", hint="install"), OwnError()], ids=repr
+)
+def test_a_provider_that_cannot_be_had(raised):
+    """A provider that cannot be found or imported is a failure of the copies under it, not of the others."""
+    stub = Stub(KEY)
+
+    def find(name):
+        if name == "broken":
+            raise raised
+        return stub
+
+    both = [copy_of("broken"), copy_of()]
+    error, found = unwrap([both[:1], both], find, SECONDS)
+    assert isinstance(error, EncenvError)
+    assert SECRET not in str(error)
+    assert found.provider == "stub"
+
+
+def test_an_interrupted_import():
+    """Ctrl-C while a plug-in is imported passes, and leaves nothing that a later load waits for."""
+
+    def find(name):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        unwrap([[copy_of()]], find, SECONDS)
+    assert not datakeys._state.flights
+    assert isinstance(unwrap_one(Stub(KEY)), Unwrapped)
+
+
+def test_clear_cache():
+    """After clear_cache the next load asks again, and an answer that was under way is not kept."""
+    stub = Stub(KEY)
+    assert [unwrap_one(stub).cached for _ in range(2)] == [False, True]
+    clear_cache()
+    assert not unwrap_one(stub).cached
+    clear_cache()
+    gate = Gate(KEY)
+    thread = threading.Thread(target=unwrap_one, args=(Stub(gate),))
+    thread.start()
+    assert gate.reached.wait(SECONDS)
+    clear_cache()
+    gate.open.set()
+    thread.join(SECONDS)
+    assert not unwrap_one(stub).cached
+
+
+# -- several copies
+
+
+def test_the_first_copy_that_opens_is_used():
+    """The copies are tried in their order, and none after the one that opens."""
+    broken, good, unused = Stub(RuntimeError(), "broken"), Stub(KEY), Stub(KEY, "unused")
+    result = unwrap_one([broken, good, unused], copy_of("broken"), copy_of(), copy_of("unused"))
+    assert result.provider == "stub"
+    assert [len(provider.asked) for provider in (broken, good, unused)] == [1, 1, 0]
+
+
+def test_any_kept_copy_will_do():
+    """A copy that was unwrapped before serves an entry that holds it beside others."""
+    first, second = Stub(KEY, "first"), Stub(KEY, "second")
+    unwrap_one(second, copy_of("second"))
+    assert unwrap_one([first, second], copy_of("first"), copy_of("second")).cached
+    assert not first.asked
+
+
+def test_a_copy_that_hangs_leaves_the_next_its_share():
+    """A copy whose provider does not answer is overtaken by the one behind it before the deadline."""
+    gate = Gate(KEY)
+    result = unwrap_one([Stub(gate), Stub(KEY, "second")], copy_of(), copy_of("second"), seconds=2)
+    gate.open.set()
+    assert result.provider == "second"
+
+
+def test_a_copy_that_is_slow_may_still_win():
+    """A copy that answers after its share is used if those behind it fail."""
+    gate = Gate(KEY)
+
+    def refuse(item):
+        gate.open.set()
+        return KeyRefusedError("no", hint="ask")
+
+    second = Stub(refuse, "second")
+    result = unwrap_one([Stub(gate), second], copy_of(), copy_of("second"), seconds=2)
+    assert result.provider == "stub"
+    assert second.asked
+
+
+def test_all_failures_are_told():
+    """If no copy opens, all reasons are told, and the remedy is the server's rather than the laptop's."""
+    local = Stub(KeyUnreachableError("no key file", hint="run: encenv keygen"), "local")
+    server = Stub(KeyRefusedError("AWS KMS refused", hint="allow kms:Decrypt"), "aws-kms")
+    error = unwrap_one([local, server], copy_of("local"), copy_of("aws-kms"))
+    assert type(error) is KeyRefusedError
+    assert "no key file; AWS KMS refused" in error.message
+    assert error.hint == "allow kms:Decrypt"
+
+
+# -- the deadline
+
+
+def test_the_deadline_holds(encenv_kms, encenv_kms_key):
+    """A load ends at its deadline although KMS has not answered, names what it waited for, and a later one works."""
+    environ = sealed_environ(encenv_kms_key, ["SECRET"])
+    encenv_kms.clear()
+    encenv_kms.delay(5, times=1)
+    started = time.monotonic()
+    with pytest.raises(
+        KeyUnreachableError, match=r"did not (answer .*|unwrap the data key) within 0\.5 seconds"
+    ) as caught:
+        decrypt_environ(environ, unwrap_timeout=0.5)
+    assert time.monotonic() - started < 4
+    assert encenv_kms_key in caught.value.message
+    assert "unwrap_timeout" in caught.value.hint
+    # A question that has had its time is not joined.
+    assert decrypt_environ(environ) == {"SECRET": "value of SECRET"}
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_no_time_at_all(seconds):
+    """With no time left nobody is asked."""
+    stub = Stub(KEY)
+    assert isinstance(unwrap_one(stub, seconds=seconds), KeyUnreachableError)
+    assert not stub.asked
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e300])
+def test_all_the_time(seconds):
+    """A deadline beyond what threads can wait for is none, and no error."""
+    assert isinstance(unwrap_one(Stub(KEY), seconds=seconds), Unwrapped)
+
+
+def test_a_question_that_is_never_answered():
+    """A provider that hangs for ever is asked again by a later load, once twice its time is over."""
+    gate = Gate(KEY)
+    hung = Stub(gate)
+    assert isinstance(unwrap_one(hung, seconds=0.1), KeyUnreachableError)
+    time.sleep(0.15)
+    assert isinstance(unwrap_one(Stub(KEY)), Unwrapped)
+    gate.open.set()
+
+
+def test_a_slow_import(encenv_kms, encenv_kms_key):
+    """An answer that came in time counts, however long cryptography takes to be imported; another is asked in time."""
+    plain, item = AwsKms().generate(encenv_kms_key, encryption_context(()))
+    data_key = DataKey(plain)
+    copies = (item, AwsKms().wrap(plain, encenv_kms.create_key(), encryption_context(())))
+    sealed = {"SECRET": data_key.encrypt("SECRET", "value of SECRET")}
+    one, both = (KeyEntry(data_key.commitment, (), copies[:count]) for count in (1, 2))
+    code = """
+    import sys, time
+    class Slow:
+        def find_spec(name, path, target=None):
+            time.sleep(3 * (name == "cryptography"))
+    sys.meta_path.insert(0, Slow)
+    import encenv
+    print(encenv.decrypt_environ(unwrap_timeout=2, hedge_delay=1)["SECRET"])
+    """
+    environ = encenv_kms.environ(os.environ) | sealed
+    assert run(code, environ | {one.name: str(one)}) == "value of SECRET\n"
+    encenv_kms.delay(math.inf, key=encenv_kms_key)
+    encenv_kms.clear()
+    assert run(code, environ | {both.name: str(both)}) == "value of SECRET\n"
+    assert [call.key for call in encenv_kms.calls] == [copy.reference for copy in copies]
+
+
+def test_no_more_threads(monkeypatch):
+    """Where no thread can be started, as when the interpreter ends, the provider is asked all the same."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert isinstance(unwrap_one(Stub(KEY)), Unwrapped)
+
+
+def test_ctrl_c_is_heard(encenv_kms, encenv_kms_key):
+    """Ctrl-C during an unwrap ends the load at once."""
+    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, ["SECRET"])
+    encenv_kms.clear()
+    encenv_kms.delay(30)
+    code = "import encenv\ntry: encenv.decrypt_environ()\nexcept KeyboardInterrupt: print('heard')"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        wait_until(lambda: encenv_kms.calls)
+        started = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=CHILD_SECONDS)
+    assert (out, err, child.returncode) == ("heard\n", "", 0)
+    assert time.monotonic() - started < 5  # before boto3 gave up
+
+
+def test_an_exit_in_mid_flight(encenv_kms, encenv_kms_key):
+    """A program that ends while an unwrap is under way does not wait for it."""
+    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, ["SECRET"])
+    encenv_kms.delay(30)
+    code = """
+    import encenv, time
+    try:
+        encenv.decrypt_environ(unwrap_timeout=0.5)
+    except encenv.KeyUnreachableError:
+        print(time.time())
+    """
+    ended = float(run(code, environ))
+    assert time.time() - ended < 4
+
+
+# -- what the cache is keyed by
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        copy_of(context=(("stage", "prod"),)),
+        copy_of(commitment=DataKey(bytes(32)).commitment),
+        copy_of(reference="ref2"),
+        copy_of(wrapped=b"wrapped2"),
+        copy_of(name="other"),
+    ],
+    ids=["context", "commitment", "reference", "wrapped bytes", "provider"],
+)
+def test_another_copy_is_asked_for(other):
+    """A copy that differs in anything is not served from the cache."""
+    unwrap_one(Stub(KEY))
+    asked = Stub(KeyRefusedError("asked", hint="ask"), other.item.provider)
+    assert unwrap_one(asked, other).message == "asked"
+    assert len(asked.asked) == 1
+
+
+def test_the_order_of_the_context():
+    """A context written in another order is the same context."""
+    stub = Stub(KEY)
+    unwrap_one(stub, copy_of(context=(("a", "1"), ("b", "2"))))
+    assert unwrap_one(stub, copy_of(context=(("b", "2"), ("a", "1")))).cached
+
+
+def test_a_rewritten_context(encenv_kms, encenv_kms_key):
+    """An entry whose context was rewritten after a load is refused by KMS, not served from the cache."""
+    environ = sealed_environ(encenv_kms_key, ["SECRET"], (("stage", "prod"),))
+    assert decrypt_environ(environ)
+    rewritten = {name: value.replace("stage=prod", "stage=test") for name, value in environ.items()}
+    with pytest.raises(KeyRefusedError, match="InvalidCiphertextException"):
+        decrypt_environ(rewritten)
+
+
+def test_a_strict_reader_after_a_lax_one(encenv_kms, encenv_kms_key):
+    """A reader whose rules the entry does not fit is refused although the key is there, and KMS is not asked."""
+    environ = sealed_environ(encenv_kms_key, ["SECRET"])
+    assert decrypt_environ(environ)
+    encenv_kms.clear()
+    for rules in (
+        {"trusted_keys": ["arn:aws:kms:us-east-1:999999999999:key/*"]},
+        {"trusted_keys": []},
+        {"encryption_context": {"stage": "prod"}},
+    ):
+        with pytest.raises(PolicyError):
+            decrypt_environ(environ, **rules)
+    assert decrypt_environ(environ, trusted_keys=[encenv_kms_key]) == {"SECRET": "value of SECRET"}
+    assert encenv_kms.calls == []
+
+
+def test_more_keys_than_a_load_may_have(encenv_kms, encenv_kms_key):
+    """33 data keys in one load are refused before KMS is asked; 32 are not."""
+    environ = {}
+    for number in range(33):
+        environ |= sealed_environ(encenv_kms_key, [f"V{number}"], provider=_PROVIDER)
+    encenv_kms.clear()
+    with pytest.raises((PolicyError, LoadError), match="more than 32 data keys"):
+        decrypt_environ(environ)
+    assert encenv_kms.calls == []
+    assert len(decrypt_environ(environ, names=[f"V{number}" for number in range(32)])) == 32
+
+
+_PROVIDER = AwsKms()

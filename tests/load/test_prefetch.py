@@ -1,0 +1,452 @@
+"""A prefetch: what it begins, that a load joins it, and that it is never noticed otherwise."""
+
+import logging
+import math
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from pydantic import SecretStr
+from support.python_process import CHILD_SECONDS, run, wait_until
+from support.workspace import unmeasured
+
+import encenv
+from encenv import EncryptedSettings, decrypt_environ, dotenv_values
+from encenv.errors import KeyDeniedError, PolicyError
+from encenv.format.envelope import DataKey
+from encenv.format.sealed import KeyEntry, encryption_context
+from encenv.keys.aws.kms import AwsKms
+from encenv.keys.unwrap import clear_cache
+
+pytest_plugins = ["encenv.testing"]
+
+SECONDS = 20.0
+DRIVER = "encenv-prefetch"
+
+
+def sealed(key, *names, context=()):
+    """Return variables that are sealed under a new data key, with its entry."""
+    plain, item = AwsKms().generate(key, encryption_context(context))
+    data_key = DataKey(plain)
+    entry = KeyEntry(data_key.commitment, context, (item,))
+    return {entry.name: str(entry)} | {name: data_key.encrypt(name, f"value of {name}") for name in names}
+
+
+def lines(variables):
+    """Return *variables* as a file's text."""
+    return "".join(f"{name}={value}\n" for name, value in variables.items())
+
+
+def ended():
+    """Wait until no prefetch is under way."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("encenv"):
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+
+
+def decrypts(kms):
+    """Return which keys KMS was asked for, and what came of it."""
+    return [(call.key, call.error) for call in kms.calls if call.operation == "Decrypt"]
+
+
+@pytest.fixture
+def secret(encenv_kms, encenv_kms_key, monkeypatch):
+    """One sealed variable in the process environment; KMS has not been asked for it."""
+    for name, value in sealed(encenv_kms_key, "SECRET").items():
+        monkeypatch.setenv(name, value)
+    encenv_kms.clear()
+    yield encenv_kms_key
+    encenv_kms.heal()
+    ended()
+
+
+def opened():
+    """Return what a load gives for the one variable."""
+    return decrypt_environ()["SECRET"]
+
+
+# -- what it begins
+
+
+def test_it_begins_at_once(encenv_kms, secret):
+    """KMS is asked before anything is loaded, and the load then asks nobody."""
+    encenv.prefetch()
+    wait_until(lambda: decrypts(encenv_kms))
+    ended()
+    assert opened() == "value of SECRET"
+    assert decrypts(encenv_kms) == [(secret, None)]
+
+
+def test_a_load_joins_it(encenv_kms, secret):
+    """A load that comes while KMS is being asked waits for that answer, however it loads: one Decrypt in all."""
+    encenv_kms.delay(0.5)
+    encenv.prefetch()
+    wait_until(lambda: decrypts(encenv_kms))
+
+    class Settings(EncryptedSettings):
+        secret: SecretStr
+
+    assert Settings().secret.get_secret_value() == "value of SECRET"
+    assert opened() == "value of SECRET"
+    assert decrypts(encenv_kms) == [(secret, None)]
+
+
+def test_a_load_that_comes_first(encenv_kms, secret):
+    """A load right after the call, whoever of the two is first, asks KMS once with it."""
+    for _ in range(20):
+        clear_cache()
+        encenv_kms.clear()
+        encenv.prefetch()
+        assert opened() == "value of SECRET"
+        ended()
+        assert decrypts(encenv_kms) == [(secret, None)]
+
+
+def test_only_what_is_needed(encenv_kms, secret, monkeypatch):
+    """A key entry that no sealed variable needs is not unwrapped."""
+    for name, value in sealed(encenv_kms.create_key()).items():
+        monkeypatch.setenv(name, value)
+    encenv_kms.clear()
+    encenv.prefetch()
+    ended()
+    assert decrypts(encenv_kms) == [(secret, None)]
+
+
+def test_all_that_is_needed(encenv_kms, secret, monkeypatch, tmp_path):
+    """Sealed variables of the environment and of several files count, with their entries in any of these places."""
+    keys = [encenv_kms.create_key() for _ in range(3)]
+    first, second, split = (sealed(key, f"V{number}") for number, key in enumerate(keys))
+    (tmp_path / "a.env").write_text(lines(first | dict([next(iter(split.items()))])))
+    (tmp_path / "b.env").write_text(lines(second) + f"V2={split['V2']}\n")
+    encenv_kms.clear()
+    encenv.prefetch([tmp_path / "a.env", str(tmp_path / "none.env"), str(tmp_path / "b.env")])
+    ended()
+    assert sorted(decrypts(encenv_kms)) == sorted((key, None) for key in (secret, *keys))
+
+
+def test_all_at_once(encenv_kms, monkeypatch):
+    """Five data keys are asked for before the first of them is answered."""
+    for number in range(5):
+        for name, value in sealed(encenv_kms.create_key(), f"V{number}").items():
+            monkeypatch.setenv(name, value)
+    encenv_kms.clear()
+    encenv_kms.delay(math.inf)
+    encenv.prefetch()
+    wait_until(lambda: len(decrypts(encenv_kms)) == 5)
+    encenv_kms.stop()
+    ended()
+
+
+def test_a_file_at_home(encenv_kms, encenv_kms_key, monkeypatch, tmp_path):
+    """A file of the home folder may be named as a settings class lets it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x.env").write_text(lines(sealed(encenv_kms_key, "SECRET")))
+    encenv_kms.clear()
+    encenv.prefetch("~/x.env")
+    ended()
+
+    class Settings(EncryptedSettings, env_file="~/x.env"):
+        secret: str
+
+    assert Settings().secret == "value of SECRET"
+    assert len(decrypts(encenv_kms)) == 1
+
+
+def test_nothing_is_sealed(encenv_kms, monkeypatch):
+    """Where nothing is sealed no thread is started."""
+    monkeypatch.setattr(threading.Thread, "start", None)
+    encenv.prefetch()
+    encenv.prefetch([])
+    encenv.prefetch(None)
+
+
+def test_what_it_costs(encenv_kms):
+    """With nothing sealed, neither cryptography nor an HTTP client is imported."""
+    code = """
+    import sys, encenv
+    encenv.prefetch()
+    assert not {"cryptography", "ssl", "http.client", "boto3", "dotenv", "pydantic"} & sys.modules.keys()
+    """
+    environ = unmeasured(encenv_kms.environ(os.environ))
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environ, timeout=CHILD_SECONDS, check=True
+    )
+
+
+# -- the reader's rules
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trusted_keys": ["arn:aws:kms:*:999900001111:key/*"]},
+        {"trusted_keys": "999900001111"},
+        {"trusted_keys": []},
+        {"encryption_context": {"stage": "prod"}},
+    ],
+    ids=str,
+)
+def test_rules(encenv_kms, secret, options):
+    """A wrapping key that the reader does not trust, or an entry without the context, is not asked for."""
+    encenv.prefetch(**options)
+    ended()
+    assert decrypts(encenv_kms) == []
+    with pytest.raises(PolicyError):
+        decrypt_environ(**options)
+    assert decrypts(encenv_kms) == []
+
+
+def test_rules_that_are_met(encenv_kms, secret):
+    """What the rules accept is asked for, and the load with the same rules joins."""
+    encenv.prefetch(trusted_keys=[secret])
+    ended()
+    assert decrypt_environ(trusted_keys=[secret])["SECRET"] == "value of SECRET"
+    assert decrypts(encenv_kms) == [(secret, None)]
+
+
+def test_providers_of_ones_own(encenv_kms, secret):
+    """A key provider that the application made is asked, and none else."""
+
+    class Own(AwsKms):
+        asked = 0
+
+        def unwrap(self, *args):
+            Own.asked += 1
+            return super().unwrap(*args)
+
+    encenv.prefetch(key_providers=[Own()])
+    ended()
+    assert (Own.asked, len(decrypts(encenv_kms))) == (1, 1)
+
+
+def test_too_many_keys(encenv_kms, encenv_kms_key, monkeypatch):
+    """More data keys than a load may have are not asked for."""
+    for number in range(33):
+        for name, value in sealed(encenv_kms_key, f"V{number}").items():
+            monkeypatch.setenv(name, value)
+    encenv_kms.clear()
+    encenv.prefetch()
+    ended()
+    assert decrypts(encenv_kms) == []
+
+
+def test_a_misspelt_option(encenv_kms, secret):
+    """A rule that is misspelt, or can never be met, is an error at once: it must not be lost in a thread."""
+    with pytest.raises(TypeError, match="trusted_key'"):
+        encenv.prefetch(trusted_key=[secret])
+    with pytest.raises(PolicyError):
+        encenv.prefetch(trusted_keys=["alias/app"])
+    ended()
+    assert decrypts(encenv_kms) == []
+
+
+# -- failures
+
+
+def test_a_failure_is_the_loads(encenv_kms, secret, capfd, caplog):
+    """A failure is told by the load that needs the key, by no other, and a later one asks again."""
+    caplog.set_level(1)
+    encenv_kms.deny("Decrypt")
+    encenv.prefetch()
+    ended()
+    assert decrypts(encenv_kms) == [(secret, "AccessDeniedException")]
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.name == "encenv"]
+    assert decrypt_environ({"OTHER": "plain"}) == {"OTHER": "plain"}
+    with pytest.raises(KeyDeniedError):
+        opened()
+    encenv_kms.heal()
+    assert opened() == "value of SECRET"
+
+
+def test_a_failure_that_is_joined(encenv_kms, secret):
+    """A load that waits for an answer gets it also if it is a refusal, and does not ask for another."""
+    encenv_kms.delay(0.5)
+    encenv_kms.deny("Decrypt", times=1)
+    encenv.prefetch()
+    wait_until(lambda: decrypts(encenv_kms))
+    with pytest.raises(KeyDeniedError):
+        opened()
+    assert len(decrypts(encenv_kms)) == 1
+
+
+BAD = {
+    "bytes": b"\xff\xfe\x00SECRET=\xff",
+    "no lines": b"\x00" * 100,
+    "an open quote": b"A='x\nB=2\n",
+    "half a sealed value": b"A=encenv:1:AAAAAAAA:x\n",
+    "another version": b"A=encenv:2:whatever\n",
+    "half an entry": b"ENCENV_KEY_AAAAAAAA=1:x\nA=encenv:1:AAAAAAAA:" + b"A" * 40 + b"\n",
+    "a value without a key": b"A=encenv:1:AAAAAAAA:" + b"A" * 40 + b"\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file(secret, tmp_path, capfd, caplog, name):
+    """A file that cannot be read or holds what cannot be opened is a matter of the load, not of the prefetch."""
+    caplog.set_level(1)
+    path = tmp_path / ".env"
+    path.write_bytes(BAD[name])
+    encenv.prefetch(path)
+    ended()
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
+    assert opened() == "value of SECRET"
+
+
+def test_what_is_no_file(encenv_kms, secret, tmp_path):
+    """A FIFO, which can be read only once, is left to the load; so is a folder; what is missing is nothing."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    encenv.prefetch([fifo, tmp_path, tmp_path / "none", ""])
+    ended()
+    assert decrypts(encenv_kms) == [(secret, None)]
+    text = lines(sealed(secret, "IN_THE_FIFO"))
+    writer = threading.Thread(target=fifo.write_text, args=(text,))
+    writer.start()
+    assert dotenv_values(fifo) == {"IN_THE_FIFO": "value of IN_THE_FIFO"}
+    writer.join(SECONDS)
+
+
+@pytest.mark.usefixtures("encenv_kms", "secret")
+def test_a_file_nobody_may_read(tmp_path, capfd, monkeypatch):
+    """A file that cannot be opened is left to the load."""
+
+    def read(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / ".env"
+    path.touch()
+    monkeypatch.setattr("encenv.load.dotenv.read_text", read)
+    encenv.prefetch(path)
+    ended()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_warnings_about_a_file(encenv_kms, encenv_kms_key, tmp_path, caplog):
+    """What a load warns of in a file is not said again by the prefetch."""
+    path = tmp_path / ".env"
+    path.write_text(lines(sealed(encenv_kms_key, "SECRET")) + "this is no line 'of\nA=1\n")
+
+    class Settings(EncryptedSettings, env_file=path, extra="ignore"):
+        secret: str
+
+    Settings()
+    alone = [
+        (record.name, record.getMessage()) for record in caplog.records if record.levelno >= logging.WARNING
+    ]
+    caplog.clear()
+    encenv.prefetch(path)
+    ended()
+    Settings()
+    both = [
+        (record.name, record.getMessage()) for record in caplog.records if record.levelno >= logging.WARNING
+    ]
+    assert alone == both != []
+
+
+def test_no_more_threads(encenv_kms, secret, monkeypatch):
+    """Where no thread can be started the prefetch is nothing, and the load works."""
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == DRIVER:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    encenv.prefetch()
+    assert decrypts(encenv_kms) == []
+    assert opened() == "value of SECRET"
+
+
+# -- several, forks, and the end
+
+
+def test_several(encenv_kms, secret):
+    """However often and from however many threads it is called, KMS is asked once."""
+    encenv_kms.delay(0.3)
+    threads = [threading.Thread(target=encenv.prefetch) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    encenv.prefetch()
+    assert opened() == "value of SECRET"
+    encenv.prefetch()
+    ended()
+    assert decrypts(encenv_kms) == [(secret, None)]
+
+
+@pytest.mark.parametrize("seconds", [0.0, math.inf])
+@pytest.mark.parametrize("moment", ["at once", "while KMS is asked"])
+def test_an_exit(encenv_kms, secret, seconds, moment):
+    """A program that never loads ends as it would have, at once, and silently."""
+    encenv_kms.delay(seconds)
+    code = """
+    import sys, time, encenv
+    encenv.prefetch()
+    if sys.argv[1] != "at once":
+        time.sleep(0.7)
+    print("ended")
+    """
+    assert run(code, os.environ, moment) == "ended\n"
+    assert len(decrypts(encenv_kms)) <= 1
+
+
+@pytest.mark.parametrize("moment", ["at once", "while it imports", "while KMS is asked", "after"])
+def test_a_fork(encenv_kms, secret, moment):
+    """In a child that is forked before the answer the prefetch was never begun: it asks for itself, and nobody hangs."""
+    encenv_kms.delay(1.0)
+    code = """
+    import os, signal, sys, time
+    import encenv
+    from encenv import decrypt_environ
+
+    encenv.prefetch()
+    moment = sys.argv[1]
+    if moment == "while it imports":
+        while "encenv.format.cipher" not in sys.modules:
+            pass
+    elif moment == "while KMS is asked":
+        time.sleep(0.7)
+    elif moment == "after":
+        decrypt_environ()
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        print(decrypt_environ()["SECRET"], flush=True)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], decrypt_environ()["SECRET"])
+    """
+    assert run(code, os.environ, moment).splitlines() == ["value of SECRET", "0 value of SECRET"]
+    assert decrypts(encenv_kms) == [(secret, None)] * (1 if moment == "after" else 2)
+
+
+def test_a_fork_that_prefetches(encenv_kms, secret):
+    """A child may call it anew, as a worker does, also if its parent's is under way."""
+    encenv_kms.delay(0.7)
+    code = """
+    import os, signal, encenv
+    encenv.prefetch()
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        encenv.prefetch()
+        print(encenv.decrypt_environ()["SECRET"], flush=True)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
+    """
+    assert run(code, os.environ).splitlines() == ["value of SECRET", "0"]
+
+
+def test_nothing_shows(encenv_kms, secret):
+    """Nothing of it is left once it is over: no thread, and no load but the application's in the log."""
+    encenv.prefetch()
+    ended()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("encenv")]
+    assert os.environ["SECRET"].startswith("encenv:1:")

@@ -1,0 +1,242 @@
+"""The sample function: as it stands, under the real runtime client, and out of the zip that its build makes."""
+
+import ast
+import hashlib
+import hmac
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from importlib.util import cache_from_source
+from pathlib import Path
+
+import hcl2
+import pytest
+import yaml
+from support.lambda_runtime import SNAP_START, environment, memory, run
+from support.markdown import blocks
+from support.workspace import Workspace
+
+from encenv import decrypt_environ
+from encenv.files.document import parse
+from encenv.testing import KmsServer
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "samples" / "lambda"
+SEED = b"samples/lambda"
+HOST = "db.internal"
+EMPTY_EVENT = "{}"
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the runtime client is built for Linux alone"),
+    pytest.mark.timeout(600),  # the build installs packages
+]
+
+
+@pytest.fixture
+def kms():
+    """The KMS under whose key the sample is sealed."""
+    with KmsServer() as server:
+        key = server.create_key("eu-central-1", material=hashlib.sha256(SEED).digest())
+        assert key in (SAMPLE / "pyproject.toml").read_text()
+        yield server
+
+
+@pytest.fixture
+def secrets(kms, monkeypatch):
+    """What the sample's variables say."""
+    for name, value in kms.environ().items():
+        monkeypatch.setenv(name, value)
+    plain = decrypt_environ(sample_variables())
+    kms.clear()
+    return plain
+
+
+def sample_variables():
+    """Return the variables of the sample's file, as they stand."""
+    lines = parse((SAMPLE / "prod.env").read_text()).bindings
+    return {line.name: line.value for line in lines if line.name and line.value is not None}
+
+
+def template():
+    """Return the properties of the function in the SAM template."""
+    (resource,) = yaml.safe_load((SAMPLE / "template.yaml").read_text())["Resources"].values()
+    assert resource["Type"] == "AWS::Serverless::Function"
+    return resource["Properties"]
+
+
+def functions_environment(kms):
+    """Return the environment of the function as the template has it, with this KMS for AWS's."""
+    return {**environment(), **kms.environ(), **template()["Environment"]["Variables"]}
+
+
+def expected(secrets):
+    """Return what the handler answers to an empty event."""
+    key = secrets["SECRET_KEY"].encode()
+    return {"database": HOST, "signature": hmac.digest(key, EMPTY_EVENT.encode(), "sha256").hex()}
+
+
+def bodies(done):
+    """Return what a run of the handler answered."""
+    assert all(response["statusCode"] == 200 for response in done.responses), done
+    return [json.loads(response["body"]) for response in done.responses]
+
+
+def test_cold_and_warm(kms, secrets):
+    """The variables of the template drive the handler: one Decrypt at the cold start, none afterwards."""
+    done = run(SAMPLE, template()["Handler"], functions_environment(kms), 3)
+    assert bodies(done) == [expected(secrets)] * 3
+    assert [call.operation for call in kms.calls] == ["Decrypt"]
+    assert not [value for name, value in secrets.items() if name != "LOG_LEVEL" and value in done.output]
+
+
+def test_restored_from_a_snapshot(kms, secrets):
+    """With the template's variables no secret is in the snapshot's memory; restored, the handler answers the same."""
+    images, before = [], []
+
+    def snapshot(process):
+        images.append(memory(process))
+        before.append(kms.count("Decrypt"))
+
+    done = run(SAMPLE, template()["Handler"], functions_environment(kms) | SNAP_START, 2, snapshot=snapshot)
+    assert bodies(done) == [expected(secrets)] * 2
+    assert (before, kms.count("Decrypt")) == ([1], 2)
+    (image,) = images
+    # What is sealed is there, so the search sees what is there.
+    assert sample_variables()["SECRET_KEY"].encode() in image
+    parts = [secrets["SECRET_KEY"], secrets["STRIPE_KEY"], "s4mple-p%40ss"]
+    assert "s4mple-p%40ss" in secrets["DATABASE_URL"]
+    assert not [part for part in parts if part.encode() in image]
+
+
+def test_the_policy_is_the_command_s(workspace):
+    """policy.json is what encenv iam-policy writes, and the template's statement is the same."""
+    workspace.write("prod.env", (SAMPLE / "prod.env").read_text())
+    done = workspace.call("iam-policy", "prod.env")
+    assert done.code == 0
+    assert (SAMPLE / "policy.json").read_text() == done.out
+    assert template()["Policies"] == [json.loads(done.out)]
+
+
+def test_the_template(workspace):
+    """cfn-lint has nothing to say about the SAM template, and its variables are those of the file."""
+    done = workspace.shell(f"cfn-lint {SAMPLE / 'template.yaml'}")
+    assert (done.code, done.out) == (0, ""), done
+    variables = template()["Environment"]["Variables"]
+    assert sample_variables().items() <= variables.items()
+    assert template()["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+
+
+def test_the_terraform():
+    """main.tf parses and makes the same function as the template, with the policy of the file."""
+    text = (SAMPLE / "main.tf").read_text()
+    found = {}
+    for block in hcl2.loads(text)["resource"]:
+        ((kind, named),) = ((k, v) for k, v in block.items() if not k.startswith("__"))
+        ((_, body),) = ((k, v) for k, v in named.items() if not k.startswith("__"))
+        found[kind.strip('"')] = body
+    function, own = found["aws_lambda_function"], template()
+    for ours, theirs in {"runtime": "Runtime", "handler": "Handler"}.items():
+        assert function[ours].strip('"') == own[theirs]
+    assert (function["memory_size"], function["timeout"]) == (own["MemorySize"], own["Timeout"])
+    assert found["aws_iam_role_policy"]["policy"] == '${file("${path.module}/policy.json")}'
+    added = own["Environment"]["Variables"].items() - sample_variables().items()
+    assert dict(added) == dict(re.findall(r'(PYTHONMALLOC|GLIBC_TUNABLES|LD_BIND_NOW) *= "(.+)"', text))
+
+
+def test_the_terraform_as_terraform_sees_it(tmp_path):
+    """Where Terraform itself is on the machine, it finds nothing to lay out otherwise."""
+    terraform = shutil.which("terraform")
+    if terraform is None:
+        pytest.skip("Terraform is not on this machine; test_the_terraform parses the file")
+    shutil.copy(SAMPLE / "main.tf", tmp_path)
+    done = subprocess.run(
+        [terraform, "fmt", "-check", "-diff"],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder of the sample after the README's commands, and what they printed."""
+    workspace = Workspace(tmp_path_factory.mktemp("sample"))
+    shutil.copytree(
+        SAMPLE, workspace.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("build", "*.zip")
+    )
+    # Of pip's own settings the build needs what this machine has set.
+    workspace.environ |= {
+        name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))
+    }
+    workspace.environ |= {"PYTHON": sys.executable, "ENCENV": str(ROOT)}
+    with KmsServer() as kms:
+        kms.create_key("eu-central-1", material=hashlib.sha256(SEED).digest())
+        workspace.environ |= kms.environ()
+        variables, build, _ = blocks(SAMPLE / "README.md", "sh")
+        before = (workspace.folder / "prod.env").read_text()
+        done = workspace.shell("set -e\n" + variables)
+        assert done.code == 0, done.err
+        assert (workspace.folder / "prod.env").read_text() == before
+        made = subprocess.run(
+            ["sh", "-c", build],
+            cwd=workspace.folder,
+            env=workspace.environ,
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+    assert made.returncode == 0, made.stdout + made.stderr
+    return workspace.folder
+
+
+def test_the_readme_s_commands(built):
+    """They give the sample's files again as they are: the policy, and the variables for both templates."""
+    assert (built / "policy.json").read_text() == (SAMPLE / "policy.json").read_text()
+    assert json.loads((built / "prod.json").read_text()) == sample_variables()
+    lines = hcl2.loads((built / "prod.auto.tfvars").read_text())["environment"]
+    assert {k.strip('"'): v.strip('"') for k, v in lines.items() if "__" not in k} == sample_variables()
+    (hook,) = blocks(SAMPLE / "README.md", "python")
+    ast.parse(hook)
+    (wiping,) = (block for block in blocks(SAMPLE / "README.md", "sh") if block.startswith("export"))
+    variables = template()["Environment"]["Variables"]
+    names = ("PYTHONMALLOC", "GLIBC_TUNABLES", "LD_BIND_NOW")
+    assert wiping == f"export {' '.join(f'{name}={variables[name]}' for name in names)}\n"
+
+
+def test_the_zip_has_no_boto3(built):
+    """What Lambda's runtime has is not in the zip, everything in it is compiled, and its size is what is told."""
+    with zipfile.ZipFile(built / "function.zip") as archive:
+        names = archive.namelist()
+    tops = {re.split(r"[./-]", name)[0].lower() for name in names}
+    assert not tops & {"boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six", "bin"}
+    assert {"function", "encenv", "pydantic_settings", "cryptography", "dotenv"} <= tops
+    sources = [name for name in names if name.endswith(".py")]
+    assert {cache_from_source(name) for name in sources} <= {*names}
+    (told,) = re.findall(r"The zip has some\s+(\d+) MB", (SAMPLE / "README.md").read_text())
+    size = (built / "function.zip").stat().st_size / 1e6
+    assert 0.8 * int(told) < size < 1.25 * int(told)
+
+
+def test_the_handler_runs_out_of_the_zip(built, kms, secrets, tmp_path):
+    """With nothing but the zip and the runtime client, without boto3, the handler answers."""
+    with zipfile.ZipFile(built / "function.zip") as archive:
+        archive.extractall(tmp_path / "task")
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    packages = Path(sysconfig.get_path("platlib"))
+    for pattern in ("awslambdaric", "runtime_client*.so", "simplejson", "snapshot_restore_py.py"):
+        (found,) = packages.glob(pattern)
+        (runtime / found.name).symlink_to(found)
+    environ = functions_environment(kms)
+    environ.pop("COVERAGE_PROCESS_CONFIG", None)  # coverage is not in the zip either
+    environ["PYTHONPATH"] = f"{tmp_path / 'task'}:{runtime}"
+    done = run(tmp_path / "task", "function.handler", environ, 2, options=("-S",))  # -S: no site-packages
+    assert bodies(done) == [expected(secrets)] * 2
+    assert kms.count("Decrypt") == 1
