@@ -7,7 +7,7 @@ import threading
 from base64 import b64encode
 
 import pytest
-from support.credentials_endpoint import ANSWER, Agent
+from support.credentials_endpoint import ANSWER, CredentialsEndpoint
 from support.lambda_runtime import SNAP_START, environment, memory, run
 
 from encenv import decrypt_environ
@@ -125,7 +125,7 @@ WIPING = {
 
 @pytest.fixture
 def function(kms, tmp_path, monkeypatch):
-    """What runs a handler from a snapshot: its environment is sealed, its credentials come from an agent."""
+    """What runs a handler from a snapshot: its environment is sealed, its credentials come from a container endpoint."""
     for name, value in kms.environ().items():
         monkeypatch.setenv(name, value)
     datakeys.clear_cache()
@@ -134,27 +134,27 @@ def function(kms, tmp_path, monkeypatch):
     decrypt_environ(sealed)
     keys = [key.expose_key() for key in datakeys._state.finished.values()]
     datakeys.clear_cache()
-    with Agent() as agent:
+    with CredentialsEndpoint() as endpoint:
         # Those before the snapshot are of another key pair than those after it, which is the KMS's own.
-        agent.answers = [
-            (200, json.dumps({**ANSWER, "SecretAccessKey": "canary-of-the-agent"})),
+        endpoint.answers = [
+            (200, json.dumps({**ANSWER, "SecretAccessKey": "canary-of-the-endpoint"})),
             (200, json.dumps({**ANSWER, "AccessKeyId": ACCESS_KEY_ID, "SecretAccessKey": SECRET_ACCESS_KEY})),
         ]
-        thread = threading.Thread(target=agent.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         environ = {**kms.environ(), **environment(), **SNAP_START, **sealed}
         del environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"]
-        environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = agent.url
-        environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = "token-of-the-agent"
+        environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = endpoint.url
+        environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = "token-of-the-endpoint"
 
         def start(handler, snapshot=lambda process: None, **more):
             (tmp_path / "function.py").write_text(handler)
             kms.clear()
             return run(tmp_path, "function.handler", {**environ, **more}, 2, snapshot=snapshot)
 
-        start.agent, start.keys = agent, keys
+        start.endpoint, start.keys = endpoint, keys
         yield start
-        agent.shutdown()
+        endpoint.shutdown()
         thread.join()
 
 
@@ -178,7 +178,7 @@ def test_a_snapshot_holds_nothing_that_encenv_holds(function, kms):
     )
     assert (before, kms.count("Decrypt")) == ([1], 2)
     assert [call.signature for call in kms.calls] == ["wrong", "verified"]  # with the credentials of the time
-    assert [token for _, token in function.agent.asked] == ["token-of-the-agent"] * 2
+    assert [token for _, token in function.endpoint.requests] == ["token-of-the-endpoint"] * 2
 
 
 def test_a_snapshot_with_memory_that_is_wiped(function, kms):
@@ -226,7 +226,9 @@ def test_a_restore_that_fails_is_reported(function, kms):
     assert (kind, content["errorType"], done.code) == ("restore/error", "KeyDeniedError", 65)
     assert "hint: " in content["errorMessage"]
     for text in (json.dumps(content), done.output):
-        assert not any(canary in text for canary in ("canary-of-", "token-of-the-agent", SECRET_ACCESS_KEY))
+        assert not any(
+            canary in text for canary in ("canary-of-", "token-of-the-endpoint", SECRET_ACCESS_KEY)
+        )
 
 
 def places(needle, image):

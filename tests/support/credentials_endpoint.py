@@ -1,4 +1,4 @@
-"""What stands beside a container and has its AWS credentials: at AWS a part of the platform, here a small server."""
+"""A container credentials endpoint: at AWS a part of ECS, EKS and Lambda SnapStart, here a small server."""
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,23 +11,26 @@ ANSWER = {
 }
 
 
-class Agent(ThreadingHTTPServer):
-    """What stands beside a container and has its credentials."""
+class CredentialsEndpoint(ThreadingHTTPServer):
+    """Answers each request with the next of `answers`, and with the last one from then on.
+
+    `requests` holds the path and the Authorization header of each request.
+    """
 
     daemon_threads = True
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.answers = [(200, json.dumps(ANSWER))]  # the last one stays
-        self.asked = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers = [(200, json.dumps(ANSWER))]
+        self.requests = []
         self.url = f"http://127.0.0.1:{self.server_port}/v1/credentials?of=me"
 
 
-class _Answers(BaseHTTPRequestHandler):
-    server: Agent
+class _Handler(BaseHTTPRequestHandler):
+    server: CredentialsEndpoint
 
     def do_GET(self):
-        self.server.asked.append((self.path, self.headers["Authorization"]))
+        self.server.requests.append((self.path, self.headers["Authorization"]))
         status, body = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
         self.send_response(status)
         self.end_headers()

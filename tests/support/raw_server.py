@@ -1,4 +1,4 @@
-"""A peer that says what a test tells it to, byte for byte, and keeps what it was sent."""
+"""A server that sends exactly the bytes that a test chooses, and stores the requests."""
 
 import socket
 import ssl
@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-SECONDS = 20.0  # whoever has not come by then does not come
+SECONDS = 20.0  # to wait for a client
 
 
-class Peer:
-    """Accepts connections on a free port of *host*, one after the other, and has each handled.
+class RawServer:
+    """Accept connections on a free port of *host*, one after the other, and handle each.
 
     Args:
-        handle: Called with each connection once its request is read. Bytes: they are sent.
+        handle: A function called with each connection once its request is read, or bytes to send.
         host: An address of this machine.
         tls: The server's side of TLS, or None for none.
     """
@@ -34,20 +34,20 @@ class Peer:
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     @contextmanager
-    def running(self) -> "Iterator[Peer]":
+    def running(self) -> "Iterator[RawServer]":
         """Serve for as long as the block lasts."""
         self._thread.start()
         try:
             yield self
         finally:
             self.stopping.set()
-            with suppress(OSError):  # wakes what accepts
+            with suppress(OSError):  # ends accept() in the other thread
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._thread.join(SECONDS)
             self._listener.close()
 
     def drip(self, connection: socket.socket, start: bytes, drop: bytes, seconds: float = 0.02) -> None:
-        """Send *start*, and then *drop* again and again until somebody has had enough."""
+        """Send *start*, then *drop* again and again until the client closes the connection."""
         connection.sendall(start)
         while not self.stopping.wait(seconds):
             connection.sendall(drop)
@@ -59,7 +59,7 @@ class Peer:
             except OSError:
                 return
             connection.settimeout(SECONDS)
-            with suppress(OSError):  # the client went away, or trusts nobody here
+            with suppress(OSError):  # the client closed, or does not trust the certificate
                 if self._tls is not None:
                     connection = self._tls.wrap_socket(connection, server_side=True)
                 self.requests.append(_request(connection))
@@ -71,7 +71,7 @@ class Peer:
 
 
 def _request(connection: socket.socket) -> bytes:
-    """Return the request that comes, headers and body."""
+    """Read one request, headers and body."""
     data = b""
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65_536)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from support.raw_server import Peer
+from support.raw_server import RawServer
 from support.workspace import unmeasured
 
 from encenv.errors import KeyRefusedError, KeyUnreachableError
@@ -146,7 +146,7 @@ def hashed(folder, pem):
 def talks(context, server, host="127.0.0.1"):
     """Return whether a client with *context* believes a server with *server* to be *host*."""
     with (
-        Peer(b"HTTP/1.1 200 OK\r\n\r\n", tls=server).running() as peer,
+        RawServer(b"HTTP/1.1 200 OK\r\n\r\n", tls=server).running() as peer,
         socket.create_connection(("127.0.0.1", peer.port)) as sock,
     ):
         try:

@@ -6,7 +6,7 @@ import time
 
 import botocore.session
 import pytest
-from support.credentials_endpoint import ANSWER, Agent
+from support.credentials_endpoint import ANSWER, CredentialsEndpoint
 
 from encenv.errors import KeyUnreachableError
 from encenv.keys.aws.credentials import ATTEMPTS, Container, credentials_in
@@ -21,9 +21,9 @@ SECONDS = 20.0
 
 
 @pytest.fixture
-def agent():
-    """A running agent."""
-    with Agent() as server:
+def endpoint():
+    """A running credentials endpoint."""
+    with CredentialsEndpoint() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -52,11 +52,11 @@ def botocores(environ, monkeypatch):
     return botocore.session.Session().get_credentials().get_frozen_credentials()
 
 
-def test_credentials_are_not_waited_for_idly(agent):
+def test_credentials_are_not_waited_for_idly(endpoint):
     """What may be done until AWS KMS answers does not stand before the question to it."""
     done = []
     with idle_work(lambda: done.append(1)):
-        fetched({FULL: agent.url})
+        fetched({FULL: endpoint.url})
     assert not done
 
 
@@ -171,10 +171,10 @@ def test_documented_addresses(environ, host):
 
 
 @pytest.mark.parametrize("way", ["no token", "token", "token file"])
-def test_a_container(agent, home, monkeypatch, way):
+def test_a_container(endpoint, home, monkeypatch, way):
     """A container's credentials are fetched as botocore does it, with the same token shown."""
     (home / "token").write_text("from-file")
-    environ = {FULL: agent.url} | {
+    environ = {FULL: endpoint.url} | {
         "no token": {},
         "token": {TOKEN: "canary-token"},
         "token file": {TOKEN: "canary-token", TOKEN_FILE: str(home / "token")},
@@ -183,10 +183,10 @@ def test_a_container(agent, home, monkeypatch, way):
         {**environ, "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}, monkeypatch
     )
     assert fetched(environ) == Credentials(theirs.access_key, theirs.secret_key, theirs.token)
-    assert agent.asked[0] == agent.asked[1]
+    assert endpoint.requests[0] == endpoint.requests[1]
     (home / "token").write_text("changed")
     fetched(environ)
-    assert agent.asked[2][1] == {"token file": "changed"}.get(way, agent.asked[0][1])
+    assert endpoint.requests[2][1] == {"token file": "changed"}.get(way, endpoint.requests[0][1])
 
 
 @pytest.mark.parametrize(
@@ -205,32 +205,32 @@ def test_a_container(agent, home, monkeypatch, way):
     ],
     ids=lambda answer: str(answer)[:60],
 )
-def test_an_agent_in_trouble(agent, answer):
+def test_an_endpoint_in_trouble(endpoint, answer):
     """It is asked again, a few times; the error names the address and holds nothing of what came back."""
-    agent.answers = [answer, (200, json.dumps(ANSWER))]
+    endpoint.answers = [answer, (200, json.dumps(ANSWER))]
     paused = []
-    assert fetched({FULL: agent.url, TOKEN: "canary"}, wait=paused.append).access_key == "ASIA"
+    assert fetched({FULL: endpoint.url, TOKEN: "canary"}, wait=paused.append).access_key == "ASIA"
     assert len(paused) == 1
-    agent.answers, agent.asked = [answer], []
+    endpoint.answers, endpoint.requests = [answer], []
     with pytest.raises(KeyUnreachableError) as caught:
-        fetched({FULL: agent.url, TOKEN: "canary"}, wait=paused.append)
-    assert len(agent.asked) == ATTEMPTS
+        fetched({FULL: endpoint.url, TOKEN: "canary"}, wait=paused.append)
+    assert len(endpoint.requests) == ATTEMPTS
     assert "127.0.0.1" in caught.value.message
     assert "canary" not in f"{caught.value} {vars(caught.value)}"
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
 @pytest.mark.parametrize("token", ["canary\r\nX-Evil: 1", "canary\n", "canary\r\n X-Evil: 1", "canary\0A=b"])
-def test_a_token_that_is_no_header(agent, home, token):
+def test_a_token_that_is_no_header(endpoint, home, token):
     """A token that could add a header is not sent, nor told."""
     (home / "token").write_text(token)
     # The process's own environment in the place of a token would hand it out.
     environs = [{TOKEN_FILE: str(home / name)} for name in ("token", "none")]
     for environ in (*environs, {TOKEN: token}, {TOKEN_FILE: "/proc/self/environ"}):
         with pytest.raises(KeyUnreachableError) as caught:
-            fetched({FULL: agent.url, **environ}, wait=lambda _: None)
+            fetched({FULL: endpoint.url, **environ}, wait=lambda _: None)
         assert "can" not in caught.value.message.replace("cannot", "")
-    assert not agent.asked
+    assert not endpoint.requests
 
 
 def test_no_time_left():

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from support.python_process import wait_until
-from support.raw_server import Peer
+from support.raw_server import RawServer
 
 from encenv.keys.aws.endpoint import Endpoint
 from encenv.keys.aws.http import ANSWER_MAX, BODY_MAX, Answer, AnswerError, Patience, _plain, exchange
@@ -74,7 +74,7 @@ ANSWERS = {
 def test_what_is_an_answer(name):
     """However an answer's length is told, its body is read, and nothing is unpacked."""
     sent, body = ANSWERS[name]
-    with Peer(sent).running() as peer:
+    with RawServer(sent).running() as peer:
         answer = ask(peer)
     assert (answer.status, answer.body) == (200, body)
 
@@ -92,7 +92,7 @@ def test_idle_work():
         wait_until(lambda: peer.requests)
         worked.set()
 
-    with Peer(handle).running() as peer:
+    with RawServer(handle).running() as peer:
         with idle_work(work):
             assert ask(peer, sent=idle).body == b"hello"
             assert ask(peer, sent=idle).body == b"hello"
@@ -126,7 +126,7 @@ NO_ANSWERS = {
 @pytest.mark.parametrize("name", NO_ANSWERS)
 def test_what_is_none(name):
     """What is not HTTP, is cut off or is too large is no answer; nor is a part of it."""
-    with Peer(NO_ANSWERS[name]).running() as peer:
+    with RawServer(NO_ANSWERS[name]).running() as peer:
         fails(peer)
 
 
@@ -214,7 +214,7 @@ def test_without_http_client(name, monkeypatch):
             time.sleep(0.01)
             connection.sendall(rest[start : start + 20_000])
 
-    with Peer(say).running() as peer:
+    with RawServer(say).running() as peer:
         assert ask(peer).body == body
 
 
@@ -226,7 +226,7 @@ def test_only_so_much_is_read():
         while True:
             sent.append(connection.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 100))
 
-    with Peer(pour).running() as peer:
+    with RawServer(pour).running() as peer:
         assert isinstance(fails(peer), ConnectionError)
     # What the two systems hold in between is theirs; here a hundredth of it was read.
     assert ANSWER_MAX < sum(sent) < 100 * ANSWER_MAX
@@ -248,13 +248,13 @@ def test_drops(name):
     """Whatever drips, however regularly, is not waited for beyond the deadline."""
     start, drop = DRIPS[name]
     # Slow enough that the number of headers is no end of it.
-    with Peer(lambda connection: peer.drip(connection, start, drop)).running() as peer:
+    with RawServer(lambda connection: peer.drip(connection, start, drop)).running() as peer:
         assert isinstance(fails(peer, seconds=0.5), TimeoutError)
 
 
 def test_silence():
     """A peer that takes the request and says nothing is waited for as long as a read may take."""
-    with Peer(lambda _: peer.stopping.wait(SECONDS)).running() as peer:
+    with RawServer(lambda _: peer.stopping.wait(SECONDS)).running() as peer:
         assert isinstance(fails(peer, read=0.1), TimeoutError)
         assert isinstance(fails(peer, seconds=0.1), TimeoutError)
 
@@ -307,7 +307,7 @@ def test_nobody_listens():
 
 def test_no_time():
     """With no time left there is not even a connection."""
-    with Peer(OK).running() as peer:
+    with RawServer(OK).running() as peer:
         assert isinstance(fails(peer, seconds=-1), TimeoutError)
         assert peer.requests == []
 
@@ -315,7 +315,7 @@ def test_no_time():
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
 def test_ipv6():
     """An IPv6 address is reached."""
-    with Peer(OK + b"Content-Length: 0\r\n\r\n", host="::1").running() as peer:
+    with RawServer(OK + b"Content-Length: 0\r\n\r\n", host="::1").running() as peer:
         assert ask(peer, host="::1", headers={"Host": f"[::1]:{peer.port}"}).status == 200
         assert f"Host: [::1]:{peer.port}".encode() in peer.requests[0]
 
@@ -323,16 +323,18 @@ def test_ipv6():
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_an_answer(status):
     """Nobody is sent elsewhere: a redirect is what came back, and its place is not visited."""
-    with Peer(OK).running() as elsewhere:
+    with RawServer(OK).running() as elsewhere:
         place = f"Location: http://127.0.0.1:{elsewhere.port}/\r\n"
-        with Peer(f"HTTP/1.1 {status} Moved\r\n{place}Content-Length: 0\r\n\r\n".encode()).running() as peer:
+        with RawServer(
+            f"HTTP/1.1 {status} Moved\r\n{place}Content-Length: 0\r\n\r\n".encode()
+        ).running() as peer:
             assert ask(peer).status == status
         assert elsewhere.requests == []
 
 
 def test_the_request():
     """A body makes it a POST; headers stand once each, and nothing is added that would let anyone pack the answer."""
-    with Peer(OK + b"Content-Length: 0\r\n\r\n").running() as peer:
+    with RawServer(OK + b"Content-Length: 0\r\n\r\n").running() as peer:
         ask(peer, headers={"Host": "kms", "Accept-Encoding": "identity"}, body=b'{"a": 1}')
         ask(peer, headers={"Host": "kms"}, body=None, target="/v1/credentials?of=me")
     post, get = (request.split(b"\r\n") for request in peer.requests)
@@ -363,7 +365,7 @@ def test_the_request():
 )
 def test_a_header_that_is_none(value):
     """A value that is no header's, or goes on in a second line, is not sent, and nobody is connected to."""
-    with Peer(OK).running() as peer:
+    with RawServer(OK).running() as peer:
         error = fails(peer, headers={"Authorization": value})
         assert isinstance(error, ValueError)
         assert "canary" not in str(error)
@@ -374,21 +376,21 @@ def test_the_debug_level(monkeypatch, capfd):
     """Where http.client prints all that it sends, it does not print this, whoever reads the answer."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     for length in (b"Content-Length: 6\r\n", b""):
-        with Peer(OK + b"X-Canary: canary\r\n" + length + b"\r\ncanary").running() as peer:
+        with RawServer(OK + b"X-Canary: canary\r\n" + length + b"\r\ncanary").running() as peer:
             assert ask(peer, headers={"X-Token": "canary"}, body=b"canary").body == b"canary"
     assert capfd.readouterr() == ("", "")
 
 
 def test_nothing_is_shown():
     """What is printed of an answer holds nothing of its content."""
-    with Peer(OK + b"X-Canary: canary\r\nContent-Length: 6\r\n\r\ncanary").running() as peer:
+    with RawServer(OK + b"X-Canary: canary\r\nContent-Length: 6\r\n\r\ncanary").running() as peer:
         assert repr(ask(peer)) == "<Answer 200>"
 
 
 @pytest.mark.parametrize(("scheme", "is_given"), [("http", True), ("https", False)])
 def test_tls_is_never_forgotten(scheme, is_given):
     """An https endpoint is not asked without TLS, whoever forgets it."""
-    with Peer(OK).running() as peer:
+    with RawServer(OK).running() as peer:
         with pytest.raises(ValueError, match="TLS"):
             exchange(
                 Endpoint(scheme, "127.0.0.1", peer.port),
@@ -415,7 +417,7 @@ def test_no_socket_is_left(monkeypatch):
         NO_ANSWERS["a large body"],
         ANSWERS["chunked"][0],
     ):
-        with Peer(sent).running() as peer, contextlib.suppress(AnswerError):
+        with RawServer(sent).running() as peer, contextlib.suppress(AnswerError):
             ask(peer)
     assert len(opened) == 4
     assert {sock.fileno() for sock in opened} == {-1}

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.retries import standard
-from support.raw_server import Peer
+from support.raw_server import RawServer
 from support.workspace import unmeasured
 
 from encenv import decrypt_environ
@@ -89,7 +89,7 @@ def test_as_botocore_asks(at, monkeypatch):
     """The request is botocore's own: same line, host, type, target and members; and no header of it is left unsigned."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a/token+of=odd//characters==")
     wrapped = bytes(range(256))
-    with Peer(answer(ANSWER)).running() as peer:
+    with RawServer(answer(ANSWER)).running() as peer:
         at(peer)
         decrypt(wrapped)
         boto3.session.Session().client("kms", config=Config(retries={"total_max_attempts": 1})).decrypt(
@@ -139,7 +139,7 @@ def test_credentials_that_are_no_header(at, monkeypatch, name, value):
     """Credentials that could add a header are sent to nobody, told to nobody, and tried once."""
     monkeypatch.setenv(name, value)
     waits = []
-    with Peer(answer(ANSWER)).running() as peer:
+    with RawServer(answer(ANSWER)).running() as peer:
         at(peer)
         error = fails(wait=waits.append)
         assert peer.requests == []
@@ -181,7 +181,7 @@ def test_credentials_that_are_no_header(at, monkeypatch, name, value):
 )
 def test_answers_that_are_none(at, body):
     """A success that is not JSON, lacks a part, is for another key or holds no data key is refused, and told to nobody."""
-    with Peer(answer(body)).running() as peer:
+    with RawServer(answer(body)).running() as peer:
         at(peer)
         with pytest.raises(EncenvError) as caught:
             AwsKms().unwrap(WrappedKey("aws-kms", b"wrapped", ARN), CONTEXT, SECONDS)
@@ -194,9 +194,9 @@ def test_answers_that_are_none(at, body):
 @pytest.mark.parametrize("status", [201, 204, 301, 307, 400, 404])
 def test_only_200_is_a_success(at, status):
     """Any other status is no success, whatever comes with it, and nobody is sent elsewhere."""
-    with Peer(answer(ANSWER)).running() as elsewhere:
+    with RawServer(answer(ANSWER)).running() as elsewhere:
         place = f"Location: http://127.0.0.1:{elsewhere.port}/\r\n"
-        with Peer(answer(ANSWER, status, place)).running() as peer:
+        with RawServer(answer(ANSWER, status, place)).running() as peer:
             at(peer)
             assert type(fails()) is KeyRefusedError
             assert len(peer.requests) == 1
@@ -206,7 +206,7 @@ def test_only_200_is_a_success(at, status):
 @pytest.mark.parametrize("body", [b"[" * 60_000, b"canary", {"__type": 5}, {"__type": "a" * 60_000}, b"\xff"])
 def test_errors_that_say_nothing(at, body):
     """An error whose body is no error's is told by its status alone."""
-    with Peer(answer(body, 400)).running() as peer:
+    with RawServer(answer(body, 400)).running() as peer:
         at(peer)
         error = fails()
     assert type(error) is KeyRefusedError
@@ -225,7 +225,7 @@ def test_errors_that_say_nothing(at, body):
 )
 def test_where_a_code_stands(at, headers, body):
     """An error code is found wherever the protocol lets a server put it."""
-    with Peer(answer(body, 400, headers)).running() as peer:
+    with RawServer(answer(body, 400, headers)).running() as peer:
         at(peer)
         assert fails().message.endswith(": DisabledException")
 
@@ -256,7 +256,7 @@ def test_pauses(at, monkeypatch, status, code, longest):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "4")
     monkeypatch.setattr(kms_http, "_chance", lambda: 0.5)
     waits = []
-    with Peer(answer({"__type": code} if code else b"", status)).running() as peer:
+    with RawServer(answer({"__type": code} if code else b"", status)).running() as peer:
         at(peer)
         fails(wait=waits.append)
         assert len(peer.requests) == len(longest) + 1
@@ -269,7 +269,7 @@ def test_trouble_with_a_connection(at, monkeypatch, trouble):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     waits = []
     said = {"dropped": b"", "garbage": b"canary\r\n\r\n", "cut off": answer(ANSWER)[:-9], "refused": b""}
-    with Peer(said[trouble]).running() as peer:
+    with RawServer(said[trouble]).running() as peer:
         at(peer)
         if trouble == "refused":
             monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://127.0.0.1:{_free_port()}")
@@ -347,7 +347,7 @@ def test_the_deadline_ends_attempts(at, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1000")
     monkeypatch.setattr(kms_http, "_chance", lambda: 1.0)
     waits = []
-    with Peer(answer({"__type": "ThrottlingException"}, 400)).running() as peer:
+    with RawServer(answer({"__type": "ThrottlingException"}, 400)).running() as peer:
         at(peer)
         error = fails(seconds=3.5, wait=waits.append)
         assert "ThrottlingException" in error.message
@@ -360,7 +360,7 @@ def test_the_deadline_ends_attempts(at, monkeypatch):
 def test_the_deadline_ends_a_wait(at, seconds):
     """A KMS that says nothing is waited for until the deadline, which is told with what to raise."""
     waits = []
-    with Peer(lambda _: peer.stopping.wait(SECONDS)).running() as peer:
+    with RawServer(lambda _: peer.stopping.wait(SECONDS)).running() as peer:
         at(peer)
         error = fails(seconds=seconds, wait=waits.append)
     assert f"within {seconds} seconds" in error.message
@@ -557,7 +557,7 @@ def environ_of(data_key, item):
 def test_an_answer_of_before(at):
     """An answer that is replayed for another data key does not fit its key entry, and opens nothing."""
     environ = environ_of(DataKey(bytes(32)), WrappedKey("aws-kms", b"wrapped", ARN))
-    with Peer(answer(ANSWER)).running() as peer:
+    with RawServer(answer(ANSWER)).running() as peer:
         at(peer)
         with pytest.raises(KeyRefusedError, match="another data key"):
             decrypt_environ(environ)
@@ -579,7 +579,7 @@ def test_a_slow_answer(at, start):
             left.set()
 
     environ = environ_of(DataKey(DATA_KEY), WrappedKey("aws-kms", b"wrapped", ARN))
-    with Peer(drip).running() as peer:
+    with RawServer(drip).running() as peer:
         at(peer)
         with pytest.raises(KeyUnreachableError):
             decrypt_environ(environ, unwrap_timeout=0.5)
