@@ -1,325 +1,111 @@
-"""The house, in executable form: which file may import which, what each heavy dependency belongs to, and what it costs."""
+"""Check that the package is built as support/house.py says: who may import what, and what an import costs."""
 
 import ast
-import io
 import json
 import os
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
-from pathlib import Path
 
 import pytest
+from support.house import DOORS, EXCEPTIONS, FACES, HOUSE, OWNERS, ROOMS, files, imports, tree
 from support.workspace import unmeasured
 
 import encenv
 
-PACKAGE = Path(encenv.__file__).parent
-
-# Top to bottom: a file imports only what stands above it. A new file gets its place here.
-HOUSE = (
-    "errors",
-    "format.sealed",
-    "format.cipher",
-    "format.envelope",
-    "keys.provider",
-    "keys.trust",
-    "keys.process_safety",
-    "keys.idle",
-    "keys.local",
-    "keys.snapshot",
-    "keys.aws.sigv4",
-    "keys.aws.endpoint",
-    "keys.aws.http",
-    "keys.aws.credentials",
-    "keys.aws.ca_store",
-    "keys.aws.errors",
-    "keys.aws.request",
-    "keys.aws.kms",
-    "keys.aws.probe",
-    "keys.unwrap",
-    "files.atomic",
-    "files.text",
-    "files.document",
-    "files.expand",
-    "files.inspect",
-    "files.compare",
-    "files.data_key_choice",
-    "files.lines",
-    "files.encrypt",
-    "files.edit",
-    "files.rewrap",
-    "load.options",
-    "load.config",
-    "load.environ",
-    "load.dotenv",
-    "load.prefetch",
-    "load.field_names",
-    "load.variables",
-    "load.sources",
-    "load.safe_errors",
-    "load.snapstart",
-    "load.settings",
-    "policy.secret_types",
-    "policy.rules",
-    "policy.settings_class",
-    "policy.project",
-    "export.formats",
-    "export.final_values",
-    "git.repository",
-    "git.key_owner",
-    "git.install",
-    "git.textconv",
-    "git.merge_entry",
-    "git.merge",
-    "cli.terminal",
-    "cli.files",
-    "cli.options",
-    "cli.key_options",
-    "cli.ram_folder",
-    "cli.verbs.keygen",
-    "cli.verbs.hook",
-    "cli.verbs.init",
-    "cli.verbs.encrypt",
-    "cli.verbs.decrypt",
-    "cli.verbs.set",
-    "cli.verbs.get",
-    "cli.verbs.unset",
-    "cli.verbs.rename",
-    "cli.verbs.edit",
-    "cli.verbs.rotate",
-    "cli.verbs.rewrap",
-    "cli.verbs.run",
-    "cli.verbs.status",
-    "cli.verbs.check",
-    "cli.verbs.diff",
-    "cli.verbs.export",
-    "cli.verbs.iam_policy",
-    "cli.verbs.doctor",
-    "cli.verbs.demo",
-    "cli.group",
-    "cli.main",
-)
-# For users, not for the rooms: nothing but these imports them, and what they import is said here.
-FACES = {
-    "": set(HOUSE),  # the public names, lazily
-    "__main__": {"cli.main"},
-    "testing.request": set[str](),
-    "testing.signature": {"testing.request"},
-    "testing.keys": {"testing.request"},
-    "testing.operations": {"testing.request", "testing.keys"},
-    "testing.faults": {"testing.request", "testing.operations"},
-    "testing.certificate": set[str](),
-    "testing.listener": set[str](),
-    "testing.server": {
-        *("testing.request", "testing.signature", "testing.keys", "testing.operations", "testing.faults"),
-        *("testing.certificate", "testing.listener"),
-    },
-    "testing.fixtures": {"testing.server", "keys.unwrap", "keys.local"},
-    "testing": {"testing.signature", "testing.server", "testing.fixtures"},
-    "testing.__main__": {"testing.server"},
-}
-ROOMS = {
-    *("format", "keys", "keys.aws", "files", "load", "policy", "export", "git", "cli", "cli.verbs"),
-}  # their __init__ is a docstring
-
-# Each heavy dependency by the files that may import it; there are no others.
-OWNERS = {
-    "boto3": {"keys.aws.kms", "keys.aws.probe"},
-    "botocore": {"keys.aws.kms", "keys.aws.errors", "keys.aws.probe"},
-    "click": {
-        "cli.options",
-        "cli.verbs.status",
-        "cli.verbs.check",
-        "cli.verbs.edit",
-        "cli.verbs.get",
-        "cli.verbs.rename",
-        "cli.verbs.rewrap",
-        "cli.verbs.rotate",
-        "cli.verbs.set",
-        "cli.verbs.unset",
-        "cli.key_options",
-        "cli.verbs.diff",
-        "cli.verbs.doctor",
-        "cli.verbs.export",
-        "cli.verbs.iam_policy",
-        "cli.verbs.hook",
-        "cli.verbs.init",
-        "cli.verbs.keygen",
-        "cli.verbs.encrypt",
-        "cli.verbs.decrypt",
-        "cli.verbs.run",
-        "cli.verbs.demo",
-        "cli.group",
-    },
-    "cryptography": {"format.cipher", "testing.keys", "testing.certificate"},
-    "dotenv.parser": {"files.document"},
-    "dotenv.variables": {"files.expand"},
-    "mypy_boto3_kms": {"keys.aws.kms", "keys.aws.probe"},  # for the type checker
-    "pydantic": {
-        "load.field_names",
-        "load.variables",
-        "policy.secret_types",
-        "load.settings",
-        "cli.verbs.demo",
-    },  # the demo declares a settings class
-    "pydantic_core": {"load.safe_errors"},
-    "pydantic_settings": {
-        "policy.settings_class",  # where no settings class loads
-        "policy.rules",  # for the type checker
-        "load.config",
-        "policy.secret_types",
-        "load.field_names",
-        "load.safe_errors",
-        "load.variables",
-        "load.snapstart",
-        "load.settings",
-        "load.sources",
-    },
-    "pytest": {"testing.fixtures"},
-    "snapshot_restore_py": {"keys.snapshot"},  # AWS's, which Lambda's Python runtime brings along
-    "typing_extensions": {"load.options"},
-}
 LINES_MAX = 400
 
 
-@dataclass(frozen=True)
-class Import:
-    """One import of a file: what, in which line, where in the file, and whether only for the type checker."""
-
-    what: str
-    line: int
-    is_lazy: bool
-    is_typing: bool
-
-
-def files() -> dict[str, Path]:
-    """Return every source file by its name within the package."""
-    names = {
-        path: path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
-        for path in PACKAGE.rglob("*.py")
-    }
-    return {
-        "" if name == "__init__" else name.removesuffix(".__init__"): path
-        for path, name in sorted(names.items())
-    }
-
-
-@cache
-def tree(path: Path) -> ast.Module:
-    """Return the syntax tree of a file."""
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def imports(path: Path) -> Iterator[Import]:
-    """Yield what a file imports; of ``from encenv.x import y`` the module x.y, if that is one."""
-    known = {f"encenv.{name}".rstrip(".") for name in files()}
-
-    def walk(node: ast.AST, *, lazy: bool, typing: bool) -> Iterator[Import]:
-        if isinstance(node, ast.Import):
-            yield from (Import(alias.name, node.lineno, lazy, typing) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively in line {node.lineno}"
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield Import(whole if whole in known else node.module or "", node.lineno, lazy, typing)
-        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            for child in node.body:
-                yield from walk(child, lazy=lazy, typing=True)
-        else:
-            inner = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            for child in ast.iter_child_nodes(node):
-                yield from walk(child, lazy=inner, typing=typing)
-
-    yield from walk(tree(path), lazy=False, typing=False)
-
-
 def test_every_file_has_its_place():
-    """Each source file stands in the house or is a face of it, and what stands there exists."""
-    assert set(files()) == {*HOUSE, *FACES, *ROOMS}
+    """The tables name every source file of the package, and no file that does not exist."""
+    assert set(files()) == {*HOUSE, *FACES, *DOORS}
+
+
+def test_rooms_hold_their_own_files():
+    """A room lists the files of its own folder only, none of them twice."""
+    assert len(HOUSE) == len(set(HOUSE))
+    for room in ROOMS:
+        folders = {name.rpartition(".")[0] or name for name in room.files}
+        assert folders == {room.name}
 
 
 @pytest.mark.parametrize("name", HOUSE)
-def test_arrows_go_down(name):
-    """A file imports only files above it in the house; one that is only a type may stand below it in the same room."""
-    above = HOUSE[: HOUSE.index(name)]
-    room = name.partition(".")[0]
-    for found in imports(files()[name]):
-        target = found.what.removeprefix("encenv").lstrip(".")
-        if not found.what.startswith("encenv") or (
-            room == "cli" and found.what == "encenv"
-        ):  # its __version__
+def test_imports_follow_the_order(name):
+    """A file imports only files that are listed before it, even for the type checker; so there is no circle."""
+    before = HOUSE[: HOUSE.index(name)]
+    for one in imports(files()[name]):
+        if one.target is None or (name, one.target) in EXCEPTIONS:
             continue
-        same_room = found.is_typing and target.partition(".")[0] == room
-        assert target in above or same_room, f"{name} imports {target} in line {found.line}"
+        if one.target == "" and name.startswith("cli."):  # for __version__
+            continue
+        assert one.target in before, f"{name} imports {one.target} in line {one.line}"
+
+
+def test_no_exception_outlives_its_import():
+    """An exception from the order is removed from the table as soon as nothing needs it."""
+    for name, target in EXCEPTIONS:
+        assert target in {one.target for one in imports(files()[name])}, f"{name} does not import {target}"
 
 
 @pytest.mark.parametrize("name", FACES)
-def test_faces_look_inwards(name):
-    """A face imports only what is said of it, and its users' imports pay for nothing that they do not call."""
-    for found in imports(files()[name]):
-        if found.what.startswith("encenv"):
-            target = found.what.removeprefix("encenv.")
-            assert target in FACES[name], f"{name} imports {target} in line {found.line}"
-            assert found.is_lazy or found.is_typing or name == "__main__" or name.startswith("testing")
+def test_faces_import_what_they_may(name):
+    """A face for users imports only what the table allows, and the package's own __init__ imports nothing eagerly."""
+    for one in imports(files()[name]):
+        if one.target is not None:
+            assert one.target in FACES[name], f"{name} imports {one.target} in line {one.line}"
+            assert one.is_lazy or one.is_typing or name == "__main__" or name.startswith("testing")
 
 
-@pytest.mark.parametrize("name", sorted(ROOMS))
+@pytest.mark.parametrize("name", sorted(DOORS))
 def test_rooms_have_empty_doors(name):
     """The __init__ of a room is its docstring, so that importing one of its files imports no other."""
     assert len(tree(files()[name]).body) == 1
 
 
-def test_each_dependency_has_its_owner():
-    """Whatever is not in the standard library is imported by the files that own it, and by no other."""
-    for name, path in files().items():
-        for found in imports(path):
-            top = found.what.partition(".")[0]
-            if top == "encenv" or top in sys.stdlib_module_names:
-                continue
-            owners = OWNERS.get(found.what) or OWNERS.get(top)
-            assert owners, f"{name} imports {found.what} in line {found.line}, which nobody owns"
-            assert name in owners, f"{name} imports {found.what} in line {found.line}; it belongs to {owners}"
+def dependencies(name: str) -> dict[str, int]:
+    """Return what a file imports from outside the standard library and encenv, each with its line."""
+    return {
+        one.what: one.line
+        for one in imports(files()[name])
+        if one.target is None and one.what.partition(".")[0] not in sys.stdlib_module_names
+    }
 
 
-def test_no_owner_is_named_in_vain():
-    """The table of owners names no file that does not import what it is said to own."""
-    for dependency, owners in OWNERS.items():
-        for name in owners:
-            found = [one.what for one in imports(files()[name])]
-            assert any(what == dependency or what.startswith(dependency + ".") for what in found), (
-                dependency,
-                name,
-            )
+@pytest.mark.parametrize("name", sorted(files()))
+def test_each_dependency_has_its_owner(name):
+    """A file imports a library, even for the type checker, only if the table makes it one of its owners."""
+    for what, line in dependencies(name).items():
+        owners = OWNERS.get(what) or OWNERS.get(what.partition(".")[0])
+        assert owners, f"{name} imports {what} in line {line}, which has no owner"
+        assert name in owners, f"{name} imports {what} in line {line}; it belongs to {owners}"
+
+
+@pytest.mark.parametrize("dependency", OWNERS)
+def test_every_owner_imports_what_it_owns(dependency):
+    """The table of owners names no file that does not import the library."""
+    for name in OWNERS[dependency]:
+        assert any(f"{what}.".startswith(f"{dependency}.") for what in dependencies(name)), name
 
 
 @pytest.mark.parametrize("name", [*HOUSE, *FACES])
 def test_lazy_doors_have_a_reason(name):
-    """An import inside a function has a comment beside it, or above the imports that it stands with."""
-    text = files()[name].read_text(encoding="utf-8")
-    commented = {
-        token.start[0]
-        for token in tokenize.generate_tokens(io.StringIO(text).readline)
-        if token.type == tokenize.COMMENT
-    }
-    for function in ast.walk(tree(files()[name])):
-        body = function.body if isinstance(function, ast.FunctionDef | ast.If | ast.With | ast.Try) else []
-        in_function = isinstance(function, ast.FunctionDef)
-        begin = None
+    """An import inside a function has a comment beside it, or above the group of imports that it belongs to."""
+    path = files()[name]
+    with tokenize.open(path) as lines:
+        tokens = list(tokenize.generate_tokens(lines.readline))
+    commented = {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
+    lazy = {one.line for one in imports(path) if one.is_lazy}
+    for block in ast.walk(tree(path)):
+        body = block.body if isinstance(block, ast.FunctionDef | ast.If | ast.With | ast.Try) else []
+        start = None
         for statement in body:
             if not isinstance(statement, ast.Import | ast.ImportFrom):
-                begin = None
+                start = None
                 continue
-            begin = begin or statement.lineno
-            is_lazy = in_function or any(
-                one.is_lazy and one.line == statement.lineno for one in imports(files()[name])
-            )
-            lines = range(begin - 1, (statement.end_lineno or statement.lineno) + 1)
-            assert not is_lazy or commented & set(lines), f"{name}, line {statement.lineno}"
+            start = start or statement.lineno
+            around = range(start - 1, (statement.end_lineno or statement.lineno) + 1)
+            assert statement.lineno not in lazy or commented & set(around), f"{name}, line {statement.lineno}"
 
 
 def test_only_the_command_line_speaks():

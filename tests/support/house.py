@@ -1,0 +1,313 @@
+"""The house of design: its rooms in order, their files bottom-up, and who may import what.
+
+The architecture test checks the package against these tables, and ``python tests/support/house.py`` draws them as
+encenv/house.svg. A new file of the package gets its line here.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "encenv"
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room: its folder, what it is for, and its files in the order in which they may import each other.
+
+    A file may import the files listed before it in its own room, and every file of the rooms before it.
+    """
+
+    name: str
+    purpose: str
+    files: tuple[str, ...]
+
+
+# From the bottom up: no import points to a file that comes later, be it only for the type checker.
+ROOMS = (
+    Room("errors", "the exception tree", ("errors",)),
+    Room(
+        "format",
+        "text to bytes and back",
+        (
+            "format.sealed",
+            "format.cipher",
+            "format.envelope",
+        ),
+    ),
+    Room(
+        "keys",
+        "from a key entry to a decrypted value",
+        (
+            "keys.provider",
+            "keys.trust",
+            "keys.process_safety",
+            "keys.idle",
+            "keys.local",
+            "keys.snapshot",
+            "keys.unwrap",
+        ),
+    ),
+    Room(
+        "keys.aws",
+        "AWS KMS",
+        (
+            "keys.aws.sigv4",
+            "keys.aws.endpoint",
+            "keys.aws.http",
+            "keys.aws.credentials",
+            "keys.aws.ca_store",
+            "keys.aws.errors",
+            "keys.aws.request",
+            "keys.aws.kms",
+            "keys.aws.probe",
+        ),
+    ),
+    Room(
+        "files",
+        "a .env file on disk",
+        (
+            "files.atomic",
+            "files.text",
+            "files.document",
+            "files.expand",
+            "files.inspect",
+            "files.compare",
+            "files.data_key_choice",
+            "files.lines",
+            "files.encrypt",
+            "files.edit",
+            "files.rewrap",
+        ),
+    ),
+    Room(
+        "load",
+        "from sources to settings",
+        (
+            "load.options",
+            "load.config",
+            "load.environ",
+            "load.dotenv",
+            "load.prefetch",
+            "load.field_names",
+            "load.variables",
+            "load.sources",
+            "load.safe_errors",
+            "load.snapstart",
+            "load.settings",
+        ),
+    ),
+    Room(
+        "policy",
+        "what must be encrypted, under which key",
+        (
+            "policy.secret_types",
+            "policy.rules",
+            "policy.settings_class",
+            "policy.project",
+        ),
+    ),
+    Room(
+        "export",
+        "variables for another place",
+        (
+            "export.formats",
+            "export.final_values",
+        ),
+    ),
+    Room(
+        "git",
+        "what git runs",
+        (
+            "git.repository",
+            "git.key_owner",
+            "git.install",
+            "git.textconv",
+            "git.merge_entry",
+            "git.merge",
+        ),
+    ),
+    Room(
+        "cli",
+        "the command line",
+        (
+            "cli.terminal",
+            "cli.files",
+            "cli.options",
+            "cli.key_options",
+            "cli.ram_folder",
+            "cli.group",
+            "cli.main",
+        ),
+    ),
+    Room(
+        "cli.verbs",
+        "one file a verb",
+        (
+            "cli.verbs.keygen",
+            "cli.verbs.hook",
+            "cli.verbs.init",
+            "cli.verbs.encrypt",
+            "cli.verbs.decrypt",
+            "cli.verbs.set",
+            "cli.verbs.get",
+            "cli.verbs.unset",
+            "cli.verbs.rename",
+            "cli.verbs.edit",
+            "cli.verbs.rotate",
+            "cli.verbs.rewrap",
+            "cli.verbs.run",
+            "cli.verbs.status",
+            "cli.verbs.check",
+            "cli.verbs.diff",
+            "cli.verbs.export",
+            "cli.verbs.iam_policy",
+            "cli.verbs.doctor",
+            "cli.verbs.demo",
+        ),
+    ),
+)
+HOUSE = tuple(file for room in ROOMS for file in room.files)
+
+# For users, not for the rooms: nothing but these imports them, and what each may import is listed here.
+FACES = {
+    "": set(HOUSE),  # the public names, lazily
+    "__main__": {"cli.main"},
+    "testing.request": set[str](),
+    "testing.signature": {"testing.request"},
+    "testing.keys": {"testing.request"},
+    "testing.operations": {"testing.request", "testing.keys"},
+    "testing.faults": {"testing.request", "testing.operations"},
+    "testing.certificate": set[str](),
+    "testing.listener": set[str](),
+    "testing.server": {
+        *("testing.request", "testing.signature", "testing.keys", "testing.operations", "testing.faults"),
+        *("testing.certificate", "testing.listener"),
+    },
+    "testing.fixtures": {"testing.server", "keys.unwrap", "keys.local"},
+    "testing": {"testing.signature", "testing.server", "testing.fixtures"},
+    "testing.__main__": {"testing.server"},
+}
+
+# Folders whose __init__ is a docstring, so that importing one of their files imports no other.
+DOORS = {"format", "keys", "keys.aws", "files", "load", "policy", "export", "git", "cli", "cli.verbs"}
+
+# Imports that the order does not allow yet, as (file, target). Empty is the aim.
+EXCEPTIONS = {("load.variables", "load.sources")}
+
+# Each heavy dependency by the files that may import it, be it only for the type checker; there are no others.
+OWNERS = {
+    "boto3": {"keys.aws.kms", "keys.aws.probe"},
+    "botocore": {"keys.aws.kms", "keys.aws.errors", "keys.aws.probe"},
+    "click": {
+        "cli.options",
+        "cli.verbs.status",
+        "cli.verbs.check",
+        "cli.verbs.edit",
+        "cli.verbs.get",
+        "cli.verbs.rename",
+        "cli.verbs.rewrap",
+        "cli.verbs.rotate",
+        "cli.verbs.set",
+        "cli.verbs.unset",
+        "cli.key_options",
+        "cli.verbs.diff",
+        "cli.verbs.doctor",
+        "cli.verbs.export",
+        "cli.verbs.iam_policy",
+        "cli.verbs.hook",
+        "cli.verbs.init",
+        "cli.verbs.keygen",
+        "cli.verbs.encrypt",
+        "cli.verbs.decrypt",
+        "cli.verbs.run",
+        "cli.verbs.demo",
+        "cli.group",
+    },
+    "cryptography": {"format.cipher", "testing.keys", "testing.certificate"},
+    "dotenv.parser": {"files.document"},
+    "dotenv.variables": {"files.expand"},
+    "mypy_boto3_kms": {"keys.aws.kms", "keys.aws.probe"},  # for the type checker
+    "pydantic": {
+        "load.field_names",
+        "load.variables",
+        "policy.secret_types",
+        "load.settings",
+        "cli.verbs.demo",
+    },  # the demo declares a settings class
+    "pydantic_core": {"load.safe_errors"},
+    "pydantic_settings": {
+        "policy.settings_class",  # where no settings class loads
+        "policy.rules",  # for the type checker
+        "load.config",
+        "policy.secret_types",
+        "load.field_names",
+        "load.safe_errors",
+        "load.variables",
+        "load.snapstart",
+        "load.settings",
+        "load.sources",
+    },
+    "pytest": {"testing.fixtures"},
+    "snapshot_restore_py": {"keys.snapshot"},  # AWS's, which Lambda's Python runtime brings along
+    "typing_extensions": {"load.options"},
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import of a file: what, in which line, where in the file, and whether only for the type checker."""
+
+    what: str
+    line: int
+    is_lazy: bool
+    is_typing: bool
+
+    @property
+    def target(self) -> str | None:
+        """The file of this package that is imported, by its name within the package; None for any other."""
+        top, _, name = self.what.partition(".")
+        return name if top == "encenv" else None
+
+
+def files() -> dict[str, Path]:
+    """Return every source file by its name within the package; the package's own __init__ is ""."""
+    names = {
+        path: path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
+        for path in PACKAGE.rglob("*.py")
+    }
+    return {
+        "" if name == "__init__" else name.removesuffix(".__init__"): path
+        for path, name in sorted(names.items())
+    }
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Yield what a file imports; for ``from encenv.x import y`` the module x.y, if that is one."""
+    known = {f"encenv.{name}".rstrip(".") for name in files()}
+
+    def walk(node: ast.AST, *, lazy: bool, typing: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno, lazy, typing) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively in line {node.lineno}"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield Import(whole if whole in known else node.module or "", node.lineno, lazy, typing)
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            for child in node.body:
+                yield from walk(child, lazy=lazy, typing=True)
+        else:
+            inner = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            for child in ast.iter_child_nodes(node):
+                yield from walk(child, lazy=inner, typing=typing)
+
+    yield from walk(tree(path), lazy=False, typing=False)
