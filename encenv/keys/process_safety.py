@@ -1,6 +1,7 @@
 """A fork, and the end of the program, wait for what other threads are in the middle of: an import, or cryptography."""
 
 import atexit
+import importlib
 import os
 import threading
 import time
@@ -35,6 +36,38 @@ def fork_waits() -> Iterator[None]:
         yield
     finally:
         _importing.remove(thread)
+
+
+class _LazyModule:
+    """A module that is imported when one of its names is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._module: object = None  # once it is imported
+
+    def __getattr__(self, name: str) -> object:
+        if self._module is None:
+            with fork_waits():
+                self._module = importlib.import_module(self._name)
+        return getattr(self._module, name)
+
+
+def lazily(name: str) -> _LazyModule:
+    """Return the module *name*, to be imported when one of its names is first used.
+
+    Every start of a program pays for what it imports, and most programs use only a part: without an encrypted value,
+    no cryptography; without a failure, no texts of errors. The import itself runs in `fork_waits`. The type
+    checker needs an ordinary import beside it:
+
+        if TYPE_CHECKING:
+            from encenv.load import safe_errors
+        else:
+            safe_errors = lazily("encenv.load.safe_errors")
+
+    Args:
+        name: The full name of the module, as a literal: the architecture test reads it.
+    """
+    return _LazyModule(name)
 
 
 def _is_held(own: int) -> bool:

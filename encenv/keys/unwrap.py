@@ -18,12 +18,15 @@ from encenv import errors
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
 from encenv.keys.idle import idle_work
-from encenv.keys.process_safety import fork_waits
+from encenv.keys.process_safety import fork_waits, lazily
 from encenv.keys.provider import KeyProvider, Replicates
 from encenv.keys.snapshot import on_snapshot
 
 if TYPE_CHECKING:
+    from encenv.format import envelope
     from encenv.format.envelope import DataKey
+else:
+    envelope = lazily("encenv.format.envelope")
 
 FindProvider = Callable[[str], KeyProvider]
 
@@ -319,19 +322,13 @@ def _land(flight: _Flight, key: _CacheKey, state: _State, result: "DataKey | Enc
         news.set()
 
 
-def _data_key_class() -> "type[DataKey]":
-    with fork_waits():
-        from encenv.format.envelope import DataKey  # a lazy door: it imports cryptography
-    return DataKey
-
-
 def _ask(
     flight: _Flight, copy: WrappedCopy, provider: KeyProvider, seconds: float
 ) -> "DataKey | EncenvError":
     def meanwhile() -> None:
         flight.is_importing = True
         with suppress(Exception):  # where it is needed, it is met again
-            _data_key_class()
+            _ = envelope.DataKey  # imported here
         flight.is_importing = False
 
     try:
@@ -339,7 +336,7 @@ def _ask(
             plain = provider.unwrap(copy.item, encryption_context(copy.context), seconds)
         flight.is_answered = True
         with fork_waits():
-            data_key = _data_key_class()(plain)
+            data_key = envelope.DataKey(plain)
             is_right = data_key.matches(copy.commitment)
     except EncenvError as error:
         return _clean(error)

@@ -23,20 +23,24 @@ from encenv.format.sealed import (
     entry_kid,
     kid_shown,
 )
-from encenv.keys.process_safety import fork_waits
+from encenv.keys.process_safety import lazily
 from encenv.keys.provider import KeyProvider, find_provider
 
 TYPE_CHECKING = False  # not typing's: a load with nothing sealed should cost nothing
 if TYPE_CHECKING:
-    from types import ModuleType
     from typing import ParamSpec, TypeVar, Unpack
 
+    from encenv.keys import trust as trust_rules
+    from encenv.keys import unwrap as data_keys
     from encenv.keys.trust import Trust
     from encenv.keys.unwrap import Unwrapped, WrappedCopy
     from encenv.load.options import ReaderOptions
 
     P = ParamSpec("P")
     R = TypeVar("R")
+else:
+    trust_rules = lazily("encenv.keys.trust")
+    data_keys = lazily("encenv.keys.unwrap")
 
 DATA_KEYS_MAX = 32  # distinct data keys in one load: a bound on what a hostile environment can cost
 UNWRAP_SECONDS = 10.0  # for all of a load's unwraps together
@@ -118,9 +122,8 @@ class Load:
         elif wanted:
             # One deadline for the whole load, however often it finds that it needs another data key.
             left, started = max(0.0, self.seconds - self._waited), time.monotonic()
-            datakeys = _datakeys()
-            delay = datakeys.HEDGE_SECONDS if self.hedge_delay is None else self.hedge_delay
-            found = datakeys.unwrap([copies for _, copies in wanted], self._provider, left, delay)
+            delay = data_keys.HEDGE_SECONDS if self.hedge_delay is None else self.hedge_delay
+            found = data_keys.unwrap([copies for _, copies in wanted], self._provider, left, delay)
             self._waited += time.monotonic() - started
             self._keys.update(zip((kid for kid, _ in wanted), found, strict=True))
 
@@ -206,7 +209,6 @@ class Load:
                 f"two key entries {ENTRY_PREFIX}{kid} name different data keys",
                 hint="keep the entry that belongs to the values, as version control shows it",
             )
-        wrapped_copy = _datakeys().WrappedCopy
         # Copies of several entries add up; one entry that the rules accept is enough.
         copies: dict[WrappedCopy, None] = {}
         refusal: EncenvError | None = None
@@ -216,7 +218,9 @@ class Load:
             except PolicyError as error:
                 refusal = error.of()
                 continue
-            copies.update((wrapped_copy(item, entry.context, entry.commitment), None) for item in items)
+            copies.update(
+                (data_keys.WrappedCopy(item, entry.context, entry.commitment), None) for item in items
+            )
         if not copies and refusal is not None:
             raise refusal
         return sorted(copies, key=self._turn)
@@ -336,17 +340,7 @@ def _trust(options: "ReaderOptions") -> "Trust | None":
     keys, context = options.get("trusted_keys"), options.get("encryption_context")
     if keys is None and not context:
         return None
-    with fork_waits():
-        from encenv.keys.trust import Trust  # a lazy door: most readers have no rules
-
-    return Trust.of(keys, context)
-
-
-def _datakeys() -> "ModuleType":
-    with fork_waits():
-        # A lazy door: without a sealed value, no cryptography is imported.
-        from encenv.keys import unwrap as datakeys
-    return datakeys
+    return trust_rules.Trust.of(keys, context)
 
 
 def _embedded() -> MalformedError:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from encenv.format.sealed import claims
-from encenv.keys.process_safety import fork_waits
+from encenv.keys.process_safety import lazily
 from encenv.keys.snapshot import on_snapshot
 from encenv.load.environ import Load, checked
 
@@ -14,7 +14,12 @@ TYPE_CHECKING = False  # not typing's: this is what an application imports first
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from encenv.files import document
+    from encenv.files import text as file_text
     from encenv.load.options import ReaderOptions
+else:
+    document = lazily("encenv.files.document")
+    file_text = lazily("encenv.files.text")
 
 StrPath = str | os.PathLike[str]
 
@@ -65,11 +70,11 @@ def _lines(path: StrPath) -> list[tuple[str, str | None]]:
     path = os.path.expanduser(path)  # noqa: PTH111 (not pathlib's, which raises where there is no home)
     if not os.path.isfile(path):  # noqa: PTH113 (of any path); a FIFO can be read only once
         return []
-    with fork_waits():
-        # A lazy door: without a file no parser is needed.
-        from encenv.files.document import parse
-        from encenv.files.text import read_text
-    return [(one.name, one.value) for one in parse(read_text(path)).bindings if one.name is not None]
+    return [
+        (one.name, one.value)
+        for one in document.parse(file_text.read_text(path)).bindings
+        if one.name is not None
+    ]
 
 
 # A snapshot waits for the thread, which imports what drops its data key, perhaps too late to be heard otherwise.

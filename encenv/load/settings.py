@@ -19,16 +19,18 @@ from pydantic_settings.sources import ENV_FILE_SENTINEL
 
 from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
-from encenv.keys.process_safety import fork_waits
+from encenv.keys.process_safety import lazily
 from encenv.keys.snapshot import snapshot_comes
 from encenv.load.environ import OPTIONS, loading
 from encenv.load.field_names import model_keys
 from encenv.load.sources import SettingsLoad, Withheld
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
+    from encenv.load import safe_errors, snapstart
     from encenv.load.config import EncryptedSettingsConfigDict
+else:
+    safe_errors = lazily("encenv.load.safe_errors")
+    snapstart = lazily("encenv.load.snapstart")
 
 
 class LastSource(PydanticBaseSettingsSource):
@@ -58,14 +60,6 @@ class LastSource(PydanticBaseSettingsSource):
         fields = self.settings_cls.model_fields.items()
         keys = {own.name for name, field in fields for own in model_keys(name, field, self.config)}
         return key in keys or self.config.get("extra") != "ignore"
-
-
-def _instances() -> "ModuleType":
-    with fork_waits():
-        from encenv.load import (
-            snapstart as instances,  # a lazy door: for what a snapshot or a failure empties
-        )
-    return instances
 
 
 class EncryptedSettings(BaseSettings):
@@ -98,7 +92,7 @@ class EncryptedSettings(BaseSettings):
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
         _open_hook(cls)
         if snapshot_comes():
-            cls.__init__ = _instances().recorded(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = snapstart.recorded(cls.__init__)  # type: ignore[method-assign]
 
     if not TYPE_CHECKING:  # a type checker sees the signatures of BaseSettings
 
@@ -132,23 +126,23 @@ class EncryptedSettings(BaseSettings):
             elif raised is not None and (
                 load.opened if stopped else load.has_decrypted or isinstance(raised, EncenvError)
             ):
-                raised = _masked(raised, cls, load)
+                raised = safe_errors.masked(raised, cls, load)
             if raised is not None:
                 # The frame of this call is all that the exception keeps of the load; it must not hold values either,
                 # nor what its callers hold: the instance, and the sources that `CliApp` built.
                 if load.opened:
                     load.forget(_built(values))
                     if is_new:
-                        _instances().clear(__pydantic_self__)
+                        snapstart.clear(__pydantic_self__)
                 del __pydantic_self__, args, values, load, token
                 raise raised
-            if load.has_decrypted and snapshot_comes() and _instances().decrypted_for(__pydantic_self__):
+            if load.has_decrypted and snapshot_comes() and snapstart.decrypted_for(__pydantic_self__):
                 load.forget(_built(values))  # what `CliApp` hands over is kept for the next load
 
 
 if snapshot_comes():
     # Of a class whose own `__init__` is made otherwise than in `__init_subclass__`, this one is what is called at last.
-    EncryptedSettings.__init__ = _instances().recorded(EncryptedSettings.__init__)  # type: ignore[method-assign]
+    EncryptedSettings.__init__ = snapstart.recorded(EncryptedSettings.__init__)  # type: ignore[method-assign]
 
 
 def _open_hook(cls: type[BaseSettings]) -> None:
@@ -189,17 +183,10 @@ def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sour
     if raised is None:
         return ordered + (LastSource(load),) if outermost else ordered  # noqa: RUF005 (what is no tuple stays an error)
     if outermost and load.opened:
-        raised = _masked(raised, cls, load)
+        raised = safe_errors.masked(raised, cls, load)
         load.forget(())
         del hook, args, sources, load, token
     raise raised
-
-
-def _masked(raised: BaseException, cls: type[BaseSettings], load: SettingsLoad) -> BaseException:
-    with fork_waits():
-        from encenv.load.safe_errors import masked  # a lazy door: nothing is masked where nothing fails
-
-    return masked(raised, cls, load)
 
 
 def _named(*args: Any, **values: Any) -> dict[str, Any]:

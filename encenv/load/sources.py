@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic_settings
 from pydantic_settings import (
@@ -26,10 +26,17 @@ from pydantic_settings import (
 
 from encenv.errors import EncenvError
 from encenv.format.sealed import ENTRY_PREFIX, entry_kid
-from encenv.keys.process_safety import fork_waits
+from encenv.keys.process_safety import lazily
 from encenv.load.environ import Load
 from encenv.load.field_names import as_kept
 from encenv.load.variables import Layer, Reader, SecretFiles, Texts, Variables
+
+if TYPE_CHECKING:
+    from encenv.files import text as file_text
+    from encenv.load import dotenv
+else:
+    file_text = lazily("encenv.files.text")
+    dotenv = lazily("encenv.load.dotenv")
 
 # Where a subclass has one of its own, it reads from elsewhere (AWS, Azure, …), and is not even looked at.
 _LOADERS = ("_load_env_vars", "_read_env_files", "_read_env_file", "_static_read_env_file")
@@ -210,17 +217,12 @@ def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
         source.env_file = source.env_file.env_file
     if not source.env_file:
         return []
-    with fork_waits():
-        # A lazy door: without a .env file no parser of one is needed.
-        from encenv.files.text import read_text
-        from encenv.load.dotenv import LoadedFile
-
     paths = list(_existing_files(source, report=withheld))
     if not withheld and any(path.is_fifo() for path in paths):
         # A source that the application made itself has emptied the FIFO already.
         return [Texts(load, _names_upper(source))]
     encoding = source.env_file_encoding or "utf-8"
-    files = [LoadedFile(load, read_text(path, encoding), str(path)) for path in paths]
+    files = [dotenv.LoadedFile(load, file_text.read_text(path, encoding), str(path)) for path in paths]
     if not all(file.is_plain(*file.last) and not file.has_entries for file in files):
         return files
     if withheld:
@@ -240,9 +242,6 @@ def _names_upper(source: EnvSettingsSource) -> dict[str, str | None]:
 
 def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[Path]:
     """Return the files that the source would read: in this folder, or up to ``env_file_depth`` folders above."""
-    with fork_waits():
-        from encenv.files.text import is_file_or_fifo  # a lazy door: as above
-
     log = logging.getLogger("pydantic_settings")
     report = report and os.environ.get("PYDANTIC_SETTINGS_DEBUG", "").strip().lower() in _TRUE
     files = source.env_file
@@ -250,7 +249,9 @@ def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[P
         path = Path(file).expanduser()
         depth = max(0, getattr(source, "env_file_depth", None) or 0)  # not in pydantic-settings 2.13
         above = [] if path.is_absolute() else [parent / path for parent in islice(Path.cwd().parents, depth)]
-        found = next((candidate for candidate in [path, *above] if is_file_or_fifo(candidate)), None)
+        found = next(
+            (candidate for candidate in [path, *above] if file_text.is_file_or_fifo(candidate)), None
+        )
         if report:  # as the source itself would
             message = "Loading env file: %s" if found else "Env file not found, skipping: %s"
             log.debug(message, (found or path).resolve())

@@ -10,12 +10,15 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSe
 
 from encenv.errors import ConflictError
 from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
-from encenv.keys.process_safety import fork_waits
+from encenv.keys.process_safety import lazily
 from encenv.load.environ import Load
 from encenv.load.field_names import Asked, Use, as_kept, fold, loc_keys
 
 if TYPE_CHECKING:
+    from encenv.files import text as file_text
     from encenv.load.sources import SettingsLoad
+else:
+    file_text = lazily("encenv.files.text")
 
 MASK = "**********"  # what pydantic's own SecretStr shows
 _ABSENT = object()
@@ -299,15 +302,12 @@ class SecretFiles:
 
     def entries(self) -> Iterator[tuple[str, str]]:
         """Return the key entries in the folders."""
-        with fork_waits():
-            from encenv.files.text import read_text  # a lazy door: most readers have no folder of secrets
-
         folders = self._source.secrets_dir
         for folder in [folders] if isinstance(folders, (str, os.PathLike)) else folders or ():
             path = Path(folder).expanduser()
             for file in sorted(path.iterdir()) if path.is_dir() else ():
                 if entry_kid(file.name) is not None and file.is_file():
-                    yield file.name, read_text(file).strip()
+                    yield file.name, file_text.read_text(file).strip()
 
     def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:  # noqa: ARG002 (a protocol)
         """Return nothing: which file is read is not known beforehand."""
@@ -363,10 +363,7 @@ class SecretFiles:
         return self._found.file
 
     def _stands_in(self, other: Path) -> bool:
-        with fork_waits():
-            from encenv.files.text import read_text  # a lazy door: as above
-
-        if not other.is_file() or not claims(read_text(other).strip()):
+        if not other.is_file() or not claims(file_text.read_text(other).strip()):
             return False
         return not self._names().uses(fold(self._source, other.name))
 

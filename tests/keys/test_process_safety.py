@@ -144,6 +144,31 @@ def test_blocks_in_blocks():
     assert done == [1]
 
 
+def test_a_lazy_module(tmp_path, monkeypatch):
+    """A lazy module is imported once, at the first use of one of its names, and a fork waits for the import."""
+    (tmp_path / "costly.py").write_text(
+        "import threading\nfrom encenv.keys import process_safety\n"
+        "IS_GUARDED = threading.get_ident() in process_safety._importing\nLOADS = []\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    costly = forks.lazily("costly")
+    assert "costly" not in sys.modules
+    assert costly.IS_GUARDED
+    assert forks._importing == []
+    assert costly.LOADS is sys.modules.pop("costly").LOADS
+    assert costly.LOADS == []
+    assert "costly" not in sys.modules
+
+
+def test_a_lazy_module_that_is_missing():
+    """A lazy module that cannot be imported is an ImportError at each use."""
+    missing = forks.lazily("encenv_missing")
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="encenv_missing"):
+            _ = missing.name
+    assert forks._importing == []
+
+
 @pytest.fixture
 def guarded(monkeypatch):
     """Note each piece of cryptography that is done, and whether a fork would wait for it."""

@@ -89,6 +89,23 @@ def test_every_owner_imports_what_it_owns(dependency):
 
 
 @pytest.mark.parametrize("name", [*HOUSE, *FACES])
+def test_lazy_modules_have_types(name):
+    """The type checker imports what `lazily` imports, under the same name and right above it."""
+    for block in tree(files()[name]).body:
+        if not isinstance(block, ast.If):
+            continue
+        typed = {}
+        for one in block.body:
+            if isinstance(one, ast.Import | ast.ImportFrom):
+                parent = f"{one.module}." if isinstance(one, ast.ImportFrom) else ""
+                typed.update({alias.asname or alias.name: f"{parent}{alias.name}" for alias in one.names})
+        for one in block.orelse:
+            if isinstance(one, ast.Assign) and isinstance(one.value, ast.Call):
+                variable, module = ast.unparse(one.targets[0]), ast.literal_eval(one.value.args[0])
+                assert typed.get(variable) == module, f"{name}, line {one.lineno}"
+
+
+@pytest.mark.parametrize("name", [*HOUSE, *FACES])
 def test_lazy_doors_have_a_reason(name):
     """An import inside a function has a comment beside it, or above the group of imports that it belongs to."""
     path = files()[name]

@@ -291,7 +291,10 @@ def tree(path: Path) -> ast.Module:
 
 
 def imports(path: Path) -> Iterator[Import]:
-    """Yield what a file imports; for ``from encenv.x import y`` the module x.y, if that is one."""
+    """Yield what a file imports; for ``from encenv.x import y`` the module x.y, if that is one.
+
+    A call of `lazily` is an import, too.
+    """
     known = {f"encenv.{name}".rstrip(".") for name in files()}
 
     def walk(node: ast.AST, *, lazy: bool, typing: bool) -> Iterator[Import]:
@@ -305,6 +308,10 @@ def imports(path: Path) -> Iterator[Import]:
         elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             for child in node.body:
                 yield from walk(child, lazy=lazy, typing=True)
+            for child in node.orelse:
+                yield from walk(child, lazy=lazy, typing=typing)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "lazily":
+            yield Import(ast.literal_eval(node.args[0]), node.lineno, is_lazy=True, is_typing=typing)
         else:
             inner = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             for child in ast.iter_child_nodes(node):

@@ -10,10 +10,15 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from encenv.keys.aws.endpoint import Endpoint
-from encenv.keys.process_safety import fork_waits
+from encenv.keys.process_safety import fork_waits, lazily
+
+if TYPE_CHECKING:
+    import http.client as http_client
+else:
+    http_client = lazily("http.client")
 
 OK = 200  # RFC 9110, 15.3.1
 BODY_MAX = 65_536  # bytes; what is read here is some hundred bytes of JSON
@@ -230,12 +235,10 @@ def _plain(arriving: io.BufferedReader) -> Answer | None:
 
 def _any(arriving: io.BufferedReader) -> Answer:
     """Return the answer as http.client reads it."""
-    with fork_waits():
-        import http.client  # a lazy door: see above
     kind = ""
     try:
         sock: Any = _Made(arriving)
-        with http.client.HTTPResponse(sock) as response:
+        with http_client.HTTPResponse(sock) as response:
             response.begin()
             body = b""
             while not response.isclosed() and len(body) <= BODY_MAX and (piece := response.read1(_PIECE)):
@@ -243,9 +246,9 @@ def _any(arriving: io.BufferedReader) -> Answer:
             if not response.length and len(body) <= BODY_MAX:
                 names = {name.lower(): value for name, value in response.getheaders()}
                 return Answer(response.status, names, body)
-    except http.client.RemoteDisconnected:  # it is an OSError
+    except http_client.RemoteDisconnected:  # it is an OSError
         raise
-    except (http.client.HTTPException, ValueError) as error:
+    except (http_client.HTTPException, ValueError) as error:
         kind = type(error).__name__  # its text may hold what came
     raise AnswerError(f"the answer is no HTTP ({kind})" if kind else "the answer is cut off, or too long")
 

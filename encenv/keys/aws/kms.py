@@ -12,11 +12,18 @@ from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError, Mal
 from encenv.format.sealed import WrappedKey, aws_region, is_region
 from encenv.keys.aws.endpoint import partition_of
 from encenv.keys.aws.request import CONNECT_SECONDS, READ_SECONDS, KmsHttp
-from encenv.keys.process_safety import fork_waits
+from encenv.keys.process_safety import fork_waits, lazily
 
 if TYPE_CHECKING:
     import boto3
+    from botocore import config as botocore_config
     from mypy_boto3_kms import KMSClient
+
+    from encenv.keys.aws import errors as kms_errors
+else:
+    boto3 = lazily("boto3")
+    botocore_config = lazily("botocore.config")
+    kms_errors = lazily("encenv.keys.aws.errors")
 
 DATA_KEY_BYTES = 32
 CONNECTIONS = 32  # as many as a load may have data keys
@@ -24,7 +31,8 @@ _WITHOUT_BOTO3 = (  # where kms_http serves
     "install boto3; a load does without it where AWS credentials stand in the environment or come from the container,"
     " with no AWS profile, configuration file or proxy"
 )
-_LATE_IMPORTS = ("_strptime", "encodings.idna", "stringprep")  # what boto3 imports in the middle of a call
+# boto3 takes 140 ms. Those after it, it would import in the middle of a call.
+_IMPORTS = ("boto3", "botocore.config", "_strptime", "encodings.idna", "stringprep")
 
 
 class AwsKms:
@@ -151,9 +159,7 @@ class AwsKms:
         except EncenvError as error:
             failure = error.of()
         except Exception as error:  # noqa: BLE001 (a credential process, a proxy or a bad setting raises anything)
-            with fork_waits():
-                from encenv.keys.aws.errors import failure_of  # a lazy door: mostly nothing fails
-            failure = failure_of(operation, key, error)
+            failure = kms_errors.failure_of(operation, key, error)
         else:
             failure = _unfit(operation, key, answer)
             if failure is None:
@@ -186,17 +192,14 @@ class AwsKms:
     def _new_client(self, region: str | None) -> "KMSClient":
         try:
             with fork_waits():
-                import boto3  # a lazy door: boto3 costs 140 ms, and only a key in AWS KMS needs it
-                from botocore.config import Config
-
-                for name in _LATE_IMPORTS:
+                for name in _IMPORTS:
                     importlib.import_module(name)
         except ImportError:
             raise KeyUnreachableError(
                 "boto3 cannot be imported, and AWS KMS cannot be asked without it here", hint=_WITHOUT_BOTO3
             ) from None
         session = self._session or boto3.session.Session()
-        config = Config(
+        config = botocore_config.Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
             max_pool_connections=CONNECTIONS,
@@ -255,9 +258,7 @@ def _unfit(operation: str, key: str, answer: "dict[str, Any]") -> EncenvError | 
 
 
 def _asked(operation: str, key: str) -> str:
-    with fork_waits():
-        from encenv.keys.aws.errors import shown  # a lazy door: as above
-    return f"{operation} with {shown(key)}"
+    return f"{operation} with {kms_errors.shown(key)}"
 
 
 _PARTS: dict[str, tuple[tuple[str, type], ...]] = {  # AWS KMS API reference, "Response Elements"

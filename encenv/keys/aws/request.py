@@ -13,7 +13,7 @@ import time
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.keys.aws.credentials import Container, credentials_in
@@ -21,7 +21,14 @@ from encenv.keys.aws.endpoint import Endpoint, endpoint_of
 from encenv.keys.aws.http import OK, Answer, Patience, exchange, kind_of
 from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, signed
 from encenv.keys.idle import idle
-from encenv.keys.process_safety import fork_waits
+from encenv.keys.process_safety import fork_waits, lazily
+
+if TYPE_CHECKING:
+    from encenv.keys.aws import ca_store
+    from encenv.keys.aws import errors as kms_errors
+else:
+    ca_store = lazily("encenv.keys.aws.ca_store")
+    kms_errors = lazily("encenv.keys.aws.errors")
 
 CONNECT_SECONDS = 1.0  # a KMS endpoint is near or not there
 READ_SECONDS = 2.0  # KMS answers in some 10 ms
@@ -147,10 +154,8 @@ class KmsHttp:
             return self._unanswered(error)
         if answer.status == OK:
             return _parsed(answer.body), 0.0
-        with fork_waits():
-            from encenv.keys.aws.errors import refusal  # a lazy door: mostly nothing fails
         code = _code(answer) or str(answer.status)
-        failure = refusal(_OPERATION, self.arn, code, answer.status)
+        failure = kms_errors.refusal(_OPERATION, self.arn, code, answer.status)
         name = code.rpartition("#")[2].partition(":")[0]
         if name in _THROTTLED or answer.status == _TOO_MANY:
             return failure, PAUSE_THROTTLED
@@ -164,19 +169,13 @@ class KmsHttp:
 
     def _unanswered(self, error: Exception) -> tuple[EncenvError, float]:
         """Return what *error* means, without its text: that may hold a header; and the pause as above."""
-        with fork_waits():
-            from encenv.keys.aws.errors import (
-                CERTIFICATES,
-                NETWORK,
-                SETTINGS,
-                not_reached,
-            )  # a lazy door: as above
-        hint, pause = NETWORK, PAUSE
+        hint, pause = kms_errors.NETWORK, PAUSE
         if isinstance(error, ssl.SSLError):
-            hint, pause = CERTIFICATES, 0.0 if isinstance(error, ssl.SSLCertVerificationError) else PAUSE
+            hint = kms_errors.CERTIFICATES
+            pause = 0.0 if isinstance(error, ssl.SSLCertVerificationError) else PAUSE
         elif isinstance(error, ValueError):  # credentials that are no header
-            hint, pause = SETTINGS, 0.0
-        return not_reached(_OPERATION, self.arn, kind_of(error), hint), pause
+            hint, pause = kms_errors.SETTINGS, 0.0
+        return kms_errors.not_reached(_OPERATION, self.arn, kind_of(error), hint), pause
 
     def _exchange(self, body: bytes, until: float) -> Answer:
         credentials = self.credentials
@@ -196,14 +195,12 @@ class KmsHttp:
             return exchange(self.endpoint, "/", whole, patience, body=body, sent=idle)
         is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
         with fork_waits():
-            from encenv.keys.aws.ca_store import tls, whole_tls  # a lazy door: for https alone
-
-            first = tls(self.environ, is_amazon=is_amazon)
+            first = ca_store.tls(self.environ, is_amazon=is_amazon)
         try:
             return exchange(self.endpoint, "/", whole, patience, body=body, tls=first, sent=idle)
         except ssl.SSLCertVerificationError:
             with fork_waits():
-                every = whole_tls(self.environ)
+                every = ca_store.whole_tls(self.environ)
             if every is None:
                 raise
         return exchange(self.endpoint, "/", whole, patience, body=body, tls=every, sent=idle)
