@@ -1,4 +1,4 @@
-"""Fixtures that several files share."""
+"""Fixtures that several files share, and what pytest does with each test."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +14,24 @@ from encenv.testing import KmsServer
 # How long an example takes says more of the machine than of what is tested.
 settings.register_profile("encenv", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("encenv")
+
+TEST_SECONDS = 120  # a test that takes longer hangs
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Limit the time of each test, if pytest-timeout is installed."""
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Keep the tests of a file in one process of pytest-xdist, so that its slow fixtures are made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture

@@ -291,7 +291,7 @@ def test_readme_first_commands():
     install = "python3 -m venv .venv && .venv/bin/pip install -q "
     assert first == [
         f"{install}. && .venv/bin/encenv demo\n",
-        f'{install}-e ".[test]" && .venv/bin/python -m pytest\n',
+        f'{install}-e ".[test]" && .venv/bin/python -m pytest -n auto\n',
     ]
     assert first[1].strip() in (ROOT / ".ci" / "run").read_text()
 
