@@ -90,7 +90,7 @@ class EncryptedSettings(BaseSettings):
         for option in OPTIONS & kwargs.keys():
             cls.model_config[option] = kwargs.pop(option)  # type: ignore[literal-required,misc]
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
-        _open_hook(cls)
+        _wrap_hook(cls)
         if snapshot_comes():
             cls.__init__ = snapstart.recorded(cls.__init__)  # type: ignore[method-assign]
 
@@ -106,7 +106,7 @@ class EncryptedSettings(BaseSettings):
         def __init__(__pydantic_self__, *args: Any, **values: Any) -> None:  # noqa: N805 (a field may be called self)
             cls = type(__pydantic_self__)
             is_new = not __pydantic_self__.__dict__  # else it is loaded again in place, and keeps what it has
-            _open_hook(cls)  # one that was put in place since
+            _wrap_hook(cls)  # one that was put in place since
             if args:
                 values = _named(__pydantic_self__, *args, **values)
             load = _prepared(cls, values)
@@ -145,21 +145,29 @@ if snapshot_comes():
     EncryptedSettings.__init__ = snapstart.recorded(EncryptedSettings.__init__)  # type: ignore[method-assign]
 
 
-def _open_hook(cls: type[BaseSettings]) -> None:
-    """Wrap the hook that *cls* resolves, unless it is wrapped: its own, or a mixin's that knows nothing of encenv."""
+class _DecryptingHook(classmethod):  # type: ignore[type-arg]  # it is known by its class
+    """A `settings_customise_sources` whose sources read encrypted values."""
+
+
+def _wrap_hook(cls: type[BaseSettings]) -> None:
+    """Wrap the hook that *cls* resolves, unless it is wrapped: its own, or that of a mixin unaware of encenv.
+
+    This runs for each instance, because a hook may be assigned to a finished class. The mark is the type of the object
+    in the class's dictionary: an attribute of the function inside a `classmethod` is not visible there.
+    """
     name = BaseSettings.settings_customise_sources.__name__
     resolver = next(base for base in cls.__mro__ if name in base.__dict__)
-    if resolver is EncryptedSettings or getattr(resolver.__dict__[name], "_encenv_opens", False):
+    original = resolver.__dict__[name]
+    if resolver is EncryptedSettings or isinstance(original, _DecryptingHook):
         return
-    own = cls.__dict__.get(name)
 
     @functools.wraps(getattr(cls, name))
     def settings_customise_sources(sub: type[BaseSettings], *args: Any, **sources: Any) -> Any:
-        hook = getattr(super(cls, sub), name) if own is None else own.__get__(None, sub)
+        # An inherited hook is looked up at each call, as Python does: it may be replaced in its own class.
+        hook = original.__get__(None, sub) if resolver is cls else getattr(super(cls, sub), name)
         return _call_opened(hook, sub, args, sources)
 
-    settings_customise_sources._encenv_opens = True  # type: ignore[attr-defined]  # noqa: SLF001
-    setattr(cls, name, classmethod(settings_customise_sources))
+    setattr(cls, name, _DecryptingHook(settings_customise_sources))
 
 
 def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sources: dict[str, Any]) -> Any:
