@@ -11,10 +11,10 @@ from encenv.cli.options import FILE
 from encenv.cli.terminal import say, write
 from encenv.errors import EncenvError, MalformedError
 from encenv.files.atomic import create, rewriting
-from encenv.files.data_key_choice import Pairs
-from encenv.files.encrypt import KeyName, Rewritten
+from encenv.files.encrypt import Rewritten
+from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
 from encenv.files.text import decode, printable
-from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, check_context
+from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 
 FILE_MODE = 0o644  # less the umask: what is in the file is encrypted, and is meant to be committed
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,14 +29,20 @@ class Misuse(click.UsageError):
         self.hint = error.hint
 
 
+def key_option(*names: str, text: str) -> Callable[[F], F]:
+    """Add an option that names wrapping keys; *text* is its help."""
+    return click.option(*names, metavar="KEY", multiple=True, callback=_parsed_keys, help=text)
+
+
+def context_option(text: str) -> Callable[[F], F]:
+    """Add ``--context``, None if it is not given; *text* is its help."""
+    return click.option("--context", metavar="KEY=VALUE", multiple=True, callback=_parsed_context, help=text)
+
+
 def key_options(command: F) -> F:
-    """Add ``--key`` and ``--context``."""
-    command = click.option(
-        "--context", metavar="KEY=VALUE", multiple=True, help="A pair of the encryption context."
-    )(command)
-    return click.option(
-        "--key", "keys", metavar="KEY", multiple=True, help="A wrapping key; repeat it for several."
-    )(command)
+    """Add ``--key`` and ``--context``: what to encrypt with."""
+    command = context_option("Add a pair to the encryption context.")(command)
+    return key_option("--key", "keys", text="Encrypt with KEY; repeat it for several keys.")(command)
 
 
 def file_option(command: F) -> F:
@@ -52,31 +58,22 @@ def file_option(command: F) -> F:
     )(command)
 
 
-def keys_of(texts: tuple[str, ...], option: str = "--key") -> tuple[KeyName, ...]:
-    """Return the wrapping keys that the *option* names."""
+def _parsed_keys(_: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> tuple[KeyName, ...]:
     try:
-        return tuple(dict.fromkeys(KeyName.parse(text) for text in texts))
+        return parse_keys(texts)
     except MalformedError as error:
-        misuse = Misuse(error, option)
+        misuse = Misuse(error, option.opts[0])
     raise misuse
 
 
-def context_of(texts: tuple[str, ...]) -> Pairs | None:
-    """Return the encryption context that ``--context`` says; None if it says nothing."""
-    pairs = []
+def _parsed_context(_: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> Pairs | None:
     for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise click.UsageError(f"--context: {text!r} is not KEY=VALUE")
-        if (key, value) == ADDED_BY_WRITER:
-            raise click.UsageError(f"--context: {text} is encenv's own")
-        pairs.append((key, value))
+        if "=" not in text:
+            raise click.UsageError(f"{option.opts[0]}: {text!r} is not KEY=VALUE")
     try:
-        check_context(tuple(pairs), where="the encryption context")
+        return parse_context(text.partition("=")[::2] for text in texts) or None
     except MalformedError as error:
-        misuse = Misuse(error, "--context")
-    else:
-        return tuple(pairs) if pairs else None
+        misuse = Misuse(error, option.opts[0])
     raise misuse
 
 

@@ -6,11 +6,10 @@ one), and that is not a contributor's. So nobody who plants an entry reads what 
 """
 
 import os
-import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from encenv.errors import (
     AuthenticationError,
@@ -19,10 +18,10 @@ from encenv.errors import (
     KeyDeniedError,
     KeyRefusedError,
     KeyUnreachableError,
-    MalformedError,
     PolicyError,
     combine,
 )
+from encenv.files.key_names import KeyName, Pairs
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, SealedValue, check_context, encryption_context
 from encenv.keys.provider import KeyProvider, find_provider
 
@@ -30,13 +29,6 @@ if TYPE_CHECKING:
     from encenv.format.envelope import DataKey
 
 UNWRAP_SECONDS = 20.0  # a person waits, and may be asked to sign in
-AWS_KMS = "aws-kms"
-_PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_ARN = r"arn:aws(?:-[a-z0-9-]+)?:kms:(?:[a-z]+-){2,3}[0-9]+:[0-9]{12}:"
-# A key or an alias: AWS KMS API reference, KeyId and AliasName. Nothing else is asked for over the network.
-_AWS_KEY = re.compile(rf"{_ARN}key/[A-Za-z0-9-]{{1,128}}|(?:{_ARN})?alias/[A-Za-z0-9/_-]{{1,250}}")
-
-Pairs = tuple[tuple[str, str], ...]
 T = TypeVar("T")
 
 
@@ -45,48 +37,6 @@ class Each(Protocol):
 
     def __call__(self, items: Collection[T], /) -> Iterable[T]:
         """Yield each of *items*."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyName:
-    """A wrapping key as a user names it.
-
-    Attributes:
-        provider: The key provider's name.
-        key: What that provider takes: an ARN or ``alias/<name>`` for ``aws-kms``; an id, or nothing for the only
-            key there is, for ``local``.
-    """
-
-    provider: str
-    key: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse ``local``, ``local:<id>``, a KMS key's ARN, ``alias/<name>``, or ``<provider>:<key>``.
-
-        Raises:
-            MalformedError: If *text* is none of these.
-        """
-        if text == "local":
-            return cls("local", "")
-        if text.startswith(("arn:", "alias/")):
-            text = f"{AWS_KMS}:{text}"
-        provider, _, key = text.partition(":")
-        if key and _PROVIDER.fullmatch(provider) and (provider != AWS_KMS or _AWS_KEY.fullmatch(key)):
-            return cls(provider, key)
-        raise MalformedError(
-            f"{text.removeprefix(f'{AWS_KMS}:')!r} names no wrapping key",
-            hint="name local, arn:aws:kms:<region>:<account>:key/<id>, alias/<name>, or <provider>:<key>",
-        )
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether it can be compared as it stands; what an alias means, only its provider can tell."""
-        return self.provider == "local" or ":key/" in self.key
-
-    def covers(self, other: "KeyName") -> bool:
-        """Return whether *other*, as it stands in a key entry, is this key."""
-        return self.provider == other.provider and self.key in ("", other.key)
 
 
 @dataclass(frozen=True, slots=True)

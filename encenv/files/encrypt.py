@@ -3,15 +3,9 @@
 from collections.abc import Callable
 
 from encenv.errors import PolicyError
-from encenv.files.data_key_choice import (
-    KeyName,
-    Writer,
-    agreed_context,
-    agreed_keys,
-    check_copies,
-    data_key_for,
-)
+from encenv.files.data_key_choice import Writer, agreed_context, agreed_keys, check_copies, data_key_for
 from encenv.files.document import parse
+from encenv.files.key_names import KeyName
 from encenv.files.lines import Rewritten, frameless, judge, names_of, open_values, seal
 from encenv.format.sealed import ADDED_BY_WRITER, entry_kid
 

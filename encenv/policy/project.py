@@ -14,18 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from encenv.errors import EncenvError, FileError, MalformedError, PolicyError, UserCodeError
 from encenv.files.atomic import read
+from encenv.files.data_key_choice import Each, Writer
+from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
 from encenv.files.text import printable
-from encenv.format.sealed import LOCAL_KEY_NAME, check_context
+from encenv.format.sealed import LOCAL_KEY_NAME
 from encenv.policy.rules import Known, Policy
 
-if TYPE_CHECKING:
-    from encenv.files.data_key_choice import Each, KeyName, Writer
-
-Pairs = tuple[tuple[str, str], ...]
 TABLE = "[tool.encenv]"
 _NO_VALUES = ("!*.example", "!*.sample", "!*.template", "!*.dist")  # these hold names, to be copied
 FILES = (".env", ".env.*", "*.env", *_NO_VALUES)
@@ -40,7 +38,7 @@ class Project:
     Attributes:
         path: The pyproject.toml; None if there is none with a table of encenv's.
         folder: Where the project is: the folder of that file, else that of the .env file.
-        key_texts: Its wrapping keys, as ``--key`` takes them.
+        keys: Its wrapping keys.
         context: The encryption context for new data keys; None if it says nothing of it.
         files: Globs of its .env files; with ``!`` before it, of files that are none.
         settings: The settings class, ``module:Class``.
@@ -50,7 +48,7 @@ class Project:
 
     path: Path | None = None
     folder: Path = field(default_factory=Path)
-    key_texts: tuple[str, ...] = ()
+    keys: tuple[KeyName, ...] = ()
     context: Pairs | None = None
     files: tuple[str, ...] = FILES
     settings: str | None = None
@@ -58,32 +56,14 @@ class Project:
     need_not: tuple[str, ...] = ()
 
     @property
-    def keys(self) -> "tuple[KeyName, ...]":
-        """The wrapping keys.
-
-        Raises:
-            PolicyError: If one of them cannot be one.
-        """
-        # A lazy door: who only looks at a file imports no cryptography.
-        from encenv.files.data_key_choice import KeyName
-
-        try:
-            return tuple(dict.fromkeys(KeyName.parse(text) for text in self.key_texts))
-        except MalformedError as error:
-            message, hint = error.message, error.hint
-        raise PolicyError(f"{self.where}: keys: {message}", hint=hint)
-
-    @property
     def where(self) -> str:
         """What to call the table in messages."""
         return f"{TABLE} of {printable(str(_relative(self.path or Path('pyproject.toml'))))}"
 
     def writer(
-        self, keys: "tuple[KeyName, ...]" = (), context: Pairs | None = None, each: "Each" = iter
-    ) -> "Writer":
+        self, keys: tuple[KeyName, ...] = (), context: Pairs | None = None, each: Each = iter
+    ) -> Writer:
         """Return who encrypts here; *keys* and *context*, as options give them, win over the project's own."""
-        from encenv.files.data_key_choice import Writer  # a lazy door: as above
-
         context = self.context if context is None else context
         return Writer(keys or self.keys, context, each=each)
 
@@ -159,7 +139,7 @@ def _table(path: Path) -> Mapping[str, Any] | None:
 
 def _parsed(path: Path, table: Mapping[str, Any]) -> Project:
     parsers: dict[str, tuple[str, Callable[[Any], Any], str]] = {
-        "keys": ("key_texts", _texts, 'keys = ["local", "alias/staging"]'),
+        "keys": ("keys", _keys, 'keys = ["local", "alias/staging"]'),
         "context": ("context", _pairs, 'context = { stage = "staging" }'),
         "files": ("files", _texts, 'files = [".env", ".env.*", "!.env.example"]'),
         "settings": ("settings", _settings, 'settings = "app.config:Settings"'),
@@ -174,15 +154,13 @@ def _parsed(path: Path, table: Mapping[str, Any]) -> Project:
                 f"{where} has {key!r}, which means nothing", hint=f"it may have: {', '.join(parsers)}"
             )
         name, parser, example = parsers[key]
-        values[name] = parser(value)
+        try:
+            values[name] = parser(value)
+        except MalformedError as error:
+            fault = PolicyError(f"{where}: {key}: {error.message}", hint=error.hint)
+            raise fault from None
         if values[name] is None:
             raise PolicyError(f"{where}: {key} is not what it should be", hint=f"write it as in: {example}")
-    if "context" in values:
-        try:
-            check_context(values["context"], where=f"the context in {where}")
-        except MalformedError as error:
-            fault = PolicyError(error.message, hint=error.hint)
-            raise fault from None
     return Project(**values)
 
 
@@ -192,9 +170,14 @@ def _texts(value: Any) -> tuple[str, ...] | None:
     return tuple(values) if good else None
 
 
+def _keys(value: Any) -> tuple[KeyName, ...] | None:
+    texts = _texts(value)
+    return None if texts is None else parse_keys(texts)
+
+
 def _pairs(value: Any) -> Pairs | None:
     good = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
-    return tuple(sorted(value.items())) if good else None
+    return parse_context(value.items()) if good else None
 
 
 def _settings(value: Any) -> str | None:

@@ -60,7 +60,7 @@ def test_the_one_question(repo):
         repo, [("Wrapping key [local]:", "prod\n"), ("name local, arn", "\n")], "init"
     )
     assert code == 0, screen
-    assert "'prod' names no wrapping key" in screen
+    assert "'prod' does not name a key" in screen
     assert screen.count("Wrapping key [local]:") == 2
     assert re.fullmatch(r"local:[A-Z2-7]{8}", *keys(repo))
     code, screen = on_a_terminal(repo, [], "init")

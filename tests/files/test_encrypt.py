@@ -268,7 +268,7 @@ def test_a_context_outside_the_format_is_refused(context):
 @pytest.mark.parametrize("text", ["", "nothing", "local:", ":x", "http", "arn", "alias"])
 def test_what_names_no_wrapping_key(text):
     """A text that is none of the forms of a wrapping key's name is refused."""
-    with pytest.raises(MalformedError, match="names no wrapping key"):
+    with pytest.raises(MalformedError, match="does not name a key"):
         KeyName.parse(text)
 
 

@@ -221,19 +221,17 @@ def test_nearest_within_the_repository(tmp_path):
         ("keys = 1", "keys is not what it should be"),
         ('settings = "app"', "settings is not what it should be"),
         ('context = {encenv = "x"}', "which are reserved"),
+        ('context = {encenv-add = "1"}', "context: the encryption context holds encenv-add=1"),
+        ('context = {stage = "a", STAGE = "b"}', "differ in nothing but case"),
+        ('context = {stage = "a b"}', "context: the encryption context has a context key or value"),
         ("files = [1]", "files is not what it should be"),
+        ('keys = ["nonsense"]', "keys: 'nonsense' does not name a key"),
     ],
 )
 def test_bad_table(tmp_path, table, message):
     """What is misspelt is refused, with how to write it."""
     with pytest.raises(PolicyError, match=message):
         project(written(tmp_path, table))
-
-
-def test_bad_key(tmp_path):
-    """A key that cannot be one is refused when it is used."""
-    with pytest.raises(PolicyError, match="'nonsense' names no wrapping key"):
-        _ = project(written(tmp_path, 'keys = ["nonsense"]')).keys
 
 
 CLASS = """

@@ -75,6 +75,7 @@ ROOMS = (
             "files.expand",
             "files.inspect",
             "files.compare",
+            "files.key_names",
             "files.data_key_choice",
             "files.lines",
             "files.encrypt",

@@ -19,9 +19,9 @@ from encenv.cli.options import FILE
 from encenv.cli.options import as_json as json_option
 from encenv.cli.terminal import painted, write
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
-from encenv.files.data_key_choice import AWS_KMS, KeyName
 from encenv.files.document import name_shown
 from encenv.files.inspect import Survey, survey
+from encenv.files.key_names import AWS_KMS, KeyName
 from encenv.files.text import printable
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry, WrappedKey, encryption_context

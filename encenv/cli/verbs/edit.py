@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from encenv.cli.files import STANDARD_INPUT, place
-from encenv.cli.key_options import FILE_MODE, context_of, count, key_options, keys_of, report
+from encenv.cli.key_options import FILE_MODE, count, key_options, report
 from encenv.cli.options import FILE, quiet
 from encenv.cli.ram_folder import private_folder
 from encenv.cli.terminal import fail, say, through_values, warn
@@ -21,6 +21,7 @@ from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import PRIVATE, create, read, rewriting
 from encenv.files.edit import EDITED, Opened, close_edited, keep_edited, open_to_edit
 from encenv.files.encrypt import Rewritten, Wanted, Writer
+from encenv.files.key_names import KeyName, Pairs
 from encenv.files.text import decode, printable
 from encenv.git.merge import merge
 from encenv.policy.project import project_of
@@ -36,7 +37,7 @@ _QUIETLY = ("-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup")
 @click.argument("file", metavar="[FILE]", default=".env", type=FILE)
 @key_options
 @quiet
-def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
+def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None:
     """Open FILE (.env) decrypted in your editor ($VISUAL, else $EDITOR), and seal what you changed.
 
     Values that you leave alone keep their bytes. What is changed or new is sealed if it was, or if it must be: see
@@ -53,7 +54,7 @@ def command(file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
     if file == STANDARD_INPUT:
         raise click.UsageError("FILE is a file; - cannot be edited")
     of = project_of(file)
-    writer, wanted = of.writer(keys_of(keys), context_of(context), through_values), of.policy().requires
+    writer, wanted = of.writer(keys, context, through_values), of.policy().requires
     exists = Path(file).exists() or Path(file).is_symlink()
     if not exists and not writer.keys:
         raise FileError(

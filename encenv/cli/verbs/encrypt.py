@@ -3,11 +3,12 @@
 import click
 
 from encenv.cli.files import STANDARD_INPUT, place, read_text
-from encenv.cli.key_options import FILE_MODE, context_of, count, key_options, keys_of, under
+from encenv.cli.key_options import FILE_MODE, count, key_options, under
 from encenv.cli.options import FILE, chooser, chosen_names, quiet
 from encenv.cli.terminal import progress, say, through_values, write
 from encenv.files.atomic import create, rewriting
 from encenv.files.encrypt import Rewritten, encrypt, reencrypt
+from encenv.files.key_names import KeyName, Pairs
 from encenv.files.text import decode, printable
 from encenv.format.sealed import ADDED_BY_WRITER
 from encenv.policy.project import project_of
@@ -27,8 +28,8 @@ from encenv.policy.project import project_of
 @quiet
 def command(  # noqa: PLR0913, PLR0917 (its options)
     files: tuple[str, ...],
-    keys: tuple[str, ...],
-    context: tuple[str, ...],
+    keys: tuple[KeyName, ...],
+    context: Pairs | None,
     output: str | None,
     only: tuple[str, ...],
     excepted: tuple[str, ...],
@@ -48,14 +49,13 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
       encenv encrypt --key local .env
       encenv encrypt --key alias/staging --context stage=staging .env.staging
     """
-    key_names, pairs = keys_of(keys), context_of(context)
     files = files or (".env",)
     if output is not None and len(files) > 1:
         raise click.UsageError("-o takes one FILE")
     for path in progress(files, "encrypting"):
         to = STANDARD_INPUT if output is None and path == STANDARD_INPUT else output
         of = project_of(path)
-        writer = of.writer(key_names, pairs, through_values)
+        writer = of.writer(keys, context, through_values)
         wanted = chooser(only, excepted, (lambda _: True) if only else of.policy().requires)
         if to is None:
             with rewriting(path) as file:

@@ -5,22 +5,23 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import click
 
+from encenv.cli.key_options import key_options
 from encenv.cli.options import quiet
 from encenv.cli.terminal import fail, say
 from encenv.cli.verbs import keygen
 from encenv.errors import ConflictError, EncenvError, FileError, MalformedError
 from encenv.files.atomic import create, read, rewriting
-from encenv.files.data_key_choice import AWS_KMS, KeyName, Pairs, Writer
+from encenv.files.data_key_choice import Writer
 from encenv.files.document import name_shown, parse
 from encenv.files.inspect import survey
+from encenv.files.key_names import KeyName, Pairs, parse_keys
 from encenv.files.text import printable
-from encenv.format.sealed import WrappedKey, check_context
+from encenv.format.sealed import WrappedKey
 from encenv.git import install as arming
 from encenv.git.key_owner import hint_of
 from encenv.git.repository import contents, git, history, is_ignored, is_repository, top_level
@@ -34,13 +35,10 @@ NAMES_SHOWN = 20
 
 
 @click.command()
-@click.option("--key", "keys", metavar="KEY", multiple=True, help="A wrapping key; repeat it for several.")
-@click.option(
-    "--context", "context", metavar="KEY=VALUE", multiple=True, help="A pair of the encryption context."
-)
+@key_options
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing: a local key, unless --key says otherwise.")
 @quiet
-def command(keys: tuple[str, ...], context: tuple[str, ...], yes: bool) -> None:
+def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None:
     """Make this project ready: a wrapping key, [tool.encenv] in pyproject.toml, the git hook and drivers.
 
     KEY is local, the ARN of a KMS key, or alias/<name>. If it is left out, you are asked; the keys of what is sealed
@@ -52,10 +50,10 @@ def command(keys: tuple[str, ...], context: tuple[str, ...], yes: bool) -> None:
       encenv init --key alias/staging --context stage=staging
     """
     found = project()
-    if found.key_texts:
+    if found.keys:
         _keep(found, keys)
     else:
-        _choose(found, keys or _asked(_in_use(found), yes=yes), _pairs(context))
+        _choose(found, keys or _asked(_in_use(found), yes=yes), context or ())
     found = project()
     if not is_repository():
         say("not a git repository: begin one (git init), then run: encenv hook install")
@@ -66,14 +64,14 @@ def command(keys: tuple[str, ...], context: tuple[str, ...], yes: bool) -> None:
     _look_back(found)
 
 
-def _keep(found: Project, keys: tuple[str, ...]) -> None:
+def _keep(found: Project, keys: tuple[KeyName, ...]) -> None:
     """Say which keys the project has, and whether they can be used here."""
-    if keys and {*map(_parsed, keys)} != {*found.keys}:
+    if keys and {*keys} != {*found.keys}:
         raise ConflictError(
-            f"{found.where} names other wrapping keys: {', '.join(found.key_texts)}",
+            f"{found.where} names other wrapping keys: {', '.join(map(str, found.keys))}",
             hint="change them there, then run: encenv rewrap --add KEY --remove KEY for each file",
         )
-    say(f"{found.where}: the wrapping keys are {', '.join(found.key_texts)}")
+    say(f"{found.where}: the wrapping keys are {', '.join(map(str, found.keys))}")
     try:
         found.writer().new_key(found.keys, found.context or ())
     except EncenvError as error:  # whoever has just cloned it may commit all the same
@@ -81,14 +79,13 @@ def _keep(found: Project, keys: tuple[str, ...]) -> None:
         say(f"to do so, {hint_of(error)}")
 
 
-def _choose(found: Project, texts: tuple[str, ...], context: Pairs) -> None:
+def _choose(found: Project, names: tuple[KeyName, ...], context: Pairs) -> None:
     """See that the keys can be used, then write them down."""
-    names = tuple(dict.fromkeys(map(_parsed, texts)))
     if KeyName("local", "") in names and not _has_local_key():
         click.get_current_context().invoke(keygen.command, output=None)
     _, entry = Writer(names, context or None).new_key(names, context)
     references = [_named(item) for item in entry.items]
-    named = [text for text in texts if "alias/" in text]
+    named = [str(name) for name in names if "alias/" in name.key]
     lines = [f"keys = {json.dumps(references)}" + (f"  # {', '.join(named)}" if named else "")]
     table: dict[str, object] = {"keys": references}
     if context:
@@ -101,22 +98,22 @@ def _choose(found: Project, texts: tuple[str, ...], context: Pairs) -> None:
 
 def _named(item: WrappedKey) -> str:
     """Return the wrapping key of *item* as --key takes it."""
-    return item.reference if item.provider == AWS_KMS else f"{item.provider}:{item.reference}"
+    return str(KeyName(item.provider, item.reference))
 
 
-def _in_use(found: Project) -> tuple[str, ...]:
+def _in_use(found: Project) -> tuple[KeyName, ...]:
     """Return the wrapping keys of what is sealed here already, if that is the same everywhere."""
     used = {
-        tuple(sorted(_named(item) for item in entry.items))
+        tuple(sorted((KeyName(item.provider, item.reference) for item in entry.items), key=str))
         for path in _files(found)
         for entry in survey(_text(path)).entries
     }
     return used.pop() if len(used) == 1 else ()
 
 
-def _asked(in_use: tuple[str, ...], *, yes: bool) -> tuple[str, ...]:
+def _asked(in_use: tuple[KeyName, ...], *, yes: bool) -> tuple[KeyName, ...]:
     """Return the wrapping keys that the person chooses: those *in_use*, or a local one, if nobody is asked."""
-    default = in_use or ("local",)
+    default = in_use or (KeyName("local", ""),)
     if yes or sys.stdin is None or not sys.stdin.isatty():
         return default
     if in_use:
@@ -127,34 +124,11 @@ def _asked(in_use: tuple[str, ...], *, yes: bool) -> tuple[str, ...]:
         )
         say("key, or alias/NAME of one. More people: KMS. One person, or a first try: local.")
     while True:
-        answer: str = click.prompt("Wrapping key", default=" ".join(default), err=True)
+        answer: str = click.prompt("Wrapping key", default=" ".join(map(str, default)), err=True)
         try:
-            for text in answer.split():
-                KeyName.parse(text)
+            return parse_keys(answer.split()) or default
         except MalformedError as error:
             fail(error.message, error.hint)
-        else:
-            return tuple(answer.split()) or default
-
-
-def _parsed(text: str) -> KeyName:
-    try:
-        return KeyName.parse(text)
-    except MalformedError as error:
-        misuse = click.BadParameter(error.message, param_hint="--key")
-        misuse.hint = error.hint  # type: ignore[attr-defined]
-    raise misuse
-
-
-def _pairs(texts: Iterable[str]) -> Pairs:
-    pairs = tuple((key, value) for key, _, value in (text.partition("=") for text in texts))
-    try:
-        check_context(pairs, where="--context")
-    except MalformedError as error:
-        message = error.message
-    else:
-        return pairs
-    raise click.UsageError(message)
 
 
 def _has_local_key() -> bool:

@@ -3,11 +3,12 @@
 import click
 
 from encenv.cli.files import place
-from encenv.cli.key_options import context_of, file_option, key_options, keys_of, report, rewrite
+from encenv.cli.key_options import file_option, key_options, report, rewrite
 from encenv.cli.options import complete_names, quiet
 from encenv.cli.terminal import through_values
 from encenv.files.edit import rename
 from encenv.files.encrypt import Rewritten
+from encenv.files.key_names import KeyName, Pairs
 from encenv.files.text import printable
 from encenv.policy.project import project_of
 
@@ -18,7 +19,7 @@ from encenv.policy.project import project_of
 @file_option
 @key_options
 @quiet
-def command(old: str, new: str, file: str, keys: tuple[str, ...], context: tuple[str, ...]) -> None:
+def command(old: str, new: str, file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None:
     """Give the variable OLD of the file (.env) the name NEW.
 
     A sealed value is bound to its name, so it is decrypted and encrypted anew. A NEW that is there already is
@@ -28,7 +29,7 @@ def command(old: str, new: str, file: str, keys: tuple[str, ...], context: tuple
     Example:
       encenv rename DB_URL DATABASE_URL
     """
-    writer = project_of(file).writer(keys_of(keys), context_of(context), through_values)
+    writer = project_of(file).writer(keys, context, through_values)
 
     def change(text: str) -> tuple[str, Rewritten]:
         outcome = rename(text, old, new, writer, place(file))

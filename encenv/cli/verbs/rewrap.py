@@ -5,25 +5,24 @@ import dataclasses
 import click
 
 from encenv.cli.files import place
-from encenv.cli.key_options import Misuse, context_of, keys_of, rewrite
+from encenv.cli.key_options import Misuse, context_option, key_option, rewrite
 from encenv.cli.options import FILE, quiet
 from encenv.cli.terminal import progress, say, through_values, warn
 from encenv.errors import PolicyError
-from encenv.files.encrypt import KeyName, Writer
+from encenv.files.encrypt import Writer
+from encenv.files.key_names import KeyName, Pairs
 from encenv.files.rewrap import Rewrapped, rewrap
 from encenv.policy.project import project_of
 
 
 @click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
-@click.option("--add", metavar="KEY", multiple=True, help="A wrapping key that shall open the file as well.")
-@click.option("--remove", metavar="KEY", multiple=True, help="A wrapping key whose copy goes.")
-@click.option(
-    "--context", metavar="KEY=VALUE", multiple=True, help="Wrap every copy anew with this encryption context."
-)
+@key_option("--add", text="Also let KEY open the file.")
+@key_option("--remove", text="No longer let KEY open the file.")
+@context_option("Wrap every copy again, with this encryption context.")
 @quiet
 def command(
-    files: tuple[str, ...], add: tuple[str, ...], remove: tuple[str, ...], context: tuple[str, ...]
+    files: tuple[str, ...], add: tuple[KeyName, ...], remove: tuple[KeyName, ...], context: Pairs | None
 ) -> None:
     """Add, remove or refresh the wrapping keys of FILE (.env); every value keeps its bytes.
 
@@ -41,26 +40,25 @@ def command(
       encenv rewrap --add alias/ci .env
       encenv rewrap --add alias/new --remove arn:aws:kms:eu-west-1:111122223333:key/ID .env.production
     """
-    added, removed, pairs = keys_of(add, "--add"), keys_of(remove, "--remove"), context_of(context)
-    for key in removed:
+    for key in remove:
         if not key.is_exact and key.provider == "aws-kms":
             raise Misuse(
                 PolicyError("a copy names no alias", hint="name the key by its ARN; encenv status shows it"),
                 "--remove",
             )
-    if {*added} & {*removed}:
+    if {*add} & {*remove}:
         raise click.UsageError("--add and --remove name the same wrapping key")
     files = files or (".env",)
     for path in progress(files, "rewrapping"):
         # Not the project's own context: without --context each copy keeps the one that it has.
-        writer = dataclasses.replace(project_of(path).writer(each=through_values), context=pairs)
+        writer = dataclasses.replace(project_of(path).writer(each=through_values), context=context)
 
         def change(text: str, path: str = path, writer: Writer = writer) -> tuple[str, Rewrapped]:
-            outcome = rewrap(text, writer, place(path), add=added, remove=removed)
+            outcome = rewrap(text, writer, place(path), add=add, remove=remove)
             return outcome.text, outcome
 
         _report(place(path), rewrite(path, change, among=files))
-    if removed:
+    if remove:
         say("removing is not revoking: to shut someone out, run encenv rotate, and change the secrets")
 
 

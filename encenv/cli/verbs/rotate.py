@@ -5,11 +5,12 @@ from collections.abc import Iterable
 import click
 
 from encenv.cli.files import place
-from encenv.cli.key_options import context_of, count, key_options, keys_of, report, rewrite
+from encenv.cli.key_options import count, key_options, report, rewrite
 from encenv.cli.options import FILE, quiet
 from encenv.cli.terminal import progress, say, through_values, warn
 from encenv.files.encrypt import Rewritten, Writer, rotate
 from encenv.files.inspect import survey
+from encenv.files.key_names import KeyName, Pairs
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 from encenv.policy.project import project_of
 
@@ -18,7 +19,7 @@ from encenv.policy.project import project_of
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 @key_options
 @quiet
-def command(files: tuple[str, ...], keys: tuple[str, ...], context: tuple[str, ...]) -> None:
+def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | None) -> None:
     """Encrypt every sealed value of FILE (.env) anew, under a new data key; the key entries before go.
 
     What contributors added under data keys of their own is folded in. KEY and the context may change; left out,
@@ -33,11 +34,10 @@ def command(files: tuple[str, ...], keys: tuple[str, ...], context: tuple[str, .
       encenv rotate .env .env.staging
       encenv rotate --key alias/production --context stage=production .env.production
     """
-    key_names, pairs = keys_of(keys), context_of(context)
     changed = False
     files = files or (".env",)
     for path in progress(files, "rotating"):
-        writer = project_of(path).writer(key_names, pairs, through_values)
+        writer = project_of(path).writer(keys, context, through_values)
 
         def change(
             text: str, path: str = path, writer: Writer = writer

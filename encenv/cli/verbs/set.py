@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from encenv.cli.files import STANDARD_INPUT, place
-from encenv.cli.key_options import context_of, file_option, key_options, keys_of, report, rewrite
+from encenv.cli.key_options import file_option, key_options, report, rewrite
 from encenv.cli.options import FILE, complete_names, quiet
 from encenv.cli.terminal import read as read_standard_input
 from encenv.cli.terminal import say, through_values, warn
@@ -14,6 +14,7 @@ from encenv.errors import FileError, PolicyError
 from encenv.files.atomic import read
 from encenv.files.edit import set_value
 from encenv.files.encrypt import Rewritten
+from encenv.files.key_names import KeyName, Pairs
 from encenv.files.text import printable
 from encenv.policy.project import project_of
 
@@ -36,8 +37,8 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     file: str,
     from_stdin: bool,
     from_file: str | None,
-    keys: tuple[str, ...],
-    context: tuple[str, ...],
+    keys: tuple[KeyName, ...],
+    context: Pairs | None,
 ) -> None:
     """Encrypt a value as the variable NAME of the file (.env), without decrypting any other.
 
@@ -58,7 +59,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
         raise _ValueGivenError
     if from_stdin and (from_file is not None or file == STANDARD_INPUT):
         raise click.UsageError("standard input can be only one thing: --stdin, --from-file or -f -")
-    writer = project_of(file).writer(keys_of(keys), context_of(context), through_values)
+    writer = project_of(file).writer(keys, context, through_values)
     if file != STANDARD_INPUT and not writer.keys and not Path(file).exists():
         raise FileError(
             f"the file {printable(file)} does not exist",
