@@ -2,8 +2,8 @@
 
 from encenv.cli.terminal import read as read_standard_input
 from encenv.errors import EncenvError, FileError, PolicyError, combine
-from encenv.files.atomic import read
 from encenv.files.document import EnvFile, parse
+from encenv.files.read import read
 from encenv.files.text import decode, printable
 from encenv.format.sealed import LOCAL_KEY_NAME
 

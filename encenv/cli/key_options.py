@@ -10,7 +10,7 @@ from encenv.cli.files import STANDARD_INPUT, place, read_text
 from encenv.cli.options import FILE
 from encenv.cli.terminal import say, write
 from encenv.errors import EncenvError, MalformedError
-from encenv.files.atomic import create, rewriting
+from encenv.files.atomic import create, edit_file
 from encenv.files.encrypt import Rewritten
 from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
 from encenv.files.text import decode, printable
@@ -105,7 +105,7 @@ def _rewrite(path: str, change: Callable[[str], tuple[str, T]], *, make: bool) -
         text, outcome = change("")
         create(path, text.encode(), FILE_MODE)
     else:
-        with rewriting(path) as file:
+        with edit_file(path) as file:
             text, outcome = change(decode(file.data, place(path)))
             file.replace(text.encode())
     return outcome

@@ -7,8 +7,8 @@ import click
 
 from encenv.cli.terminal import hush
 from encenv.errors import EncenvError
-from encenv.files.atomic import read
 from encenv.files.document import parse
+from encenv.files.read import read
 from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
 
 F = TypeVar("F", bound=Callable[..., Any])

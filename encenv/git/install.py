@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encenv.errors import ConflictError, FileError
-from encenv.files.atomic import create, read, rewriting
+from encenv.files.atomic import create, edit_file
+from encenv.files.read import read
 from encenv.files.text import printable
 from encenv.git.repository import GitError, ask, git, top_level
 
@@ -196,7 +197,7 @@ def _install(path: Path, top: Path) -> Iterator[str]:
     label = _shown(path, top)
     if _is_ours(path):
         if path.read_bytes() != text:
-            with rewriting(path) as file:
+            with edit_file(path) as file:
                 file.replace(text)
             yield f"{label}: brought up to date"
         return
@@ -268,7 +269,7 @@ def _attributes(top: Path, globs: tuple[str, ...]) -> Iterator[str]:
     if not os.path.lexists(path):
         create(path, added.encode(), 0o666)
     else:
-        with rewriting(path) as file:
+        with edit_file(path) as file:
             gap = b"" if not file.data or file.data.endswith(b"\n") else newline.encode()
             file.replace(file.data + gap + added.encode())
     yield f".gitattributes: {', '.join(line.split(' ')[0] for line in missing)} (commit it: it serves all clones)"

@@ -9,7 +9,8 @@ from typing import IO, TYPE_CHECKING
 from encenv.errors import FileError, MalformedError, PolicyError, combine
 from encenv.files.document import parse
 from encenv.files.expand import Expansion
-from encenv.files.text import StrPath, is_file_or_fifo, read_text
+from encenv.files.read import is_file_or_fifo, read_text
+from encenv.files.text import StrPath
 from encenv.format.sealed import LOCAL_KEY_NAME, claims, embeds, entry_kid
 from encenv.load.environ import Load, checked, frameless, without_prefix
 

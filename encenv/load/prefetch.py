@@ -14,12 +14,11 @@ TYPE_CHECKING = False  # not typing's: this is what an application imports first
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from encenv.files import document
-    from encenv.files import text as file_text
+    from encenv.files import document, read
     from encenv.load.options import ReaderOptions
 else:
     document = lazily("encenv.files.document")
-    file_text = lazily("encenv.files.text")
+    read = lazily("encenv.files.read")
 
 StrPath = str | os.PathLike[str]
 
@@ -71,9 +70,7 @@ def _lines(path: StrPath) -> list[tuple[str, str | None]]:
     if not os.path.isfile(path):  # noqa: PTH113 (of any path); a FIFO can be read only once
         return []
     return [
-        (one.name, one.value)
-        for one in document.parse(file_text.read_text(path)).bindings
-        if one.name is not None
+        (one.name, one.value) for one in document.parse(read.read_text(path)).bindings if one.name is not None
     ]
 
 

@@ -32,10 +32,10 @@ from encenv.load.field_names import as_kept
 from encenv.load.variables import Layer, Reader, SecretFiles, Texts, Variables
 
 if TYPE_CHECKING:
-    from encenv.files import text as file_text
+    from encenv.files import read
     from encenv.load import dotenv
 else:
-    file_text = lazily("encenv.files.text")
+    read = lazily("encenv.files.read")
     dotenv = lazily("encenv.load.dotenv")
 
 # Where a subclass has one of its own, it reads from elsewhere (AWS, Azure, …), and is not even looked at.
@@ -222,7 +222,7 @@ def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
         # A source that the application made itself has emptied the FIFO already.
         return [Texts(load, _names_upper(source))]
     encoding = source.env_file_encoding or "utf-8"
-    files = [dotenv.LoadedFile(load, file_text.read_text(path, encoding), str(path)) for path in paths]
+    files = [dotenv.LoadedFile(load, read.read_text(path, encoding), str(path)) for path in paths]
     if not all(file.is_plain(*file.last) and not file.has_entries for file in files):
         return files
     if withheld:
@@ -249,9 +249,7 @@ def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[P
         path = Path(file).expanduser()
         depth = max(0, getattr(source, "env_file_depth", None) or 0)  # not in pydantic-settings 2.13
         above = [] if path.is_absolute() else [parent / path for parent in islice(Path.cwd().parents, depth)]
-        found = next(
-            (candidate for candidate in [path, *above] if file_text.is_file_or_fifo(candidate)), None
-        )
+        found = next((candidate for candidate in [path, *above] if read.is_file_or_fifo(candidate)), None)
         if report:  # as the source itself would
             message = "Loading env file: %s" if found else "Env file not found, skipping: %s"
             log.debug(message, (found or path).resolve())

@@ -15,10 +15,10 @@ from encenv.load.environ import Load
 from encenv.load.field_names import Asked, Use, as_kept, fold, loc_keys
 
 if TYPE_CHECKING:
-    from encenv.files import text as file_text
+    from encenv.files import read
     from encenv.load.sources import SettingsLoad
 else:
-    file_text = lazily("encenv.files.text")
+    read = lazily("encenv.files.read")
 
 MASK = "**********"  # what pydantic's own SecretStr shows
 _ABSENT = object()
@@ -307,7 +307,7 @@ class SecretFiles:
             path = Path(folder).expanduser()
             for file in sorted(path.iterdir()) if path.is_dir() else ():
                 if entry_kid(file.name) is not None and file.is_file():
-                    yield file.name, file_text.read_text(file).strip()
+                    yield file.name, read.read_text(file).strip()
 
     def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:  # noqa: ARG002 (a protocol)
         """Return nothing: which file is read is not known beforehand."""
@@ -363,7 +363,7 @@ class SecretFiles:
         return self._found.file
 
     def _stands_in(self, other: Path) -> bool:
-        if not other.is_file() or not claims(file_text.read_text(other).strip()):
+        if not other.is_file() or not claims(read.read_text(other).strip()):
             return False
         return not self._names().uses(fold(self._source, other.name))
 

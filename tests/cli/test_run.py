@@ -106,7 +106,7 @@ def test_run_cannot_start_in_process(sealed, signals):
     message, hint = in_words(sealed.call("run", "-f", "nowhere", "--", "true"))
     assert (message, hint) == (
         "the file nowhere does not exist",
-        "check the path, and in which folder you are",
+        "check the path and the current folder",
     )
     sealed.write(".env", "not a line\n")
     assert in_words(sealed.call("run", "--override", "--", "true"))[0] == "line 1 of .env cannot be parsed"

@@ -1,4 +1,4 @@
-"""encenv.files.atomic: a file is old or new, never half, never lost, whatever happens on the way."""
+"""encenv.files.atomic: a file holds the old or the new content, never half of it, whatever happens."""
 
 import errno
 import fcntl
@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from encenv.errors import ConflictError, EncenvError, FileError
-from encenv.files import atomic
-from encenv.files.atomic import create, read, rewriting
+from encenv.files import atomic, folder_lock, os_errors
+from encenv.files.atomic import create, edit_file
+from encenv.files.read import read
 
 OLD = b"A=old\n" * 1000
 NEW = b"A=encenv:1:new\n" * 3000
@@ -38,7 +39,7 @@ def alone(path):
 
 def rewrite(path, data=NEW):
     """Make *data* the content of *path*."""
-    with rewriting(path) as file:
+    with edit_file(path) as file:
         file.replace(data)
 
 
@@ -48,7 +49,7 @@ def test_replaces_content_and_keeps_mode_and_owner(path):
         os.chown(path, 65534, 65534)
         path.chmod(0o4640)  # a bit that chown takes away
     before = path.stat()
-    with rewriting(path) as file:
+    with edit_file(path) as file:
         assert file.data == OLD
         file.replace(NEW)
         assert file.data == NEW
@@ -60,7 +61,7 @@ def test_replaces_content_and_keeps_mode_and_owner(path):
 
 
 def test_the_same_content_leaves_the_file_untouched(path):
-    """A rewrite that changes nothing does not touch the file, so no build tool sees a change."""
+    """Writing the same content does not touch the file, so no build tool sees a change."""
     before = path.stat()
     rewrite(path, OLD)
     after = path.stat()
@@ -72,7 +73,7 @@ def test_the_same_content_leaves_the_file_untouched(path):
 
 
 def test_another_group_gets_no_more_than_everyone(path, monkeypatch):
-    """Where the group cannot be kept, the permissions meant for it are not given to one's own group."""
+    """If the group cannot be kept, our own group does not get the permissions meant for the other."""
 
     def refuse(*args):
         raise PermissionError(errno.EPERM, "no")
@@ -85,7 +86,7 @@ def test_another_group_gets_no_more_than_everyone(path, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "setxattr"), reason="extended attributes are Linux's")
 def test_extended_attributes_are_kept(path):
-    """What is attached to the file, as access lists are, is attached to the new one."""
+    """The extended attributes of the file, which include access lists, are copied to the new one."""
     try:
         os.setxattr(path, "user.note", b"kept")
     except OSError:
@@ -95,23 +96,23 @@ def test_extended_attributes_are_kept(path):
 
 
 def test_the_temporary_file_is_private(path, monkeypatch):
-    """Until it takes the original's place, the temporary file is nobody else's, however open the original is."""
+    """The temporary file is readable by its owner alone until it is renamed, whatever the original's mode."""
     path.chmod(0o666)
     modes = []
-    liken = atomic._liken
+    copy_permissions = atomic._copy_permissions
 
     def look(descriptor, temporary, like):
         modes.append(stat.S_IMODE(temporary.stat().st_mode))
         assert temporary.parent == path.parent
-        liken(descriptor, temporary, like)
+        copy_permissions(descriptor, temporary, like)
 
-    monkeypatch.setattr(atomic, "_liken", look)
+    monkeypatch.setattr(atomic, "_copy_permissions", look)
     rewrite(path)
     assert modes == [0o600]
 
 
 def test_symbolic_links_are_refused(path):
-    """A link is not followed: the error names its target, so that it can be given instead."""
+    """A symbolic link is not followed; the error names its target, so that the user can give that."""
     link = path.parent / "link"
     link.symlink_to(path.name)
     with pytest.raises(FileError, match="symbolic link") as caught:
@@ -123,7 +124,7 @@ def test_symbolic_links_are_refused(path):
 
 
 def test_hard_links_are_refused(path):
-    """A file with two names is refused, for the other name would keep the old content."""
+    """A file with two names is refused, because the other name would keep the old content."""
     os.link(path, path.parent / "other")
     with pytest.raises(FileError, match="hard link"):
         rewrite(path)
@@ -131,17 +132,17 @@ def test_hard_links_are_refused(path):
 
 
 def test_folders_pipes_and_devices_are_refused(tmp_path):
-    """What is not a regular file is refused at once, without waiting for the other end of a pipe."""
+    """Anything but a regular file is refused at once, without waiting for the other end of a pipe."""
     os.mkfifo(tmp_path / "pipe")
     for other, words in [(tmp_path, "is a folder"), (tmp_path / "pipe", "a pipe"), ("/dev/null", "a device")]:
         with pytest.raises(FileError, match=words):
             rewrite(other)
 
 
-def test_what_came_to_stand_there_meanwhile_is_refused(path, monkeypatch):
-    """A link, a pipe or a second name that takes the file's place after the first look is not opened."""
-    lstat, found = Path.lstat, path.lstat()
-    monkeypatch.setattr(Path, "lstat", lambda self: found if self == path else lstat(self))
+def test_a_file_swapped_after_the_first_look_is_refused(path, monkeypatch):
+    """A link, a pipe or a second name that takes the file's place after the first look is refused."""
+    lstat, status = Path.lstat, path.lstat()
+    monkeypatch.setattr(Path, "lstat", lambda self: status if self == path else lstat(self))
     target = path.rename(path.parent / "target")
     path.symlink_to(target)
     with pytest.raises(FileError):
@@ -162,15 +163,15 @@ def _append(path):
         file.write(b"B=2\n")
 
 
-def _put_anew(path):
+def _recreate(path):
     path.unlink()
     path.write_bytes(b"C=3\n")
 
 
-@pytest.mark.parametrize("change", [_append, _put_anew, Path.unlink, lambda path: path.chmod(0o600)])
+@pytest.mark.parametrize("change", [_append, _recreate, Path.unlink, lambda path: path.chmod(0o600)])
 def test_changes_by_others_are_not_overwritten(path, change):
-    """What an editor that knows no lock did meanwhile stays; the rewrite is refused."""
-    with rewriting(path) as file:
+    """A change by an editor that uses no lock stays; the replacement is refused."""
+    with edit_file(path) as file:
         change(path)
         seen = path.read_bytes() if path.exists() else None
         with pytest.raises(ConflictError) as caught:
@@ -191,7 +192,7 @@ def test_create_makes_a_private_file(tmp_path):
 
 
 def test_create_respects_the_umask(tmp_path):
-    """Asked for an open file, the umask still has its say."""
+    """The umask also applies to a mode that the caller gives."""
     before = os.umask(0o027)
     try:
         create(tmp_path / "new", NEW, mode=0o666)
@@ -202,7 +203,7 @@ def test_create_respects_the_umask(tmp_path):
 
 @pytest.mark.parametrize("links", [True, False])
 def test_create_never_overwrites(path, monkeypatch, links):
-    """What exists already is kept, be it a broken link, also where there are no hard links."""
+    """An existing file or broken link is never replaced, also on a file system without hard links."""
     if not links:
         monkeypatch.delattr(os, "O_TMPFILE", raising=False)
         monkeypatch.setattr(Path, "hardlink_to", _refuse(errno.EPERM))
@@ -219,7 +220,7 @@ def test_create_never_overwrites(path, monkeypatch, links):
 
 
 def test_create_where_there_are_no_hard_links(tmp_path, monkeypatch):
-    """On a file system without hard links a new file is made too, and none is left if that fails."""
+    """A new file is created without hard links too, and nothing is left if that fails."""
     monkeypatch.setattr(os, "link", _refuse(errno.EPERM))
     monkeypatch.setattr(Path, "hardlink_to", _refuse(errno.ENOTSUP))
     path = tmp_path / "new"
@@ -233,7 +234,7 @@ def test_create_where_there_are_no_hard_links(tmp_path, monkeypatch):
 
 
 def test_read(path):
-    """A plain read follows links and says what it was reading when it fails."""
+    """read() follows links, and its errors say what it was reading."""
     (path.parent / "link").symlink_to(path)
     assert read(path.parent / "link") == OLD
     assert read(str(path)) == OLD
@@ -262,13 +263,13 @@ def _refuse(code):
     ],
 )
 def test_failures_leave_the_old_file(path, monkeypatch, step, code, words):
-    """Whichever step the system refuses, the file is as it was, nothing lies beside it, and the error says why."""
+    """Whichever step the system refuses, the file is unchanged, nothing is left beside it, and the error says why."""
 
-    def opened(path, mode, **options):
+    def refuse_to_create(path, mode, **options):
         return (_refuse(code) if mode == "xb" else open)(path, mode, **options)
 
     owner, name, fail = {
-        "write": (atomic, "open", opened),
+        "write": (atomic, "open", refuse_to_create),
         "chmod": (Path, "chmod", _refuse(code)),
         "fsync": (os, "fsync", _refuse(code)),
         "replace": (Path, "replace", _refuse(code)),
@@ -284,7 +285,7 @@ def test_failures_leave_the_old_file(path, monkeypatch, step, code, words):
 
 
 def test_a_full_disk_halfway_leaves_the_old_file(path):
-    """If the system takes a part of the new content and no more, the old file stays whole."""
+    """If only part of the new content fits on the disk, the old file stays whole."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(NEW) // 2, hard))  # a real short write, then EFBIG
     try:
@@ -298,7 +299,7 @@ def test_a_full_disk_halfway_leaves_the_old_file(path):
 
 @pytest.mark.parametrize("act", [rewrite, lambda path: create(path, NEW), read])
 def test_paths_that_lead_nowhere(tmp_path, act):
-    """A missing folder, a file taken for a folder and a name that is too long each have their own message."""
+    """A missing folder, a file used as a folder and a name that is too long each have their own message."""
     (tmp_path / "file").write_bytes(b"")
     for where, words in [
         (tmp_path / "missing" / ".env", "does not exist"),
@@ -312,7 +313,7 @@ def test_paths_that_lead_nowhere(tmp_path, act):
 
 
 def test_no_permission_to_read(path, monkeypatch):
-    """A file that may not be read is reported as that."""
+    """The error says that the file may not be read."""
     monkeypatch.setattr(atomic, "open", _refuse(errno.EACCES), raising=False)
     with pytest.raises(FileError, match="no permission to read the file"):
         rewrite(path)
@@ -324,8 +325,11 @@ def test_odd_names_are_shown_escaped(tmp_path):
         rewrite(tmp_path / "\x1b[2J")
 
 
+MODULES = (atomic.__file__, folder_lock.__file__, os_errors.__file__)
+
+
 class _Steps:
-    """Counts every call that the module makes, before and after it, and acts at a chosen one."""
+    """Counts every call out of the modules under test, before and after it, and acts at a chosen one."""
 
     def __init__(self, at, act):
         self.seen = 0
@@ -333,9 +337,9 @@ class _Steps:
         self.act = act
 
     def __call__(self, frame, event, _):
-        if event in ("c_call", "c_return") and frame.f_code.co_filename == atomic.__file__:
-            # A second interrupt while the first is being cleaned up after is one too many.
-            if frame.f_code.co_name in ("_remove", "_locked") and self.act is _interrupt:
+        if event in ("c_call", "c_return") and frame.f_code.co_filename in MODULES:
+            # An interrupt during the clean-up, which would be the second, is not promised anything.
+            if frame.f_code.co_name in ("remove", "lock") and self.act is _interrupt:
                 return
             self.seen += 1
             if self.seen == self.at:
@@ -367,7 +371,7 @@ def _at_each_step(work, act):
     assert at > 10
 
 
-# An interrupt between the opening of a file and the block that closes it leaves that to the garbage collector.
+# If the interrupt comes between open() and the block that closes the file, the garbage collector closes it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("verb", ["rewrite", "create"])
 def test_an_interrupt_at_any_step_leaves_nothing_behind(path, verb):
@@ -391,7 +395,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from test_atomic import NEW, OLD, _Steps, create, rewrite, rewriting
+from test_atomic import NEW, OLD, _Steps, create, rewrite, edit_file
 
 path, new, verb = Path(sys.argv[2]), Path(sys.argv[2] + ".new"), sys.argv[3]
 at, outcomes = 0, set()
@@ -407,11 +411,11 @@ while True:
     status = os.waitpid(child, 0)[1]
     target = path if verb == "rewrite" else new
     outcomes.add(target.read_bytes() if target.exists() else None)
-    if verb == "create" and hasattr(os, "O_TMPFILE"):  # it may be plaintext that was asked for: nothing of it lies about
+    if verb == "create" and hasattr(os, "O_TMPFILE"):  # it may be plaintext: nothing of it may be left
         assert {entry.name for entry in path.parent.iterdir()} <= {path.name, new.name}, at
-    # The next writer is not kept out, and clears away what the killed one left.
+    # The next writer gets the lock, and deletes what the killed one left.
     if target.exists():
-        with rewriting(target) as file:
+        with edit_file(target) as file:
             assert file.data in (OLD, NEW)
     else:
         create(target, b"")
@@ -425,41 +429,41 @@ assert outcomes == {OLD if verb == "rewrite" else None, NEW}
 
 @pytest.mark.parametrize("verb", ["rewrite", "create"])
 def test_a_kill_at_any_step_leaves_the_old_file_or_the_new(path, verb):
-    """A process killed at any moment leaves the old file or the new, whole, and the next writer is not kept out."""
+    """A process killed at any moment leaves the old file or the new one whole, and the lock free."""
     subprocess.run([sys.executable, "-c", KILLED, Path(__file__).parent, path, verb], check=True, timeout=100)
 
 
-RACER = """
+COUNTER = """
 import sys
-from encenv.files.atomic import rewriting
+from encenv.files.atomic import edit_file
 for _ in range(60):
-    with rewriting(sys.argv[1]) as file:
+    with edit_file(sys.argv[1]) as file:
         file.replace(b"%d" % (int(file.data) + 1))
 """
 
 
-def test_racing_writers_lose_nothing(path):
-    """Of hundreds of rewrites by processes and threads at the same time, each builds on the one before."""
+def test_concurrent_writers_lose_nothing(path):
+    """Hundreds of changes by processes and threads at the same time each build on the one before."""
     path.write_bytes(b"0")
-    racers = [subprocess.Popen([sys.executable, "-c", RACER, path]) for _ in range(3)]
+    processes = [subprocess.Popen([sys.executable, "-c", COUNTER, path]) for _ in range(3)]
 
-    def race():
+    def count():
         for _ in range(30):
-            with rewriting(path) as file:
+            with edit_file(path) as file:
                 file.replace(b"%d" % (int(file.data) + 1))
 
-    threads = [threading.Thread(target=race) for _ in range(2)]
+    threads = [threading.Thread(target=count) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [racer.wait(60) for racer in racers] == [0, 0, 0]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert path.read_bytes() == b"240"
     assert alone(path)
 
 
 def test_readers_never_see_half_a_file(path):
-    """A reader that asks no lock sees the old content or the new at any moment."""
+    """A reader without the lock sees the old content or the new one at any moment."""
     stop = threading.Event()
     seen = set()
 
@@ -470,8 +474,8 @@ def test_readers_never_see_half_a_file(path):
     reader = threading.Thread(target=look)
     reader.start()
     try:
-        for turn in range(200):
-            rewrite(path, OLD if turn % 2 else NEW)
+        for count in range(200):
+            rewrite(path, OLD if count % 2 else NEW)
     finally:
         stop.set()
         reader.join()
@@ -479,9 +483,9 @@ def test_readers_never_see_half_a_file(path):
 
 
 def test_one_of_many_creators_wins(tmp_path):
-    """Of several who create the same file at the same time, one succeeds and the others are told."""
-    for turn in range(30):
-        path = tmp_path / f"new{turn}"
+    """If several create the same file at the same time, one succeeds and the others get an error."""
+    for count in range(30):
+        path = tmp_path / f"new{count}"
         results = []
 
         def attempt(mine, path=path, results=results):
@@ -500,10 +504,10 @@ def test_one_of_many_creators_wins(tmp_path):
 
 
 def test_waiting_for_the_lock_has_an_end(path, monkeypatch):
-    """If another writer does not end, the wait does, with an error that says so."""
-    monkeypatch.setattr(atomic, "LOCK_SECONDS", 0.2)
+    """The wait for another writer ends after LOCK_SECONDS, with an error that says so."""
+    monkeypatch.setattr(folder_lock, "LOCK_SECONDS", 0.2)
     start = time.monotonic()
-    with rewriting(path), pytest.raises(ConflictError, match="another encenv") as caught:
+    with edit_file(path), pytest.raises(ConflictError, match="another encenv") as caught:
         rewrite(path)
     assert 0.2 <= time.monotonic() - start < 5
     assert caught.value.__context__ is None
@@ -513,8 +517,8 @@ def test_waiting_for_the_lock_has_an_end(path, monkeypatch):
 
 FORKED = """
 import os, sys, time
-from encenv.files.atomic import rewriting
-with rewriting(sys.argv[1]):
+from encenv.files.atomic import edit_file
+with edit_file(sys.argv[1]):
     child = os.fork()
     if not child:
         os.close(1)
@@ -525,14 +529,14 @@ print(child)
 FORKED_AND_GONE = """
 import os, sys
 from encenv.errors import ConflictError
-from encenv.files import atomic
-atomic.LOCK_SECONDS = 0.2
-with atomic.rewriting(sys.argv[1]):
+from encenv.files import atomic, folder_lock
+folder_lock.LOCK_SECONDS = 0.2
+with atomic.edit_file(sys.argv[1]):
     if not os.fork():
         sys.exit()
     os.wait()
     try:
-        with atomic.rewriting(sys.argv[1]):
+        with atomic.edit_file(sys.argv[1]):
             sys.exit("not locked any more")
     except ConflictError:
         pass
@@ -540,9 +544,9 @@ with atomic.rewriting(sys.argv[1]):
 
 
 def test_a_forked_child_neither_keeps_nor_drops_the_lock(path, monkeypatch):
-    """The lock is the parent's: it ends with its block, whether a child of the process lives longer or not."""
+    """The lock ends with the parent's block, whether a forked child ends earlier or lives longer."""
     subprocess.run([sys.executable, "-c", FORKED_AND_GONE, path], check=True, timeout=50)
-    monkeypatch.setattr(atomic, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(folder_lock, "LOCK_SECONDS", 1)
     result = subprocess.run(
         [sys.executable, "-c", FORKED, path], stdout=subprocess.PIPE, check=True, timeout=50
     )
@@ -553,20 +557,20 @@ def test_a_forked_child_neither_keeps_nor_drops_the_lock(path, monkeypatch):
 
 
 def test_a_file_system_without_locks(path, monkeypatch):
-    """Where folders cannot be locked, the comparison before the replacement still guards the file."""
+    """Where folders cannot be locked, the comparison before the replacement still protects the file."""
     monkeypatch.setattr(fcntl, "flock", _refuse(errno.ENOLCK))
     rewrite(path)
-    with rewriting(path) as file:
+    with edit_file(path) as file:
         path.write_bytes(OLD)
         with pytest.raises(ConflictError):
             file.replace(b"")
-    monkeypatch.setattr(atomic, "fcntl", None)
+    monkeypatch.setattr(folder_lock, "fcntl", None)
     rewrite(path)
     assert path.read_bytes() == NEW
 
 
-def test_leftovers_are_cleared_away_and_nothing_else(path):
-    """What a killed writer left is removed by the next one; files of others are not touched."""
+def test_only_leftover_temporary_files_are_deleted(path):
+    """The next writer deletes the temporary files of a killed one, and no other file."""
     left = path.parent / ".encenv-0123456789abcdef.tmp"
     left.write_bytes(b"")
     other = path.parent / ".encenv-notes.tmp"
@@ -577,8 +581,8 @@ def test_leftovers_are_cleared_away_and_nothing_else(path):
 
 
 def test_an_exception_in_the_block_changes_nothing(path):
-    """If the caller fails, the file is as it was and the lock is free."""
-    with pytest.raises(EncenvError), rewriting(path):
-        raise FileError("it failed", hint="mend it")
+    """If the block raises, the file is unchanged and the lock is free."""
+    with pytest.raises(EncenvError), edit_file(path):
+        raise FileError("it failed", hint="fix it")
     rewrite(path)
     assert alone(path)

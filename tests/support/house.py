@@ -69,8 +69,11 @@ ROOMS = (
         "files",
         "a .env file on disk",
         (
-            "files.atomic",
             "files.text",
+            "files.os_errors",
+            "files.read",
+            "files.folder_lock",
+            "files.atomic",
             "files.document",
             "files.expand",
             "files.inspect",

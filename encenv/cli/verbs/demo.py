@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from encenv.errors import EncenvError
-from encenv.files.atomic import rewriting
+from encenv.files.atomic import edit_file
 from encenv.files.document import parse
 from encenv.files.encrypt import KeyName, Writer, encrypt
 from encenv.format.sealed import WrappedKey
@@ -58,7 +58,7 @@ def command() -> None:
         _show(PLAIN)
 
         _title("2. The same file after: encenv encrypt --key local .env")
-        with rewriting(path) as file:
+        with edit_file(path) as file:
             file.replace(
                 encrypt(file.data.decode(), Writer((KeyName("local", ""),), providers=[keys])).text.encode()
             )

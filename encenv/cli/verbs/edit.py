@@ -18,10 +18,11 @@ from encenv.cli.options import FILE, quiet
 from encenv.cli.ram_folder import private_folder
 from encenv.cli.terminal import fail, say, through_values, warn
 from encenv.errors import ConflictError, EncenvError, FileError
-from encenv.files.atomic import PRIVATE, create, read, rewriting
+from encenv.files.atomic import PRIVATE, create, edit_file
 from encenv.files.edit import EDITED, Opened, close_edited, keep_edited, open_to_edit
 from encenv.files.encrypt import Rewritten, Wanted, Writer
 from encenv.files.key_names import KeyName, Pairs
+from encenv.files.read import read
 from encenv.files.text import decode, printable
 from encenv.git.merge import merge
 from encenv.policy.project import project_of
@@ -64,7 +65,7 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
     _check_folder(Path(file).parent)
     text = None
     if exists:
-        with rewriting(file) as now:  # what cannot be replaced is refused before it is edited
+        with edit_file(file) as now:  # what cannot be replaced is refused before it is edited
             text = decode(now.data, place(file))
     opened = open_to_edit(text or "", writer, place(file))
     with private_folder(os.environ) as (folder, in_memory):
@@ -85,7 +86,7 @@ def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise FileError(
             f"the folder {printable(str(folder))} does not exist",
-            hint="check the path, and in which folder you are",
+            hint="check the path and the current folder",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FileError(
@@ -145,7 +146,7 @@ def _save(file: str, opened: Opened, outcome: Rewritten, *, is_new: bool) -> Non
     if is_new:
         create(file, outcome.text.encode(), FILE_MODE)
         return
-    with rewriting(file) as now:
+    with edit_file(file) as now:
         text = decode(now.data, place(file))
         if text == opened.text:
             now.replace(outcome.text.encode())

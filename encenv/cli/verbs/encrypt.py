@@ -6,7 +6,7 @@ from encenv.cli.files import STANDARD_INPUT, place, read_text
 from encenv.cli.key_options import FILE_MODE, count, key_options, under
 from encenv.cli.options import FILE, chooser, chosen_names, quiet
 from encenv.cli.terminal import progress, say, through_values, write
-from encenv.files.atomic import create, rewriting
+from encenv.files.atomic import create, edit_file
 from encenv.files.encrypt import Rewritten, encrypt, reencrypt
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.text import decode, printable
@@ -58,7 +58,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
         writer = of.writer(keys, context, through_values)
         wanted = chooser(only, excepted, (lambda _: True) if only else of.policy().requires)
         if to is None:
-            with rewriting(path) as file:
+            with edit_file(path) as file:
                 outcome = encrypt(decode(file.data, printable(path)), writer, printable(path), wanted)
                 file.replace(outcome.text.encode())
             _report(printable(path), outcome)

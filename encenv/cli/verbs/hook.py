@@ -9,7 +9,8 @@ import click
 from encenv.cli.options import quiet
 from encenv.cli.terminal import say, write
 from encenv.errors import ConflictError, EncenvError, FileError
-from encenv.files.atomic import create, read
+from encenv.files.atomic import create
+from encenv.files.read import read
 from encenv.files.text import printable
 from encenv.git import install as arming
 from encenv.git.merge import MARKER_SIZE, merge

@@ -15,11 +15,12 @@ from encenv.cli.options import quiet
 from encenv.cli.terminal import fail, say
 from encenv.cli.verbs import keygen
 from encenv.errors import ConflictError, EncenvError, FileError, MalformedError
-from encenv.files.atomic import create, read, rewriting
+from encenv.files.atomic import create, edit_file
 from encenv.files.data_key_choice import Writer
 from encenv.files.document import name_shown, parse
 from encenv.files.inspect import survey
 from encenv.files.key_names import KeyName, Pairs, parse_keys
+from encenv.files.read import read
 from encenv.files.text import printable
 from encenv.format.sealed import WrappedKey
 from encenv.git import install as arming
@@ -157,7 +158,7 @@ def _write(path: Path, lines: list[str], table: dict[str, object]) -> None:
     if not path.exists():
         create(path, "\n".join(["[tool.encenv]", *lines, ""]).encode(), 0o666)
         return
-    with rewriting(path) as file:
+    with edit_file(path) as file:
         try:
             text = file.data.decode()
             new = _with_lines(text, lines)

@@ -11,7 +11,8 @@ import click
 from encenv.cli.files import parsed, place, read_text
 from encenv.cli.options import FILE
 from encenv.errors import EncenvError, FileError, combine
-from encenv.files.text import is_file_or_fifo, printable
+from encenv.files.read import is_file_or_fifo
+from encenv.files.text import printable
 from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
 from encenv.load.dotenv import LoadedFile
 from encenv.load.environ import Load

@@ -11,10 +11,10 @@ from encenv.cli.options import FILE, complete_names, quiet
 from encenv.cli.terminal import read as read_standard_input
 from encenv.cli.terminal import say, through_values, warn
 from encenv.errors import FileError, PolicyError
-from encenv.files.atomic import read
 from encenv.files.edit import set_value
 from encenv.files.encrypt import Rewritten
 from encenv.files.key_names import KeyName, Pairs
+from encenv.files.read import read
 from encenv.files.text import printable
 from encenv.policy.project import project_of
 
