@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from encenv.errors import ConflictError, FileError
@@ -64,21 +63,6 @@ _MERGE = (
     )
     + " %O %A %B %L %P"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One part of the armour.
-
-    Attributes:
-        what: What it is.
-        is_armed: Whether it is as it should be.
-        hint: What to do if it is not.
-    """
-
-    what: str
-    is_armed: bool
-    hint: str = "run: encenv hook install"
 
 
 def arm(globs: tuple[str, ...]) -> list[str]:
@@ -138,18 +122,18 @@ def disarm() -> list[str]:
     return done
 
 
-def findings(globs: tuple[str, ...]) -> list[Finding]:
-    """Return for each part of the armour whether it is in its place; arguments and errors as for `arm`."""
+def installed(globs: tuple[str, ...]) -> dict[str, bool]:
+    """Return the parts of the installation, and whether each is in place; arguments and errors as for `arm`."""
     top = _top()
-    found = []
+    parts = {}
     for name in HOOKS:
         path = _placed(hooks_folder(top) / name)
-        is_armed = _is_ours(path) and os.access(path, os.X_OK) and _config(ARMED) == "true"
-        found.append(Finding(f"the {name} hook", is_armed or _by_pre_commit(path, top)))
-    drivers = [value for key, value in _settings() if key != ARMED and not _config(key)]
-    found.append(Finding("the diff and merge drivers", not drivers))
-    found.append(Finding(".gitattributes", not _missing(_attributes_text(top), globs)))
-    return found
+        is_ours = _is_ours(path) and os.access(path, os.X_OK) and _config(ARMED) == "true"
+        parts[f"the {name} hook"] = is_ours or _by_pre_commit(path, top)
+    drivers = [key for key, _ in _settings() if key != ARMED]
+    parts["the diff and merge drivers"] = all(_config(key) for key in drivers)
+    parts[".gitattributes"] = not _missing(_attributes_text(top), globs)
+    return parts
 
 
 def hooks_folder(top: Path) -> Path:

@@ -116,6 +116,32 @@ def project_of(file: str) -> Project:
     return project(None if file == "-" else Path(file).parent)
 
 
+class Projects:
+    """The projects of several files; each is found, and its settings class asked, once."""
+
+    def __init__(self) -> None:
+        self._by_folder: dict[Path, Project] = {}
+        self._policies: dict[Path, Policy] = {}
+
+    def of(self, file: str) -> Project:
+        """Return the project of the .env file *file*, as `project_of` does; its folder need not exist any more."""
+        folder = Path() if file == "-" else Path(file).parent
+        if folder not in self._by_folder:
+            self._by_folder[folder] = project(folder)
+        return self._by_folder[folder]
+
+    def policy(self, file: str) -> Policy:
+        """Return which variables of the .env file *file* must be encrypted.
+
+        Raises:
+            EncenvError: If the settings class cannot be read.
+        """
+        of_file = self.of(file)
+        if of_file.folder not in self._policies:
+            self._policies[of_file.folder] = of_file.policy()
+        return self._policies[of_file.folder]
+
+
 def _upwards(folder: Path) -> list[Path]:
     folders = [folder, *folder.parents]
     tops = [index for index, one in enumerate(folders) if (one / ".git").exists()]

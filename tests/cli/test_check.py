@@ -51,7 +51,7 @@ def test_staged_is_what_is_staged(repo):
     assert repo.call("check", "--staged").code == 0  # nothing is staged
     git(repo, "add", "-A")
     result = repo.call("check", "--staged")
-    assert (result.code, result.out) == (1, ".env:1: A: plaintext that must be sealed\n")
+    assert (result.code, result.out) == (1, ".env:1: A: plaintext that must be encrypted\n")
     assert repo.call("encrypt").code == 0
     assert repo.call("check").code == 0
     assert repo.call("check", "--staged").code == 1
@@ -68,9 +68,9 @@ def test_staged_files_of_the_project(repo):
     repo.write(".env.example", "A=1\n")
     (repo.folder / "link.env").symlink_to("notes.txt")
     git(repo, "add", "-A")
-    assert repo.call("check", "--staged").out == "sub/prod.env:1: A: plaintext that must be sealed\n"
+    assert repo.call("check", "--staged").out == "sub/prod.env:1: A: plaintext that must be encrypted\n"
     result = repo.call("check", "--staged", "notes.txt")
-    assert result.out == "notes.txt:1: A: plaintext that must be sealed\n"
+    assert result.out == "notes.txt:1: A: plaintext that must be encrypted\n"
     commit(repo)
     git(repo, "rm", "-q", "sub/prod.env")
     assert repo.call("check", "--staged").code == 0
@@ -92,9 +92,9 @@ def test_staged_whatever_git_is_told(repo, setting):
     repo.write("sub/x", "")
     git(repo, "add", "-A")
     result = repo.shell(f"cd sub && {PROGRAM} check --staged")
-    assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be sealed\n")
+    assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be encrypted\n")
     result = repo.shell(f"cd sub && {PROGRAM} check --staged {repo.folder}/.env")
-    assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be sealed\n")
+    assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be encrypted\n")
 
 
 def test_staged_each_project_has_its_own_rules(repo):
@@ -127,7 +127,7 @@ def test_staged_in_a_temporary_index(repo):
         check=False,
     )
     assert done.returncode == 1
-    assert ".env:1: A: plaintext that must be sealed" in done.stdout + done.stderr
+    assert ".env:1: A: plaintext that must be encrypted" in done.stdout + done.stderr
 
 
 def test_range(repo):
@@ -144,11 +144,11 @@ def test_range(repo):
     commit(repo)
     git(repo, "merge", "-q", "--no-ff", "-m", "x", "side")
     result = repo.call("check", "--range", f"{first}..HEAD")
-    assert (result.code, result.out) == (1, f"{bad[:10]} .env:1: A: plaintext that must be sealed\n")
+    assert (result.code, result.out) == (1, f"{bad[:10]} .env:1: A: plaintext that must be encrypted\n")
     assert "rewrite these commits" in result.err
     assert repo.call("check", "--range", "HEAD^..HEAD^").code == 0
     found = json.loads(repo.call("check", "--json", "--range", "HEAD").out)["findings"]
-    assert [(one["file"], one["commit"], one["name"]) for one in found] == [(".env", bad[:10], "A")]
+    assert [(one["where"], one["commit"], one["variable"]) for one in found] == [(".env", bad[:10], "A")]
     assert repo.call("check", "--range", "nowhere..HEAD").code == 1
     assert repo.call("check", "--range", "--all").code == 2
 
@@ -207,7 +207,7 @@ def test_class_decides_for_both(repo):
         "settings = Settings()\nprint(settings.key)\n",
     )
     path = repo.write(".env", f"KEY={CANARY}\nDEBUG=1\n")
-    assert repo.call("check").out == ".env:1: KEY: plaintext that must be sealed\n"
+    assert repo.call("check").out == ".env:1: KEY: plaintext that must be encrypted\n"
     assert repo.call("encrypt").code == 0
     assert path.read_text().splitlines()[-1] == "DEBUG=1"
     assert repo.call("check").code == 0

@@ -33,10 +33,10 @@ def look(workspace, *args):
     result = workspace.call("doctor", *args, "--json")
     assert CANARY not in result.out + result.err
     report = json.loads(result.out)
-    assert report["broken"] == sum(one["state"] == "broken" for one in report["findings"])
-    assert result.code == bool(report["broken"])
-    assert all(one["remedy"] for one in report["findings"] if one["state"] in {"warn", "broken"})
-    found = [(one["state"], one["check"], one["message"], one["remedy"]) for one in report["findings"]]
+    assert report["ok"] == all(one["severity"] != "error" for one in report["findings"])
+    assert result.code == (not report["ok"])
+    assert all(one["hint"] for one in report["findings"] if one["severity"] in {"warning", "error"})
+    found = [(one["severity"], one["where"], one["message"], one["hint"]) for one in report["findings"]]
     return [one for one in found if one[0] != "ok"], result.code, found
 
 
@@ -47,17 +47,17 @@ def test_all_is_well(workspace, kms):
     assert f"{kms.key} opens it (dry run)" in result.out
     assert "clock" in result.out
     assert all(
-        line[:7].strip() in {"ok", "skipped", "warn"} or line.startswith(" ")
+        line[:7].strip() in {"ok", "skipped", "warning"} or line.startswith(" ")
         for line in result.out.splitlines()
     )
     assert kms.count("Decrypt") == 0  # a dry run is an error to the server
     assert {call.error for call in kms.calls if call.operation == "Decrypt"} == {"DryRunOperationException"}
     bad, code, _ = look(workspace)
-    assert (bad, code) == ([("skipped", "git", "this folder is in no git repository", None)], 0)
+    assert (bad, code) == ([("skipped", "git", "this folder is not in a git repository", None)], 0)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message", "remedy"),
+    ("wrong", "message", "hint"),
     [
         (lambda kms: kms.disable(kms.key), "is in the state Disabled", "enable it in AWS KMS"),
         (
@@ -75,15 +75,15 @@ def test_all_is_well(workspace, kms):
         (lambda kms: kms.stop(), "AWS KMS was not reached for Decrypt", "check the network"),
     ],
 )
-def test_kms_fails(workspace, kms, wrong, message, remedy):
-    """Whatever is wrong with the key is one broken finding, with its remedy; what could not be asked is said."""
+def test_kms_fails(workspace, kms, wrong, message, hint):
+    """Whatever is wrong with the key is one broken finding, with its hint; what could not be asked is said."""
     wrong(kms)
     bad, code, _ = look(workspace)
-    broken = [one for one in bad if one[0] == "broken"]
+    broken = [one for one in bad if one[0] == "error"]
     assert code == 1
     assert len(broken) == 1
     assert message in broken[0][2]
-    assert remedy in broken[0][3]
+    assert hint in broken[0][3]
 
 
 def test_nobody_may_describe_it(workspace, kms):
@@ -102,7 +102,7 @@ def test_no_network(workspace, kms):
     assert ("skipped", "clock", "AWS gave no answer to compare it with", None) in bad
     bad, code, _ = look(workspace, "--offline")
     assert code == 0
-    assert "not asked, because of --offline: credentials, clock and keys are not judged" in [
+    assert "not asked, because of --offline: credentials, clock and keys are not checked" in [
         one[2] for one in bad
     ]
 
@@ -113,17 +113,17 @@ def test_credentials_and_region(workspace, kms):
         del workspace.environ[name]
     bad, code, _ = look(workspace)
     assert code == 1
-    assert bad[0][:3] == ("broken", "credentials", "there are no AWS credentials")
+    assert bad[0][:3] == ("error", "credentials", "there are no AWS credentials")
     assert kms.calls == []
     workspace.environ |= kms.environ()
     del workspace.environ["AWS_REGION"], workspace.environ["AWS_DEFAULT_REGION"]
     assert look(workspace)[1] == 0
     workspace.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/shop"]\n')
-    assert ("broken", "region", "none is set, and an alias is looked up in one", "set AWS_REGION") in look(
+    assert ("error", "region", "none is set, and an alias is looked up in one", "set AWS_REGION") in look(
         workspace
     )[0]
     workspace.environ["AWS_PROFILE"] = "nobody"
-    assert next(one[1] for one in look(workspace)[0] if one[0] == "broken") == "credentials"
+    assert next(one[1] for one in look(workspace)[0] if one[0] == "error") == "credentials"
 
 
 def test_identity(workspace, kms):
@@ -151,7 +151,7 @@ def test_credentials_that_do_not_come(workspace, kms, monkeypatch):
     workspace.environ["AWS_CONFIG_FILE"] = str(config)
     bad, code, _ = look(workspace)
     assert code == 1
-    assert bad[0][:3] == ("broken", "credentials", "the AWS credentials did not come within 0.2 seconds")
+    assert bad[0][:3] == ("error", "credentials", "the AWS credentials did not come within 0.2 seconds")
     assert kms.calls == []
 
 
@@ -184,7 +184,7 @@ def test_writing(workspace, kms):
     )[2]
     kms.deny("GenerateDataKey")
     found = [one for one in look(workspace)[0] if one[1] == "encrypting"]
-    assert found[0][0] == "warn"
+    assert found[0][0] == "warning"
     assert found[0][2].startswith("AWS KMS refused GenerateDataKey with alias/shop")
 
 
@@ -201,8 +201,8 @@ def test_multi_region(workspace, kms):
     kms.disable(key)
     bad, code, _ = look(workspace, "m.env")
     assert code == 0
-    assert bad[0][0] == "warn"
-    assert "another wrapping key of the file opens it" in bad[0][2]
+    assert bad[0][0] == "warning"
+    assert "another wrapping key opens it" in bad[0][2]
 
 
 def test_clock(workspace, kms, monkeypatch):
@@ -219,8 +219,8 @@ def test_clock(workspace, kms, monkeypatch):
     probe.may_unwrap(entry.items[0], {"encenv": "1", "stage": "prod"})
     assert probe.skew == pytest.approx(1000, abs=5)
     for seconds, state, said in (
-        (1000, "broken", "seconds ahead of"),
-        (-90, "warn", "seconds behind"),
+        (1000, "error", "seconds ahead of"),
+        (-90, "warning", "seconds behind"),
         (0, "ok", "as AWS's"),
     ):
         monkeypatch.setattr(
@@ -239,13 +239,13 @@ def test_local_key(sealed):
     key.chmod(0o644)
     bad, code, _ = look(sealed)
     assert code == 1
-    assert [one[3][:15] for one in bad if one[0] == "broken"] == ["run: chmod 600 "]
+    assert [one[3][:15] for one in bad if one[0] == "error"] == ["run: chmod 600 "]
     key.unlink()
     assert "a file of mode 600" in str(look(sealed)[0])
     sealed.call("keygen")
     bad, code, _ = look(sealed)
     assert code == 1
-    assert "ask a colleague" in str([one for one in bad if one[0] == "broken"])
+    assert "ask a colleague" in str([one for one in bad if one[0] == "error"])
     sealed.environ["ENCENV_LOCAL_KEY"] = key.read_text()
     assert "ENCENV_LOCAL_KEY is set" in str(look(sealed)[2])
 
@@ -258,14 +258,16 @@ def test_files(sealed):
     path.chmod(0o646)
     bad, code, _ = look(sealed)
     assert code == 1
-    texts = [f"{state} {message} {remedy}" for state, _, message, remedy in bad]
-    assert any("broken line 5: D: " in text for text in texts), texts
-    assert any(
-        "warn 1 must be sealed and are plaintext: C run: encenv encrypt .env" in text for text in texts
+    texts = [f"{severity} {message} {hint}" for severity, _, message, hint in bad]
+    report = sealed.call("doctor").out
+    assert re.search(r"^error    \.env:5: D: .*\n         -> restore the line from git", report, re.MULTILINE)
+    assert (
+        "warning  .env:4: C: plaintext that must be encrypted\n         -> run: encenv encrypt .env\n"
+        in report
     )
-    assert any("broken everybody can write it (mode 646) run: chmod go-w .env" in text for text in texts)
-    assert any("warn others can read its plaintext" in text for text in texts)
-    assert look(sealed, "gone.env")[0][0][:3] == ("broken", "gone.env", "the file gone.env does not exist")
+    assert any("error everybody can write it (mode 646) run: chmod go-w .env" in text for text in texts)
+    assert any("warning others can read its plaintext" in text for text in texts)
+    assert look(sealed, "gone.env")[0][0][:3] == ("error", "gone.env", "the file gone.env does not exist")
 
 
 def test_settings(sealed):

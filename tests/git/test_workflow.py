@@ -145,7 +145,7 @@ def test_the_gate(guarded):
     guarded.write(".env", f"A={CANARY}\n")
     guarded.git("add .env")
     said = guarded.git("commit -m plain", code=1)
-    assert "A: plaintext that must be sealed" in said
+    assert "A: plaintext that must be encrypted" in said
     assert CANARY not in said
 
     guarded.env(f"A={CANARY}\n")  # the file on the disk alone
@@ -159,7 +159,7 @@ def test_the_gate(guarded):
     sealed = (guarded.folder / ".env").read_text()
     guarded.write(".env", sealed + f"B={CANARY}\n")
     said = guarded.git("commit -m plain -- .env", code=1)
-    assert "B: plaintext that must be sealed" in said
+    assert "B: plaintext that must be encrypted" in said
     assert "B: plaintext" in guarded.git("commit -a -m plain", code=1)
     guarded.write(".env", f"B={CANARY}\n" + sealed + f"C={CANARY}\n")
     done = guarded.shell("printf 's\\ny\\nn\\n' | git commit -p -m part")  # split, the first, not the second
@@ -188,7 +188,7 @@ def test_the_gate_at_a_merge(guarded):
     guarded.git("add x")
     guarded.git("commit --quiet -m x")
     before = guarded.commits()
-    assert "T: plaintext that must be sealed" in guarded.git("merge --no-edit topic", code=1)
+    assert "T: plaintext that must be encrypted" in guarded.git("merge --no-edit topic", code=1)
     assert guarded.commits() == before
 
 
@@ -236,7 +236,7 @@ def test_try_repo(repo, hook_repository):
         check=False,
     )
     assert done.returncode == 1, done
-    assert "A: plaintext that must be sealed" in done.stdout
+    assert "A: plaintext that must be encrypted" in done.stdout
     assert CANARY not in done.stdout + done.stderr
 
 
@@ -679,7 +679,7 @@ def test_the_guide(repo):
     done = repo.shell("set -e\n" + "\n".join(blocks))
     assert done.code == 0, done
     assert [line for line in done.out.splitlines() if "refused" in line] == ["refused", "still refused"]
-    assert "MAIL_PASSWORD: plaintext that must be sealed" in done.out + done.err
+    assert "MAIL_PASSWORD: plaintext that must be encrypted" in done.out + done.err
     assert "PAYMENT_KEY=coins\nSEARCH_KEY=needle\n" in done.out
     last = done.out[done.out.rindex("DEBUG=false") :]
     for line in ("MAIL_FROM=shop@example.com", "PAYMENT_KEY=coins", "SEARCH_KEY=needle"):

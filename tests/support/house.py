@@ -138,10 +138,13 @@ ROOMS = (
         "the command line",
         (
             "cli.terminal",
+            "cli.report",
             "cli.files",
             "cli.options",
             "cli.key_options",
             "cli.ram_folder",
+            "cli.file_findings",
+            "cli.key_health",
             "cli.group",
             "cli.main",
         ),

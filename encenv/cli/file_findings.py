@@ -1,0 +1,36 @@
+"""What has to be fixed in the text of a .env file, as findings. No key is needed."""
+
+from collections.abc import Iterator
+
+from encenv.cli.report import Finding
+from encenv.files.document import name_shown
+from encenv.files.inspect import Survey
+from encenv.policy.rules import Policy
+
+
+def damage(where: str, survey: Survey) -> Iterator[Finding]:
+    """Yield what keeps values of the file *where* from being read, and what is odd about its lines."""
+    for variable in survey.variables:
+        if variable.problem is not None:
+            name = name_shown(variable.name)
+            hint = f"restore the line from git, or set it again: encenv set {name}"
+            yield Finding("error", where, variable.problem, hint, variable.line, name)
+    for remark in survey.problems:
+        yield Finding("error", where, remark.text, remark.hint, remark.line)
+    for remark in survey.warnings:
+        yield Finding("warning", where, remark.text, remark.hint, remark.line)
+
+
+def plaintext(where: str, survey: Survey, policy: Policy, hint: str) -> Iterator[Finding]:
+    """Yield the plaintext in the file *where* that must be encrypted; *hint* says how."""
+    message = "plaintext that must be encrypted"
+    for variable in survey.variables:
+        if variable.state == "plain" and policy.requires(variable.name):
+            yield Finding("error", where, message, hint, variable.line, name_shown(variable.name))
+    for name, line in survey.commented:
+        if policy.requires(name):
+            hint_of_comment = "delete the comment, or its value"
+            yield Finding("error", where, f"{message}, in a comment", hint_of_comment, line, name_shown(name))
+    for line in survey.private_keys:
+        hint_of_key = "remove it, and make a new one if it was ever committed"
+        yield Finding("error", where, "the text of a private key", hint_of_key, line)

@@ -1,0 +1,182 @@
+"""Whether the wrapping keys that files and settings name can be used here, as findings. Nothing is decrypted in AWS."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from encenv.cli.report import Finding, Severity, failure
+from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
+from encenv.files.key_names import AWS_KMS, KeyName, Pairs
+from encenv.files.text import printable
+from encenv.format.envelope import DataKey
+from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry, WrappedKey, encryption_context
+from encenv.keys.aws.kms import replica_of
+from encenv.keys.aws.probe import KmsProbe
+from encenv.keys.provider import find_provider
+
+LOCAL = "local"
+UNWRAP_SECONDS = 10.0
+SKEW_MAX = 300  # seconds: AWS refuses a signature that is older, or from the future
+SKEW_ODD = 60  # seconds
+_STATE_HINTS = {
+    "Disabled": "enable it in AWS KMS",
+    "PendingDeletion": "cancel its deletion in AWS KMS, now",
+    "PendingReplicaDeletion": "cancel its deletion in AWS KMS, now",
+    "PendingImport": "import its key material in AWS KMS",
+    "Unavailable": "connect its custom key store in AWS KMS",
+}
+
+
+def local_keys(keys: Iterable[KeyName]) -> Iterator[Finding]:
+    """Yield whether this machine has the local keys among *keys*, the wrapping keys of the project."""
+    if os.environ.get(LOCAL_KEY_NAME):
+        yield Finding("ok", "local key", f"{LOCAL_KEY_NAME} is set, and is used instead of any key file")
+    for key in keys:
+        if key.provider == LOCAL:
+            try:
+                item = find_provider(LOCAL, os.environ).generate(key.key, encryption_context(()))[1]
+            except EncenvError as error:
+                yield failure("local key", error)
+            else:
+                yield Finding("ok", "local key", f"{item.reference} is here")
+
+
+def without_aws(entries: Iterable[KeyEntry], reason: str) -> Iterator[Finding]:
+    """Yield which data keys of *entries* other providers than AWS KMS can unwrap; *reason*: why AWS is not asked."""
+    yield Finding("skipped", "AWS", reason)
+    for entry in entries:
+        yield from _data_key(entry, None)
+
+
+def with_aws(
+    entries: Iterable[KeyEntry], keys: Sequence[str], context: Pairs, probe: KmsProbe
+) -> Iterator[Finding]:
+    """Yield whether the data keys of *entries* can be unwrapped, and new ones made, with AWS's help.
+
+    Args:
+        entries: The key entries of the files.
+        keys: The AWS KMS keys of the project.
+        context: The encryption context of the project.
+        probe: Asks AWS.
+    """
+    credentials = _credentials(probe)
+    yield credentials
+    yield _region(probe, keys)
+    if credentials.severity == "error":
+        yield from without_aws(entries, "not asked without credentials: clock and keys are not checked")
+        return
+    for entry in entries:
+        yield from _data_key(entry, probe)
+    for key in keys:
+        yield _encrypting(key, context, probe)
+    yield _clock(probe)
+
+
+def _credentials(probe: KmsProbe) -> Finding:
+    try:
+        source = probe.credentials()
+    except EncenvError as error:
+        return failure("credentials", error)
+    identity = probe.identity()
+    return Finding(
+        "ok", "credentials", f"found, by {source}" + (f"; they are {identity}" if identity else "")
+    )
+
+
+def _region(probe: KmsProbe, keys: Iterable[str]) -> Finding:
+    region = probe.region()
+    if region is not None:
+        return Finding("ok", "region", region)
+    if any(key.startswith("alias/") for key in keys):
+        return Finding("error", "region", "none is set, and an alias is looked up in one", "set AWS_REGION")
+    return Finding("ok", "region", "none is set; full ARNs need none")
+
+
+def _data_key(entry: KeyEntry, probe: KmsProbe | None) -> Iterator[Finding]:
+    """Yield which wrapping keys unwrap the data key of *entry* here. One is enough, so others then only warn."""
+    findings = [finding for item in entry.items for finding in _unwrapping(item, entry, probe)]
+    opens = any(one.severity == "ok" for one in findings)
+    for one in findings:
+        if opens and one.severity == "error":
+            yield replace(one, severity="warning", message=f"{one.message}; another wrapping key opens it")
+        else:
+            yield one
+
+
+def _unwrapping(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> Iterator[Finding]:
+    where = f"data key {entry.kid}"
+    context = encryption_context(entry.context)
+    try:
+        if item.provider == AWS_KMS:
+            if probe is not None:
+                yield from _unwrapping_in_kms(item, context, probe, where)
+            return
+        provider = find_provider(item.provider, os.environ)
+        if item.provider != LOCAL:
+            yield Finding("skipped", where, f"{item.provider} is installed; it was not asked")  # it may cost
+        elif DataKey(provider.unwrap(item, context, UNWRAP_SECONDS)).matches(entry.commitment):
+            yield Finding("ok", where, f"{LOCAL}:{item.reference} opens it")
+        else:
+            message = f"{LOCAL}:{item.reference} gives another data key"
+            yield Finding("error", where, message, "restore the key entry from git")
+    except EncenvError as error:
+        yield failure(where, error)
+
+
+def _unwrapping_in_kms(
+    item: WrappedKey, context: dict[str, str], probe: KmsProbe, where: str
+) -> Iterator[Finding]:
+    replica = replica_of(item.reference, probe.region())
+    if replica is not None:
+        try:
+            probe.may_unwrap(WrappedKey(item.provider, item.wrapped, replica), context)
+        except EncenvError as error:
+            yield Finding("warning", where, f"its replica does not open it: {error.message}", error.hint)
+        else:
+            yield Finding("ok", where, f"{replica} opens it (dry run)")
+    try:
+        probe.may_unwrap(item, context)
+    except EncenvError as error:
+        # The state says more than a refusal: nobody can use a key that is disabled or about to be deleted.
+        yield _bad_state(item.reference, probe) or failure(where, error)
+    else:
+        yield Finding("ok", where, f"{item.reference} opens it (dry run)")
+
+
+def _bad_state(key: str, probe: KmsProbe) -> Finding | None:
+    """Return what is wrong with the state of *key*; None if nothing is, or the role may not ask, as most may not."""
+    try:
+        state = probe.state(key)
+    except EncenvError:
+        return None
+    if state not in _STATE_HINTS:
+        return None
+    return Finding("error", "AWS KMS key", f"{key} is in the state {state}", _STATE_HINTS[state])
+
+
+def _encrypting(key: str, context: Pairs, probe: KmsProbe) -> Finding:
+    """Return whether values can be added under *key*, as one who can decrypt or as a contributor."""
+    try:
+        probe.may_generate(key, encryption_context(context))
+    except KeyUnreachableError as error:
+        return failure("encrypting", error)
+    except KeyRefusedError as error:
+        refusal = error
+    else:
+        return Finding("ok", "encrypting", f"under {printable(key)} is permitted (dry run)")
+    try:
+        probe.may_generate(key, encryption_context((*context, ADDED_BY_WRITER)))
+    except EncenvError:
+        return _bad_state(key, probe) or failure("encrypting", refusal, "warning")
+    return Finding("ok", "encrypting", f"under {printable(key)} is permitted to a contributor (dry run)")
+
+
+def _clock(probe: KmsProbe) -> Finding:
+    skew = probe.skew
+    if skew is None:
+        return Finding("skipped", "clock", "AWS gave no answer to compare it with")
+    if abs(skew) <= SKEW_ODD:
+        return Finding("ok", "clock", "as AWS's")
+    severity: Severity = "error" if abs(skew) > SKEW_MAX else "warning"
+    message = f"{abs(skew):,.0f} seconds {'ahead of' if skew > 0 else 'behind'} AWS's"
+    return Finding(severity, "clock", message, "set this machine's clock, for example by NTP")
