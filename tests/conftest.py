@@ -1,5 +1,6 @@
 """Fixtures that several files share, and what pytest does with each test."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support.kms_client import client_of
+from support.programs import is_allowed_skip
 from support.workspace import CANARY, Workspace
 
 from encenv.testing import KmsServer
@@ -16,6 +18,28 @@ settings.register_profile("encenv", deadline=None, suppress_health_check=[Health
 settings.load_profile("encenv")
 
 TEST_SECONDS = 120  # a test that takes longer hangs
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --no-skips, for the machine whose run decides."""
+    parser.addoption("--no-skips", action="store_true", help="fail if a test is skipped without need")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hear SIGINT: a shell lets a job in its background ignore it, and child processes inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With --no-skips, fail a run that skipped a test which this machine could have run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and reporter is not None:
+        reasons = {report.longrepr[2] for report in reporter.stats.get("skipped", [])}
+        wrong = sorted(reason for reason in reasons if not is_allowed_skip(reason))
+        if wrong and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            reporter.write_line(f"\n--no-skips: {'; '.join(wrong)}", red=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from support.programs import skip_without
 from support.workspace import CANARY, PROGRAM, unmeasured
 
 from encenv.cli import terminal
@@ -18,6 +19,7 @@ HEAVY = {"boto3", "botocore", "cryptography", "ssl", "pydantic", "pydantic_setti
 @pytest.fixture
 def repo(workspace):
     """A workspace in a git repository, with a local key that the project names."""
+    skip_without("git")
     workspace.environ |= GIT | {"GIT_CONFIG_NOSYSTEM": "1"}
     workspace.call("keygen")
     workspace.write("pyproject.toml", '[tool.encenv]\nkeys = ["local"]\n')

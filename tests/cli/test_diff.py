@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+from support.programs import skip_without
 from support.workspace import CANARY, in_words
 
 from encenv.files.compare import compare
@@ -12,6 +13,7 @@ from encenv.files.compare import compare
 @pytest.fixture
 def repository(workspace):
     """A repository with a sealed .env in its one commit."""
+    skip_without("git")
     workspace.write(".env", f"A={CANARY}\nB={CANARY}2\nC={CANARY}3\n")
     workspace.call("keygen")
     workspace.call("encrypt", "--key", "local")

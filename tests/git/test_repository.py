@@ -1,17 +1,17 @@
 """encenv.git.repository: what git knows, under any name, from any folder, and an error in our words where it says no."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from support.programs import needs
 
 from encenv.errors import FileError
 from encenv.git import repository as asked
 from encenv.git.repository import GitError
 
-pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+pytestmark = needs("git")
 ODD = ":(top) odd\n'name' é.env"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.programs import needs
 from support.workspace import CANARY, Workspace
 
 from encenv.files.document import parse
@@ -18,7 +19,8 @@ from encenv.keys.local import generate_key_text
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "git-workflow" / "README.md"
 pytestmark = [
-    pytest.mark.skipif(os.name != "posix" or not shutil.which("git"), reason="needs git and a shell"),
+    pytest.mark.skipif(os.name != "posix", reason="needs a shell"),
+    needs("git"),
     pytest.mark.timeout(300),  # pre-commit installs encenv into an environment of its own
 ]
 

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from support.lambda_runtime import SNAP_START, environment, memory, run
 from support.markdown import blocks
+from support.programs import needs
 from support.workspace import Workspace
 
 from encenv import decrypt_environ
@@ -147,14 +148,12 @@ def test_the_terraform():
     assert dict(added) == dict(re.findall(r'(PYTHONMALLOC|GLIBC_TUNABLES|LD_BIND_NOW) *= "(.+)"', text))
 
 
+@needs("terraform")
 def test_the_terraform_as_terraform_sees_it(tmp_path):
-    """Where Terraform itself is on the machine, it finds nothing to lay out otherwise."""
-    terraform = shutil.which("terraform")
-    if terraform is None:
-        pytest.skip("Terraform is not on this machine; test_the_terraform parses the file")
+    """Terraform itself finds nothing to lay out otherwise; test_the_terraform parses the file without it."""
     shutil.copy(SAMPLE / "main.tf", tmp_path)
     done = subprocess.run(
-        [terraform, "fmt", "-check", "-diff"],
+        ["terraform", "fmt", "-check", "-diff"],
         cwd=tmp_path,
         env={**os.environ, "HOME": str(tmp_path)},
         capture_output=True,

@@ -1,0 +1,29 @@
+"""Programs that some tests need. Where a machine lacks one, its tests are skipped with a reason."""
+
+import shutil
+
+import pytest
+
+# Neither Debian nor PyPI is sure to have them, so a run with --no-skips may skip their tests.
+RARE_PROGRAMS = ("docker", "terraform", "systemd 252")
+
+
+def needs(program: str, *, available: bool | None = None) -> pytest.MarkDecorator:
+    """Skip a test without *program*, which is a command on PATH unless *available* is given."""
+    missing = shutil.which(program) is None if available is None else not available
+    return pytest.mark.skipif(missing, reason=_reason(program))
+
+
+def skip_without(program: str) -> None:
+    """Skip the tests of a fixture where *program* is not on PATH."""
+    if shutil.which(program) is None:
+        pytest.skip(_reason(program))
+
+
+def is_allowed_skip(reason: str) -> bool:
+    """Return whether a run with --no-skips accepts a skip for this *reason*."""
+    return reason.removeprefix("Skipped: ") in map(_reason, RARE_PROGRAMS)
+
+
+def _reason(program: str) -> str:
+    return f"needs {program}"
