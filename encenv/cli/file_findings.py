@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from encenv.cli.report import Finding
-from encenv.files.document import name_shown
 from encenv.files.inspect import Survey
+from encenv.files.secret_names import mask_name
 from encenv.policy.rules import Policy
 
 
@@ -12,7 +12,7 @@ def damage(where: str, survey: Survey) -> Iterator[Finding]:
     """Yield what keeps values of the file *where* from being read, and what is odd about its lines."""
     for variable in survey.variables:
         if variable.problem is not None:
-            name = name_shown(variable.name)
+            name = mask_name(variable.name)
             hint = f"restore the line from git, or set it again: encenv set {name}"
             yield Finding("error", where, variable.problem, hint, variable.line, name)
     for remark in survey.problems:
@@ -26,11 +26,11 @@ def plaintext(where: str, survey: Survey, policy: Policy, hint: str) -> Iterator
     message = "plaintext that must be encrypted"
     for variable in survey.variables:
         if variable.state == "plain" and policy.requires(variable.name):
-            yield Finding("error", where, message, hint, variable.line, name_shown(variable.name))
+            yield Finding("error", where, message, hint, variable.line, mask_name(variable.name))
     for name, line in survey.commented:
         if policy.requires(name):
             hint_of_comment = "delete the comment, or its value"
-            yield Finding("error", where, f"{message}, in a comment", hint_of_comment, line, name_shown(name))
+            yield Finding("error", where, f"{message}, in a comment", hint_of_comment, line, mask_name(name))
     for line in survey.private_keys:
         hint_of_key = "remove it, and make a new one if it was ever committed"
         yield Finding("error", where, "the text of a private key", hint_of_key, line)

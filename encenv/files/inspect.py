@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from encenv.errors import MalformedError
-from encenv.files.document import Binding, behind, may_be_secret, parse
+from encenv.files.document import Binding, after_value, parse
+from encenv.files.secret_names import may_be_secret
 from encenv.format.sealed import (
     ENTRY_PREFIX,
     LOCAL_KEY_NAME,
@@ -258,7 +259,7 @@ def _commented(bindings: Iterable[Binding], names: Collection[str]) -> Iterator[
     for binding in bindings:
         if "#" not in binding.text or binding.error:
             continue
-        comment = binding.text if binding.name is None else behind(binding)
+        comment = binding.text if binding.name is None else after_value(binding)
         for found in _ASSIGNMENT.finditer(comment, max(comment.find("#"), 0)):
             is_line, name, rest = found[1] is not None, found[2], comment[found.end() :].rstrip("\r\n")
             blank = _NO_VALUE.fullmatch(rest) if is_line else _NO_VALUE_IN_A_SENTENCE.match(rest)

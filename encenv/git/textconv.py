@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 
 from encenv.errors import EncenvError
-from encenv.files.document import Binding, may_be_secret, parse
+from encenv.files.document import Binding, parse
+from encenv.files.secret_names import may_be_secret
 from encenv.format.sealed import KeyEntry, SealedValue, claims, entry_kid
 
 MARK_CHARACTERS = 8  # 32 bits: a change is missed once in four thousand million

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING
 
 from encenv.errors import FileError, MalformedError, PolicyError, combine
-from encenv.files.document import parse
+from encenv.files.document import parse, parse_untranslated
 from encenv.files.expand import Expansion
 from encenv.files.read import is_file_or_fifo, read_text
 from encenv.files.text import StrPath
@@ -53,7 +53,7 @@ class LoadedFile:
     ) -> None:
         self._load = load
         self._lines: list[tuple[str, str | None]] = []
-        for binding in parse(text, translate=translate).bindings:
+        for binding in (parse if translate else parse_untranslated)(text).bindings:
             if binding.error:
                 logger.warning("%s: the statement on line %d cannot be parsed", where, binding.line)
             elif binding.name is not None:

@@ -1,4 +1,4 @@
-"""encenv.files.document: python-dotenv's reading is the law, and no other byte of a file is ever touched."""
+"""encenv.files.document: it reads what python-dotenv reads, and a change touches no other byte of a file."""
 
 import ast
 import tempfile
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from support.env_texts import ENV_TEXTS, NEWLINES, SEALED, TEXTS
 
 from encenv.errors import EncenvError, FileError
-from encenv.files import document as envfile
-from encenv.files.document import parse, quote, with_name, with_value
+from encenv.files import document, quoting
+from encenv.files.document import parse, with_name, with_value
+from encenv.files.quoting import quote
 
 
 def read_by_dotenv(text):
@@ -36,7 +37,7 @@ def readings(file):
 
 
 def named(pairs):
-    """Return *pairs* without blank lines and comments, which no one reads."""
+    """Return *pairs* without blank lines and comments."""
     return [(name, value) for name, value, error in pairs if name is not None or error]
 
 
@@ -52,7 +53,7 @@ def only(text):
 @example("\ufeff\r\nA='x\r\ny'\r")
 @example('A="x\ry"\r\r\nB')
 def test_text_survives_and_reads_as_python_dotenv_reads_the_file(text):
-    """Every text comes back exactly, and its statements are those that python-dotenv finds in the same bytes."""
+    """Every text comes back exactly, with the statements that python-dotenv finds in the same bytes."""
     file = parse(text)
     assert str(file) == text
     assert readings(file) == read_by_dotenv(text)
@@ -60,7 +61,7 @@ def test_text_survives_and_reads_as_python_dotenv_reads_the_file(text):
 
 
 @given(ENV_TEXTS)
-def test_line_is_where_the_statement_stands(text):
+def test_line_is_that_of_the_statement(text):
     """The line of a binding is the line of its name in an editor, not that of the blank lines before it."""
     lines = list(StringIO(text.removeprefix("\ufeff"), newline=None))
     for binding in parse(text).bindings:
@@ -84,19 +85,19 @@ def test_every_value_can_be_replaced(text, value):
             continue
         changes[index] = changed = with_value(binding, value)
         expected[index][1] = value
-        start, end = envfile._spans(binding)[1]
+        start, end = document._spans(binding)[1]
         old = binding.text[start:end]
         assert old == binding.value or old[0] == old[-1] in "'\""
         assert changed.text.startswith(binding.text[:start])
         assert changed.text.endswith(binding.text[end:])
         new = changed.text[start : len(changed.text) - len(binding.text) + end]
-        assert new in {value, *envfile._forms(value, envfile._newline_of(binding.text))}
+        assert new in {value, *quoting.value_forms(value, document._newline_of(binding.text))}
         assert (changed.name, changed.line) == (binding.name, binding.line)
     after = "".join(changes.get(i, b).text for i, b in enumerate(file.bindings))
     try:
         result = file.replace(changes)
     except FileError:
-        # Only where a stray quote stands that the new quotes would close.
+        # Only if the new quotes would close a stray one.
         assert any(binding.error for binding in file.bindings)
         assert named(read_by_dotenv(file.head + after)) != named(map(tuple, expected))
     else:
@@ -105,18 +106,18 @@ def test_every_value_can_be_replaced(text, value):
 
 
 @given(ENV_TEXTS)
-def test_sealing_and_opening_again_keeps_the_reading(text):
-    """A file whose values were all replaced and put back reads as it did at first."""
+def test_values_replaced_and_put_back_read_the_same(text):
+    """A file reads as before after all its values were replaced and put back."""
     file = parse(text)
     values = {i: b.value for i, b in enumerate(file.bindings) if b.value is not None}
     try:
         sealed = file.replace({i: with_value(file.bindings[i], SEALED) for i in values})
         assert all(sealed.bindings[i].value == SEALED for i in values)
-        opened = sealed.replace({i: with_value(sealed.bindings[i], value) for i, value in values.items()})
+        back = sealed.replace({i: with_value(sealed.bindings[i], value) for i, value in values.items()})
     except FileError:
         assert any(binding.error for binding in file.bindings)
     else:
-        assert named(readings(opened)) == named(readings(file))
+        assert named(readings(back)) == named(readings(file))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_sealing_and_opening_again_keeps_the_reading(text):
     ],
 )
 def test_only_the_value_is_replaced(before, after):
-    """Sealed text goes in bare, with quotes round it only where it would swallow a comment."""
+    """Sealed text is written bare, or in quotes where the comment would otherwise become part of it."""
     assert with_value(only(before), SEALED).text == after
 
 
@@ -164,18 +165,18 @@ def test_only_the_value_is_replaced(before, after):
     ],
 )
 def test_the_plainest_form_is_chosen(value, form):
-    """A value is written bare where nothing gives it another meaning, else in the quotes that need fewer escapes."""
+    """A value is written bare if that is safe, else in the quotes that need fewer escapes."""
     assert quote(value) == form
 
 
 @given(TEXTS)
 def test_quote_round_trips_through_a_file(value):
-    """Any text without surrogates comes back from a real file as it was."""
+    """Any text without surrogates comes back unchanged from a real file."""
     assert read_by_dotenv(f"K={quote(value)}\nL=1\n") == [("K", value, False), ("L", "1", False)]
 
 
 def test_a_multi_line_value_takes_the_newlines_of_its_line():
-    """A file with CRLF keeps to CRLF also inside a value that is put into it."""
+    """A file with CRLF keeps CRLF also inside a new value."""
     changed = with_value(only(f"KEY={SEALED}\r\n"), "a\nb")
     assert changed.text == "KEY='a\r\nb'\r\n"
     assert only(changed.text).value == "a\nb"
@@ -183,17 +184,17 @@ def test_a_multi_line_value_takes_the_newlines_of_its_line():
 
 @given(ENV_TEXTS, st.data())
 def test_a_line_is_inserted_above_a_statement(text, data):
-    """The new line stands between the blank lines and the statement, with the file's newline, and nothing else moves."""
+    """The new line is between the blank lines and the statement, with the file's newline; nothing else moves."""
     file = parse(text)
     if not file.bindings:
         return
     index = data.draw(st.integers(0, len(file.bindings) - 1))
     result = file.insert_above(index, "ENCENV_KEY_ABCDEFGH", "1:x+local:y:z")
     line = "ENCENV_KEY_ABCDEFGH=1:x+local:y:z"
-    found = str(result).index(line)
-    rest = str(result)[found + len(line) :]
+    start = str(result).index(line)
+    rest = str(result)[start + len(line) :]
     newline = next(newline for newline in ("\r\n", "\n", "\r") if rest.startswith(newline))
-    assert str(result)[:found] + rest[len(newline) :] == text
+    assert str(result)[:start] + rest[len(newline) :] == text
     assert newline == next((c for c in _newlines(text)), "\n")
     assert (result.bindings[index].name, result.bindings[index].line) == (
         "ENCENV_KEY_ABCDEFGH",
@@ -213,7 +214,7 @@ def _newlines(text):
 
 @given(ENV_TEXTS, TEXTS)
 def test_a_line_is_appended(text, value):
-    """The new line is the last one, whatever the end of the file looked like, and the text before it is unchanged."""
+    """The new line is the last one, whatever the file ends with, and the text before it is unchanged."""
     file = parse(text)
     try:
         result = file.append("NEW", value)
@@ -227,21 +228,21 @@ def test_a_line_is_appended(text, value):
 
 @given(ENV_TEXTS, st.data())
 def test_statements_are_dropped(text, data):
-    """Dropped statements leave nothing but the blank lines above them; all others read as before."""
+    """A dropped statement leaves only the blank lines above it; all others read as before."""
     file = parse(text)
     gone = data.draw(st.sets(st.integers(0, max(len(file.bindings) - 1, 0))))
     keep = [binding for index, binding in enumerate(file.bindings) if index not in gone]
     try:
         result = file.without(gone)
     except FileError:
-        # A line is gone that kept two stray quotes, or a byte order mark and the start of the file, apart.
+        # The dropped line separated two stray quotes, or a byte order mark from the start of the file.
         assert any(binding.error or "\ufeff" in (binding.name or "") for binding in file.bindings)
         return
     assert named(readings(result)) == [(b.name, b.value) for b in keep if b.error or b.name is not None]
 
 
 def test_blank_lines_stay_where_they_are():
-    """A diff of a dropped or inserted line shows that line and no other."""
+    """A diff of a dropped or inserted line shows only that line."""
     file = parse("A=1\r\n\r\n  \r\n  B=2\r\n\r\n# c\r\nC=3")
     assert str(file.without([1])) == "A=1\r\n\r\n  \r\n\r\n# c\r\nC=3"
     assert str(file.without([3])) == "A=1\r\n\r\n  \r\n  B=2\r\n\r\n# c\r\n"
@@ -250,23 +251,23 @@ def test_blank_lines_stay_where_they_are():
     assert [binding.line for binding in file.bindings] == [1, 4, 6, 7]
 
 
-def test_empty_files_take_a_line():
-    """A line can be added to an empty file and to one that holds only a byte order mark."""
+def test_a_line_is_added_to_an_empty_file():
+    """A line can be added to an empty file, and to one that holds only a byte order mark."""
     assert str(parse("").append("A", "1")) == "A=1\n"
     assert str(parse("\ufeff").append("A", "1")) == "\ufeffA=1\n"
     assert str(parse("\ufeffB=1").insert_above(0, "A", "1")) == "\ufeffA=1\nB=1"
 
 
 def test_a_name_is_replaced():
-    """A binding can be renamed in place; export, spaces, value and comment stay."""
+    """A binding is renamed in place; export, spaces, value and comment stay."""
     assert with_name(only("\nexport A = 'x' # c\n"), "B").text == "\nexport B = 'x' # c\n"
     assert with_name(only("A\n"), "a key").text == "'a key'\n"
     assert with_name(only("'a key'=1"), "B").text == "B=1"
 
 
 @pytest.mark.parametrize("name", ["", "a'b=c", "'a'", "\ufeff'#", "it's #1"])
-def test_what_cannot_be_a_name_is_refused(name):
-    """A name that python-dotenv would not read back is refused, before anything is written."""
+def test_an_impossible_name_is_refused(name):
+    """A name that python-dotenv would not read back is refused before anything is written."""
     with pytest.raises(FileError):
         with_name(only("A=1"), name)
     with pytest.raises(FileError):
@@ -274,7 +275,7 @@ def test_what_cannot_be_a_name_is_refused(name):
 
 
 def test_new_quotes_do_not_close_a_stray_one():
-    """A change that would alter the reading of another line is refused, and the error names the line to mend."""
+    """A change that would alter how another line reads is refused; the hint names the line to fix."""
     file = parse("B=1\nA='open\n")
     with pytest.raises(FileError) as caught:
         file.append("C", "secret word")
@@ -286,20 +287,20 @@ def test_new_quotes_do_not_close_a_stray_one():
 
 @pytest.mark.parametrize("text", ["# comment", "junk line", "  \n"])
 def test_only_named_statements_have_a_value(text):
-    """Comments, blank lines and junk cannot be given a value."""
+    """A comment, a blank line or junk cannot be given a value."""
     with pytest.raises(ValueError, match="no name"):
         with_value(only(text), "x")
 
 
-def test_text_that_python_dotenv_drops_is_noticed(monkeypatch):
-    """If python-dotenv leaves characters out, the file is refused instead of being written without them."""
-    monkeypatch.setattr(envfile, "parse_stream", lambda stream: list(parse_stream(stream))[:-1])
+def test_a_text_is_refused_if_python_dotenv_drops_some_of_it(monkeypatch):
+    """If python-dotenv drops characters, the file is refused instead of being written without them."""
+    monkeypatch.setattr(document, "parse_stream", lambda stream: list(parse_stream(stream))[:-1])
     with pytest.raises(FileError):
         parse("A=1\nB=2\n")
 
 
 def test_errors_and_reprs_hold_no_value():
-    """No value shows in the repr of a binding or of a file."""
+    """The repr of a binding, the repr of a file, and errors hold no value."""
     file = parse("A=secret\nB='secret word'\n")
     assert "secret" not in repr(file)
     assert "secret" not in repr(with_value(file.bindings[0], "secret two"))
@@ -327,19 +328,19 @@ def test_time_is_linear(newline):
 def test_python_dotenv_parses_once(monkeypatch):
     """A file is parsed once, whatever its newlines."""
     calls = []
-    monkeypatch.setattr(envfile, "parse_stream", lambda stream: calls.append(1) or parse_stream(stream))
+    monkeypatch.setattr(document, "parse_stream", lambda stream: calls.append(1) or parse_stream(stream))
     parse("A=1\nB=2\n")
     parse("A=1\r\nB=2\r")
     assert len(calls) == 2
 
 
 def test_no_private_name_of_python_dotenv_is_used():
-    """Only names without an underscore are taken from python-dotenv, for those are its own to change."""
-    tree = ast.parse(Path(envfile.__file__).read_text(encoding="utf-8"))
+    """Only names without an underscore are imported from python-dotenv."""
+    trees = [ast.parse(Path(module.__file__).read_text(encoding="utf-8")) for module in (document, quoting)]
     names = {
         alias.name
-        for node in ast.walk(tree)
+        for node in (node for tree in trees for node in ast.walk(tree))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dotenv")
         for alias in node.names
     }
-    assert names == {"Reader", "parse_key", "parse_stream", "parse_value"}
+    assert names == {"Binding", "Reader", "parse_key", "parse_stream", "parse_value"}

@@ -22,9 +22,10 @@ from encenv import (
     clear_cache,
     decrypt_environ,
 )
-from encenv.files.document import parse, quote
+from encenv.files.document import parse
 from encenv.files.edit import close_edited, open_to_edit, rename, set_value, unset
 from encenv.files.encrypt import KeyName, Writer, encrypt, reencrypt, rotate
+from encenv.files.quoting import quote
 from encenv.files.rewrap import rewrap
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey, entry_kid
 from encenv.keys.aws.kms import AwsKms

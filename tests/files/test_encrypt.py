@@ -24,8 +24,9 @@ from encenv import (
     decrypt_environ,
     dotenv_values,
 )
-from encenv.files.document import parse, quote
+from encenv.files.document import parse
 from encenv.files.encrypt import KeyName, Writer, encrypt, reencrypt
+from encenv.files.quoting import quote
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, encryption_context, entry_kid
 from encenv.keys.local import generate_key_text, parse_keys

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from support.env_texts import ENV_TEXTS
 
 from encenv.errors import FileError
-from encenv.files.document import parse, quote, with_value
+from encenv.files.document import parse, with_value
 from encenv.files.encrypt import KeyName, Writer, encrypt
 from encenv.files.inspect import survey
+from encenv.files.quoting import quote
 from encenv.format.cipher import KEY_BYTES
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey, claims, entry_kid

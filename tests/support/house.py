@@ -74,6 +74,8 @@ ROOMS = (
             "files.read",
             "files.folder_lock",
             "files.atomic",
+            "files.secret_names",
+            "files.quoting",
             "files.document",
             "files.expand",
             "files.inspect",
@@ -234,7 +236,7 @@ OWNERS = {
         "cli.group",
     },
     "cryptography": {"format.cipher", "testing.keys", "testing.certificate"},
-    "dotenv.parser": {"files.document"},
+    "dotenv.parser": {"files.quoting", "files.document"},
     "dotenv.variables": {"files.expand"},
     "mypy_boto3_kms": {"keys.aws.kms", "keys.aws.probe"},  # for the type checker
     "pydantic": {

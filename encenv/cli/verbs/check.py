@@ -16,8 +16,9 @@ from encenv.cli.options import as_json as json_option
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
 from encenv.cli.terminal import progress, say
 from encenv.errors import EncenvError
-from encenv.files.document import name_shown, parse
+from encenv.files.document import parse
 from encenv.files.inspect import Survey, survey
+from encenv.files.secret_names import mask_name
 from encenv.files.text import decode, printable
 from encenv.format.sealed import claims, entry_kid
 from encenv.git import repository as git
@@ -180,7 +181,7 @@ def _unopened(where: str, text: str, facts: Survey) -> Iterator[Finding]:
             yield failure(where, error)
         elif variable in lines:
             message = f"cannot be decrypted: {error.message}"
-            yield Finding("error", where, message, error.hint, lines[variable], name_shown(variable))
+            yield Finding("error", where, message, error.hint, lines[variable], mask_name(variable))
 
 
 def _failures(variables: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, EncenvError]]:

@@ -12,7 +12,9 @@ from encenv.cli.options import as_json as json_option
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say, write
 from encenv.errors import EncenvError, FileError
 from encenv.files.compare import Comparison, Difference, Value, compare, opened
-from encenv.files.document import name_shown, parse, quote
+from encenv.files.document import parse
+from encenv.files.quoting import quote
+from encenv.files.secret_names import mask_name
 from encenv.files.text import decode, printable
 from encenv.format.sealed import claims
 from encenv.git import repository as git
@@ -74,7 +76,7 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
         }
         write((json.dumps(report, indent=2) + "\n").encode())
         return
-    width = max((len(printable(name_shown(one.name))) for one in differences), default=0)
+    width = max((len(printable(mask_name(one.name))) for one in differences), default=0)
     lines = [line for one in differences for line in _lines(one, width, values if show else None)]
     for kid, parts in comparison.rewrapped.items():
         lines += [f"* data key {kid}: re-wrapped", *(f"    {part}" for part in parts)]
@@ -174,7 +176,7 @@ def _lines(one: Difference, width: int, values: tuple[dict[int, str], dict[int, 
         if one.change in {"added", "removed"} and value is not None:
             said = f"{one.change}{', in plaintext' if value.form == 'plain' else ''}"
     lines = [
-        f"{_SIGNS.get(one.change, '~')} {printable(name_shown(one.name)):<{width}}  {painted(said, _style(one))}"
+        f"{_SIGNS.get(one.change, '~')} {printable(mask_name(one.name)):<{width}}  {painted(said, _style(one))}"
     ]
     if values is None or one.change in {"re-wrapped", "re-encrypted"}:
         return lines
@@ -204,7 +206,7 @@ def _quoted(text: str | None) -> str:
 
 def _object(one: Difference, values: tuple[dict[int, str], dict[int, str]] | None) -> dict[str, str | None]:
     about: dict[str, str | None] = {
-        "name": name_shown(one.name),
+        "name": mask_name(one.name),
         "change": one.change,
         "before": one.before.form if one.before else None,
         "after": one.after.form if one.after else None,

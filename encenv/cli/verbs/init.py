@@ -17,10 +17,11 @@ from encenv.cli.verbs import keygen
 from encenv.errors import ConflictError, EncenvError, FileError, MalformedError
 from encenv.files.atomic import create, edit_file
 from encenv.files.data_key_choice import Writer
-from encenv.files.document import name_shown, parse
+from encenv.files.document import parse
 from encenv.files.inspect import survey
 from encenv.files.key_names import KeyName, Pairs, parse_keys
 from encenv.files.read import read
+from encenv.files.secret_names import mask_name
 from encenv.files.text import printable
 from encenv.format.sealed import WrappedKey
 from encenv.git import install as arming
@@ -233,7 +234,7 @@ def _look_back(found: Project) -> None:
         text = data.decode("utf-8", "surrogateescape")
         bindings = parse(text).bindings
         plain = [
-            name_shown(one.name)
+            mask_name(one.name)
             for one in survey(text).variables
             if one.state == "plain" and bindings[one.index].value and policy.requires(one.name)
         ]

@@ -12,8 +12,8 @@ from encenv.cli.files import STANDARD_INPUT, place, read_text
 from encenv.cli.options import FILE
 from encenv.cli.options import as_json as json_option
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
-from encenv.files.document import name_shown
 from encenv.files.inspect import LAMBDA_BYTES, Survey, Variable, survey
+from encenv.files.secret_names import mask_name
 from encenv.files.text import printable
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 from encenv.policy.project import project_of
@@ -68,7 +68,7 @@ def _as_json(file: _File) -> dict[str, Any]:
         "path": file.path if file.path == STANDARD_INPUT else place(file.path),
         "variables": [
             {
-                "name": name_shown(variable.name),
+                "name": mask_name(variable.name),
                 "line": variable.line,
                 "state": variable.state,
                 "must_be_sealed": file.policy.requires(variable.name),
@@ -140,7 +140,7 @@ def _word(file: _File, variable: Variable) -> tuple[str, str]:
 def _table(file: _File) -> list[str]:
     rows = [
         (
-            printable(name_shown(variable.name)),
+            printable(mask_name(variable.name)),
             *_word(file, variable),
             variable.kid or "",
             f"{variable.size:,}",
