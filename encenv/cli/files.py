@@ -1,13 +1,12 @@
 """The .env files that a command is given: read whole and understood whole, or an error that names every bad line."""
 
+from encenv.cli.options import STANDARD_INPUT
 from encenv.cli.terminal import read as read_standard_input
 from encenv.errors import EncenvError, FileError, PolicyError, combine
 from encenv.files.document import EnvFile, parse
 from encenv.files.read import read
 from encenv.files.text import decode, printable
 from encenv.format.sealed import LOCAL_KEY_NAME
-
-STANDARD_INPUT = "-"
 
 
 def read_text(path: str) -> str:

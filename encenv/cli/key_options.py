@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from encenv.cli.files import STANDARD_INPUT, place, read_text
-from encenv.cli.options import FILE
+from encenv.cli.files import place, read_text
+from encenv.cli.options import FILE, STANDARD_INPUT, Misuse
 from encenv.cli.terminal import say, write
 from encenv.errors import EncenvError, MalformedError
 from encenv.files.atomic import create, edit_file
@@ -19,14 +19,6 @@ from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 FILE_MODE = 0o644  # less the umask: what is in the file is encrypted, and is meant to be committed
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-
-
-class Misuse(click.UsageError):
-    """A wrong call, with what to do about it."""
-
-    def __init__(self, error: EncenvError, option: str) -> None:
-        super().__init__(f"{option}: {error.message}")
-        self.hint = error.hint
 
 
 def key_option(*names: str, text: str) -> Callable[[F], F]:
@@ -62,7 +54,7 @@ def _parsed_keys(_: click.Context, option: click.Parameter, texts: tuple[str, ..
     try:
         return parse_keys(texts)
     except MalformedError as error:
-        misuse = Misuse(error, option.opts[0])
+        misuse = Misuse(f"{option.opts[0]}: {error.message}", error.hint)
     raise misuse
 
 
@@ -73,7 +65,7 @@ def _parsed_context(_: click.Context, option: click.Parameter, texts: tuple[str,
     try:
         return parse_context(text.partition("=")[::2] for text in texts) or None
     except MalformedError as error:
-        misuse = Misuse(error, option.opts[0])
+        misuse = Misuse(f"{option.opts[0]}: {error.message}", error.hint)
     raise misuse
 
 

@@ -12,9 +12,48 @@ from encenv.files.read import read
 from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(
-    readable=False, allow_dash=True
-)  # what it is, is found out when it is opened; shells complete it
+STANDARD_INPUT = "-"
+_USED_BY = f"{__name__}.standard_input"  # in Context.meta: what uses it in this call
+
+
+class Misuse(click.UsageError):
+    """A wrong call, with what to do about it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def use_standard_input(context: click.Context, user: str) -> None:
+    """Note that this call uses standard input for *user*; a second use would get what the first one left: nothing.
+
+    Raises:
+        Misuse: If something else uses it already.
+    """
+    first = context.meta.get(_USED_BY)
+    if first is not None:
+        raise Misuse(
+            f"standard input cannot be used twice: {first} and {user}", "name a file for one of them"
+        )
+    context.meta[_USED_BY] = user
+
+
+class _InputFile(click.Path):
+    """The path of a file to read, or ``-``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if path == STANDARD_INPUT and param is not None and ctx is not None and not ctx.resilient_parsing:
+            name = (
+                param.opts[0] if isinstance(param, click.Option) else param.human_readable_name.strip("[].")
+            )
+            use_standard_input(ctx, f"{name} {STANDARD_INPUT}")
+        return path
+
+
+# What a path leads to is found out when it is opened; here it is only for shells to complete.
+FILE = _InputFile(readable=False, allow_dash=True)
+OUTPUT = click.Path(readable=False, allow_dash=True)
 
 
 def complete_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

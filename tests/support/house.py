@@ -141,8 +141,8 @@ ROOMS = (
         (
             "cli.terminal",
             "cli.report",
-            "cli.files",
             "cli.options",
+            "cli.files",
             "cli.key_options",
             "cli.ram_folder",
             "cli.file_findings",

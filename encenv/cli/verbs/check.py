@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from encenv.cli.file_findings import damage, plaintext
-from encenv.cli.files import STANDARD_INPUT, place, read_text
-from encenv.cli.options import FILE, quiet
+from encenv.cli.files import place, read_text
+from encenv.cli.options import FILE, STANDARD_INPUT, quiet
 from encenv.cli.options import as_json as json_option
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
 from encenv.cli.terminal import progress, say

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import click
 
-from encenv.cli.files import STANDARD_INPUT, parsed, place, read_text
-from encenv.cli.options import FILE, chooser, chosen_names, quiet
+from encenv.cli.files import parsed, place, read_text
+from encenv.cli.options import FILE, OUTPUT, STANDARD_INPUT, chooser, chosen_names, quiet
 from encenv.cli.terminal import progress, say, through_values, write
 from encenv.errors import EncenvError
 from encenv.files.atomic import create
@@ -22,7 +22,7 @@ from encenv.load.environ import Load
     "-o",
     "--output",
     metavar="FILE",
-    type=FILE,
+    type=OUTPUT,
     help="Write there instead, readable by you alone; - is stdout.",
 )
 @chosen_names

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import click
 
-from encenv.cli.files import STANDARD_INPUT, place, read_text
-from encenv.cli.options import FILE
+from encenv.cli.files import place, read_text
+from encenv.cli.options import FILE, STANDARD_INPUT
 from encenv.cli.options import as_json as json_option
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say, write
 from encenv.errors import EncenvError, FileError

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from encenv.cli.files import STANDARD_INPUT, place
+from encenv.cli.files import place
 from encenv.cli.key_options import FILE_MODE, count, key_options, report
-from encenv.cli.options import FILE, quiet
+from encenv.cli.options import FILE, STANDARD_INPUT, quiet
 from encenv.cli.ram_folder import private_folder
 from encenv.cli.terminal import fail, say, through_values, warn
 from encenv.errors import ConflictError, EncenvError, FileError

@@ -2,9 +2,9 @@
 
 import click
 
-from encenv.cli.files import STANDARD_INPUT, place, read_text
+from encenv.cli.files import place, read_text
 from encenv.cli.key_options import FILE_MODE, count, key_options, under
-from encenv.cli.options import FILE, chooser, chosen_names, quiet
+from encenv.cli.options import FILE, OUTPUT, STANDARD_INPUT, chooser, chosen_names, quiet
 from encenv.cli.terminal import progress, say, through_values, write
 from encenv.files.atomic import create, edit_file
 from encenv.files.encrypt import Rewritten, encrypt, reencrypt
@@ -21,7 +21,7 @@ from encenv.policy.project import project_of
     "-o",
     "--output",
     metavar="FILE",
-    type=FILE,
+    type=OUTPUT,
     help="Write there instead, under a data key of its own; - is stdout.",
 )
 @chosen_names

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from encenv.cli.files import parsed, place, read_text
-from encenv.cli.options import FILE, chooser, chosen_names, quiet
+from encenv.cli.options import FILE, OUTPUT, chooser, chosen_names, quiet
 from encenv.cli.terminal import say, through_values, warn, write
 from encenv.errors import EncenvError, FileError, PolicyError
 from encenv.export.final_values import (
@@ -47,7 +47,7 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
     "-o",
     "--output",
     metavar="FILE",
-    type=FILE,
+    type=OUTPUT,
     help="Write there; for github, append there.",
 )
 @chosen_names

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from encenv.cli.options import FILE
+from encenv.cli.options import OUTPUT
 from encenv.cli.terminal import say, write
 from encenv.errors import ConflictError, FileError
 from encenv.files.atomic import create
@@ -17,7 +17,7 @@ FOLDER_MODE = 0o700
 
 
 @click.command()
-@click.option("-o", "--output", metavar="FILE", type=FILE, help="Where to write it; - is standard output.")
+@click.option("-o", "--output", metavar="FILE", type=OUTPUT, help="Where to write it; - is standard output.")
 def command(output: str | None) -> None:
     """Make a local key: a wrapping key in a file, for a laptop or for CI.
 

@@ -5,10 +5,9 @@ import dataclasses
 import click
 
 from encenv.cli.files import place
-from encenv.cli.key_options import Misuse, context_option, key_option, rewrite
-from encenv.cli.options import FILE, quiet
+from encenv.cli.key_options import context_option, key_option, rewrite
+from encenv.cli.options import FILE, Misuse, quiet
 from encenv.cli.terminal import progress, say, through_values, warn
-from encenv.errors import PolicyError
 from encenv.files.encrypt import Writer
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.rewrap import Rewrapped, rewrap
@@ -43,8 +42,8 @@ def command(
     for key in remove:
         if not key.is_exact and key.provider == "aws-kms":
             raise Misuse(
-                PolicyError("a copy names no alias", hint="name the key by its ARN; encenv status shows it"),
-                "--remove",
+                "--remove: a .env file names its keys by ARN, not by alias",
+                "name the key by its ARN; encenv status shows it",
             )
     if {*add} & {*remove}:
         raise click.UsageError("--add and --remove name the same wrapping key")

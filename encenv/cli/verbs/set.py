@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from encenv.cli.files import STANDARD_INPUT, place
+from encenv.cli.files import place
 from encenv.cli.key_options import file_option, key_options, report, rewrite
-from encenv.cli.options import FILE, complete_names, quiet
+from encenv.cli.options import FILE, STANDARD_INPUT, Misuse, complete_names, quiet, use_standard_input
 from encenv.cli.terminal import read as read_standard_input
 from encenv.cli.terminal import say, through_values, warn
 from encenv.errors import FileError, PolicyError
@@ -21,11 +21,19 @@ from encenv.policy.project import project_of
 LINE_MAX = 4095  # characters that a terminal takes in one line: termios(3), "Canonical and noncanonical mode"
 
 
+def _note_stdin(context: click.Context, _: click.Parameter, is_used: bool) -> bool:
+    if is_used:
+        use_standard_input(context, "--stdin")
+    return is_used
+
+
 @click.command()
 @click.argument("name", metavar="NAME", shell_complete=complete_names)
 @click.argument("values", metavar="", nargs=-1)  # taken, so that click does not repeat it in its refusal
 @file_option
-@click.option("--stdin", "from_stdin", is_flag=True, help="Read the value from standard input.")
+@click.option(
+    "--stdin", "from_stdin", is_flag=True, callback=_note_stdin, help="Read the value from standard input."
+)
 @click.option(
     "--from-file", metavar="FILE", type=FILE, help="Read the value from a file, such as a certificate."
 )
@@ -56,9 +64,14 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
       encenv set TLS_KEY --from-file server.pem -f .env.staging
     """
     if values or "=" in name:  # told without the value
-        raise _ValueGivenError
-    if from_stdin and (from_file is not None or file == STANDARD_INPUT):
-        raise click.UsageError("standard input can be only one thing: --stdin, --from-file or -f -")
+        raise Misuse(
+            "a value is never an argument",
+            "give the name alone and enter the value when asked; it is in your shell's history now, so change it",
+        )
+    if from_stdin and from_file is not None:
+        raise click.UsageError("give --stdin or --from-file, not both")
+    if not from_stdin and from_file is None:
+        use_standard_input(click.get_current_context(), "the value that you type")
     writer = project_of(file).writer(keys, context, through_values)
     if file != STANDARD_INPUT and not writer.keys and not Path(file).exists():
         raise FileError(
@@ -78,17 +91,6 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     report(file, f"set {printable(name)}", outcome)
     if "${" in value:
         warn(f"{printable(name)} holds ${{…}}, which is replaced by another variable when it is loaded")
-
-
-class _ValueGivenError(click.UsageError):
-    """A value on the command line."""
-
-    hint = (
-        "give the name alone and enter the value when asked; it is in your shell's history now, so change it"
-    )
-
-    def __init__(self) -> None:
-        super().__init__("a value is never an argument")
 
 
 def _value(name: str, from_file: str | None, *, from_stdin: bool) -> str:

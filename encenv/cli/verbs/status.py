@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from encenv.cli.files import STANDARD_INPUT, place, read_text
-from encenv.cli.options import FILE
+from encenv.cli.files import place, read_text
+from encenv.cli.options import FILE, STANDARD_INPUT
 from encenv.cli.options import as_json as json_option
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
 from encenv.files.inspect import LAMBDA_BYTES, Survey, Variable, survey
