@@ -200,14 +200,14 @@ def _reader_for(load: SettingsLoad, source: Any) -> Reader | None:
 def _texts(load: SettingsLoad, source: EnvSettingsSource) -> Sequence[Layer]:
     """Return what *source* reads from: the process environment, or folders; nothing if nothing there is sealed."""
     # A copy: each look at os.environ decodes the text anew.
-    read = _names_upper(source) if isinstance(source, NestedSecretsSettingsSource) else dict(os.environ)
-    if not any(name.startswith(ENTRY_PREFIX) or "encenv:" in (value or "") for name, value in read.items()):
+    texts = _names_upper(source) if isinstance(source, NestedSecretsSettingsSource) else dict(os.environ)
+    if not any(name.startswith(ENTRY_PREFIX) or "encenv:" in (value or "") for name, value in texts.items()):
         return []
     if isinstance(source, NestedSecretsSettingsSource):
         return [Texts(load, source.load_secrets(path), strip=True) for path in source.secrets_paths]
     # A subclass may have changed what it found; else the names are taken as they stand.
-    unchanged = source.env_vars == as_kept(source, read)
-    return [Texts(load, read if unchanged else _names_upper(source))]
+    unchanged = source.env_vars == as_kept(source, texts)
+    return [Texts(load, texts if unchanged else _names_upper(source))]
 
 
 def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
@@ -226,10 +226,10 @@ def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
     if not all(file.is_plain(*file.last) and not file.has_entries for file in files):
         return files
     if withheld:
-        read: dict[str, str | None] = {}
+        texts: dict[str, str | None] = {}
         for file in files:
-            read.update(as_kept(source, {name: file.value(name) for name in file.last}))
-        source.env_vars = read
+            texts.update(as_kept(source, {name: file.value(name) for name in file.last}))
+        source.env_vars = texts
     return []
 
 
