@@ -5,8 +5,8 @@ declares an entry point in the group ``encenv.providers``, named as the provider
 environment and returns an object with these four members.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from encenv.errors import KeyRefusedError
 from encenv.format.sealed import WrappedKey
@@ -41,6 +41,31 @@ class KeyProvider(Protocol):
     def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
         """Return the data key (32 bytes) in *item*, in at most about *timeout* seconds."""
         ...
+
+
+class RemoteProvider(KeyProvider, Protocol):
+    """A key provider that waits for a network, and lets its caller do something meanwhile."""
+
+    def unwrap(
+        self,
+        item: WrappedKey,
+        context: Mapping[str, str],
+        timeout: float,
+        while_waiting: Callable[[], None] = ...,
+    ) -> bytes:
+        """Return the data key in *item*; call *while_waiting* when a request is sent, before its answer is read."""
+        ...
+
+
+def takes_while_waiting(provider: KeyProvider) -> TypeGuard[RemoteProvider]:
+    """Return whether the `unwrap` of *provider* has the parameter ``while_waiting``.
+
+    Its code is asked, and not `inspect.signature`: the import of inspect takes as long as an answer of AWS KMS.
+    """
+    code = getattr(provider.unwrap, "__code__", None)
+    return (
+        code is not None and "while_waiting" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    )
 
 
 @runtime_checkable

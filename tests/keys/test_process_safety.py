@@ -15,8 +15,8 @@ from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry
 from encenv.keys import process_safety as forks
 from encenv.keys.aws.kms import AwsKms
+from encenv.keys.cache import clear_cache
 from encenv.keys.local import LocalKeys
-from encenv.keys.unwrap import clear_cache
 from encenv.testing import KmsServer
 
 pytest_plugins = ["encenv.testing"]

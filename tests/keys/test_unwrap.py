@@ -23,9 +23,10 @@ from encenv.errors import (
 )
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey, encryption_context
-from encenv.keys import unwrap as datakeys
+from encenv.keys import cache
 from encenv.keys.aws.kms import AwsKms
-from encenv.keys.unwrap import Unwrapped, WrappedCopy, clear_cache, unwrap
+from encenv.keys.cache import clear_cache
+from encenv.keys.unwrap import Unwrapped, WrappedCopy, unwrap
 
 pytest_plugins = ["encenv.testing"]
 
@@ -152,7 +153,7 @@ def test_threads_share_one_answer():
     threads = [threading.Thread(target=lambda: results.append(unwrap_one(stub))) for _ in range(20)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: len(next(iter(datakeys._state.flights.values())).told) == 20)
+    wait_until(lambda: len(next(iter(cache._cache.attempts.values()))._events) == 20)
     gate.open.set()
     for thread in threads:
         thread.join(SECONDS)
@@ -165,8 +166,8 @@ def test_threads_share_one_answer():
 
 def test_no_thread_is_left(monkeypatch):
     """When a load has its keys, the threads that asked for them have ended, not only told."""
-    land = datakeys._land
-    monkeypatch.setattr(datakeys, "_land", lambda *args: (land(*args), time.sleep(0.1)))
+    finish = cache.Attempt.finish
+    monkeypatch.setattr(cache.Attempt, "finish", lambda *args: (finish(*args), time.sleep(0.1)))
     unwrap_one(Stub(KEY))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("encenv")]
 
@@ -212,6 +213,43 @@ def test_distinct_keys_at_kms(encenv_kms, encenv_kms_key):
     assert results == [{f"V{number}": f"value of V{number}" for number in range(5)}]
 
 
+def test_while_waiting(monkeypatch):
+    """A provider whose unwrap has the parameter is given the import of cryptography to run; any other is not."""
+    imported = []
+    monkeypatch.setattr(cache.Attempt, "_import", lambda _: imported.append(1))
+    given = []
+
+    class Remote(Stub):
+        def unwrap(self, item, context, timeout, while_waiting=None):
+            given.append(while_waiting)
+            while_waiting()
+            return KEY
+
+    class Derived(Remote):  # its own unwrap is what is called, as it is
+        def unwrap(self, item, context, timeout):
+            return KEY
+
+    assert isinstance(unwrap_one(Remote(KEY)), Unwrapped)
+    assert (len(given), imported) == (1, [1])
+    for provider in (Stub(KEY), Derived(KEY)):
+        clear_cache()
+        assert isinstance(unwrap_one(provider), Unwrapped)
+    assert (len(given), imported) == (1, [1])
+
+
+def test_while_waiting_may_fail():
+    """An import that fails while the provider waits is reported where it is needed, and not to the provider."""
+
+    class Remote(Stub):
+        def unwrap(self, item, context, timeout, while_waiting=None):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setitem(cache.__dict__, "envelope", None)
+                while_waiting()
+            return KEY
+
+    assert isinstance(unwrap_one(Remote(KEY)), Unwrapped)
+
+
 # -- forks
 
 
@@ -230,7 +268,7 @@ def test_a_fork_in_mid_flight(encenv_kms, encenv_kms_key, tmp_path, moment):
         """
         import os, signal, sys, threading, time
         from encenv import decrypt_environ
-        from encenv.keys import unwrap as datakeys
+        from encenv.keys import cache
 
         results = []
         thread = threading.Thread(target=lambda: results.append(decrypt_environ()["SECRET"]))
@@ -240,7 +278,7 @@ def test_a_fork_in_mid_flight(encenv_kms, encenv_kms_key, tmp_path, moment):
             pass
         if "KMS" in sys.argv[1]:
             time.sleep(0.5)
-        assert datakeys._state.flights
+        assert cache._cache.attempts
         child = os.fork()
         if not child:
             signal.alarm(20)
@@ -279,7 +317,6 @@ def test_a_fork_while_a_plug_in_is_imported(tmp_path, plug_in):
         """
         import os, signal, sys, threading
         from encenv import decrypt_environ
-        from encenv.keys import unwrap as datakeys
 
         results = []
         thread = threading.Thread(target=lambda: results.append(decrypt_environ()["SECRET"]))
@@ -307,7 +344,8 @@ def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
         """
         import os, signal, sys, threading
         from encenv import decrypt_environ
-        from encenv.keys import unwrap as datakeys
+        from encenv.keys import unwrap
+        from encenv.keys.cache import clear_cache
 
         def handle(*_):
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -315,7 +353,7 @@ def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
             child = os.fork()
             if not child:
                 signal.alarm(20)
-                datakeys.clear_cache()
+                clear_cache()
                 os._exit(decrypt_environ()["SECRET"] != "value of SECRET")
             print(os.waitpid(child, 0)[1], flush=True)
 
@@ -329,7 +367,7 @@ def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
 
         signal.signal(signal.SIGUSR1, handle)
         if sys.argv[1] == "before the question":
-            datakeys._Call._provider = interrupted(datakeys._Call._provider, False)
+            unwrap._Call._provider = interrupted(unwrap._Call._provider, False)
         else:
             threading.Thread.start = interrupted(threading.Thread.start, sys.argv[1].startswith("after"))
         print(decrypt_environ()["SECRET"])
@@ -365,7 +403,7 @@ def test_threads_share_one_failure():
     threads = [threading.Thread(target=lambda: results.append(unwrap_one(stub))) for _ in range(5)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: len(next(iter(datakeys._state.flights.values())).told) == 5)
+    wait_until(lambda: len(next(iter(cache._cache.attempts.values()))._events) == 5)
     gate.open.set()
     for thread in threads:
         thread.join(SECONDS)
@@ -438,7 +476,7 @@ def test_an_interrupted_import():
 
     with pytest.raises(KeyboardInterrupt):
         unwrap([[copy_of()]], find, SECONDS)
-    assert not datakeys._state.flights
+    assert not cache._cache.attempts
     assert isinstance(unwrap_one(Stub(KEY)), Unwrapped)
 
 

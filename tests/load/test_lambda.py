@@ -13,7 +13,7 @@ from support.lambda_runtime import SNAP_START, environment, memory, run
 from encenv import decrypt_environ
 from encenv.files.encrypt import KeyName, Writer, encrypt
 from encenv.format import cipher
-from encenv.keys import unwrap as datakeys
+from encenv.keys import cache
 from encenv.load.dotenv import LoadedFile
 from encenv.load.environ import Load
 from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY, KmsServer
@@ -128,12 +128,12 @@ def function(kms, tmp_path, monkeypatch):
     """What runs a handler from a snapshot: its environment is sealed, its credentials come from a container endpoint."""
     for name, value in kms.environ().items():
         monkeypatch.setenv(name, value)
-    datakeys.clear_cache()
+    cache.clear_cache()
     plain = "".join(f"{name}='{value}'\n" for name, value in SECRETS.items())
     sealed = encrypt_with(plain, kms.create_key(), {})
     decrypt_environ(sealed)
-    keys = [key.expose_key() for key in datakeys._state.finished.values()]
-    datakeys.clear_cache()
+    keys = [key.expose_key() for key in cache._cache.data_keys.values()]
+    cache.clear_cache()
     with CredentialsEndpoint() as endpoint:
         # Those before the snapshot are of another key pair than those after it, which is the KMS's own.
         endpoint.answers = [

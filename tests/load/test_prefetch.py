@@ -19,7 +19,7 @@ from encenv.errors import KeyDeniedError, PolicyError
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, encryption_context
 from encenv.keys.aws.kms import AwsKms
-from encenv.keys.unwrap import clear_cache
+from encenv.keys.cache import clear_cache
 
 pytest_plugins = ["encenv.testing"]
 

@@ -82,11 +82,11 @@ from encenv.errors import (
 )
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey
-from encenv.keys import unwrap as datakeys
+from encenv.keys import cache
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
+from encenv.keys.cache import clear_cache
 from encenv.keys.local import LocalKeys, generate_key_text
-from encenv.keys.unwrap import clear_cache
 from encenv.load.environ import Load, frameless
 from encenv.load.safe_errors import MASK
 from encenv.load.sources import SettingsLoad
@@ -1213,7 +1213,7 @@ def test_looks_of_objects(environ, local_key):
 
     environ({"SECRET": CANARY})
     Settings()
-    copies = list(datakeys._state.finished.items())
+    copies = list(cache._cache.data_keys.items())
     load = SettingsLoad(Settings)
     shown = [
         key,

@@ -583,7 +583,6 @@ def test_fixtures_in_a_users_project(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import os\n"
         "import pytest\n"
-        "from encenv.keys import unwrap as datakeys\n"
         "def test_kms(encenv_kms, encenv_kms_key, encenv_local_key):\n"
         "    assert 'AWS_PROFILE' not in os.environ\n"
         "    assert encenv_kms.url and encenv_kms_key\n"

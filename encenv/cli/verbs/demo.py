@@ -15,8 +15,8 @@ from encenv.files.atomic import edit_file
 from encenv.files.document import parse
 from encenv.files.encrypt import KeyName, Writer, encrypt
 from encenv.format.sealed import WrappedKey
+from encenv.keys.cache import clear_cache
 from encenv.keys.local import TEXT_VARIABLE, LocalKeys, generate_key_text
-from encenv.keys.unwrap import clear_cache
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 (nobody's)
 PLAIN = f"""\

@@ -86,19 +86,32 @@ class AwsKms:
         )
         return _wrapped(answer)
 
-    def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
-        """Return the data key in *item* (Decrypt). Through boto3 each attempt is bounded, but not all together."""
-        answer = self._call("Decrypt", item.reference, lambda: self._decrypt(item, context, timeout))
+    def unwrap(
+        self,
+        item: WrappedKey,
+        context: Mapping[str, str],
+        timeout: float,
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> bytes:
+        """Return the data key in *item* (Decrypt).
+
+        Through boto3 each attempt has a time limit, but not all of them together, and *while_waiting* is not called.
+        """
+        answer = self._call(
+            "Decrypt", item.reference, lambda: self._decrypt(item, context, timeout, while_waiting)
+        )
         plaintext: bytes = answer["Plaintext"]
         return plaintext
 
-    def _decrypt(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> Any:
+    def _decrypt(
+        self, item: WrappedKey, context: Mapping[str, str], timeout: float, while_waiting: Callable[[], None]
+    ) -> Any:
         arn = item.reference
         # What boto3 would read is the process's own environment, so no other one will do.
         is_plain = self._session is None and self._client is None and self._environ is os.environ
         lean = KmsHttp.for_key(arn, self._environ) if is_plain else None
         if lean is not None:
-            return lean.decrypt(item.wrapped, context, timeout)
+            return lean.decrypt(item.wrapped, context, timeout, while_waiting)
         return self._client_for(arn).decrypt(
             KeyId=arn, CiphertextBlob=item.wrapped, EncryptionContext=dict(context)
         )

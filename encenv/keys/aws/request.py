@@ -20,7 +20,6 @@ from encenv.keys.aws.credentials import Container, credentials_in
 from encenv.keys.aws.endpoint import Endpoint, endpoint_of
 from encenv.keys.aws.http import OK, Answer, Patience, exchange, kind_of
 from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, signed
-from encenv.keys.idle import idle
 from encenv.keys.process_safety import fork_waits, lazily
 
 if TYPE_CHECKING:
@@ -106,6 +105,7 @@ class KmsHttp:
         wrapped: bytes,
         context: Mapping[str, str],
         seconds: float,
+        while_waiting: Callable[[], None] = lambda: None,
         wait: Callable[[float], None] = time.sleep,
     ) -> dict[str, Any]:
         """Return what KMS answers: ``KeyId``, and ``Plaintext`` in bytes.
@@ -114,6 +114,7 @@ class KmsHttp:
             wrapped: The wrapped data key.
             context: The whole encryption context.
             seconds: How long all attempts may take together.
+            while_waiting: Called in each attempt when the request is sent, before the answer is read.
             wait: What waits between two attempts.
 
         Raises:
@@ -129,7 +130,7 @@ class KmsHttp:
         body = json.dumps(request).encode()
         attempt = 0
         while True:
-            outcome, pause = self._attempt(body, until, seconds)
+            outcome, pause = self._attempt(body, until, seconds, while_waiting)
             if not isinstance(outcome, EncenvError):
                 return outcome
             attempt += 1
@@ -141,11 +142,11 @@ class KmsHttp:
             wait(jittered)
 
     def _attempt(
-        self, body: bytes, until: float, seconds: float
+        self, body: bytes, until: float, seconds: float, while_waiting: Callable[[], None]
     ) -> tuple[dict[str, Any] | EncenvError, float]:
         """Return the answer or what went wrong, and how long a pause before another attempt is at most: 0 for none."""
         try:
-            answer = self._exchange(body, until)
+            answer = self._exchange(body, until, while_waiting)
         except KeyUnreachableError as error:  # no credentials, no certificate authorities
             return error.of(), 0.0
         except (OSError, ValueError) as error:
@@ -177,7 +178,7 @@ class KmsHttp:
             hint, pause = kms_errors.SETTINGS, 0.0
         return kms_errors.not_reached(_OPERATION, self.arn, kind_of(error), hint), pause
 
-    def _exchange(self, body: bytes, until: float) -> Answer:
+    def _exchange(self, body: bytes, until: float, while_waiting: Callable[[], None]) -> Answer:
         credentials = self.credentials
         if isinstance(credentials, Container):
             credentials = credentials.fetch(until)
@@ -192,18 +193,18 @@ class KmsHttp:
             whole = signed(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
         patience = Patience(CONNECT_SECONDS, READ_SECONDS, until)
         if self.endpoint.scheme == "http":
-            return exchange(self.endpoint, "/", whole, patience, body=body, sent=idle)
+            return exchange(self.endpoint, "/", whole, patience, body=body, sent=while_waiting)
         is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
         with fork_waits():
             first = ca_store.tls(self.environ, is_amazon=is_amazon)
         try:
-            return exchange(self.endpoint, "/", whole, patience, body=body, tls=first, sent=idle)
+            return exchange(self.endpoint, "/", whole, patience, body=body, tls=first, sent=while_waiting)
         except ssl.SSLCertVerificationError:
             with fork_waits():
                 every = ca_store.whole_tls(self.environ)
             if every is None:
                 raise
-        return exchange(self.endpoint, "/", whole, patience, body=body, tls=every, sent=idle)
+        return exchange(self.endpoint, "/", whole, patience, body=body, tls=every, sent=while_waiting)
 
 
 def _chance() -> float:

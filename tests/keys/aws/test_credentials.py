@@ -12,7 +12,6 @@ from encenv.errors import KeyUnreachableError
 from encenv.keys.aws.credentials import ATTEMPTS, Container, credentials_in
 from encenv.keys.aws.endpoint import Endpoint
 from encenv.keys.aws.sigv4 import Credentials
-from encenv.keys.idle import idle_work
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "canary-secret"}
 FULL, RELATIVE = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
@@ -50,14 +49,6 @@ def botocores(environ, monkeypatch):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     return botocore.session.Session().get_credentials().get_frozen_credentials()
-
-
-def test_credentials_are_not_waited_for_idly(endpoint):
-    """What may be done until AWS KMS answers does not stand before the question to it."""
-    done = []
-    with idle_work(lambda: done.append(1)):
-        fetched({FULL: endpoint.url})
-    assert not done
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from support.raw_server import RawServer
 
 from encenv.keys.aws.endpoint import Endpoint
 from encenv.keys.aws.http import ANSWER_MAX, BODY_MAX, Answer, AnswerError, Patience, _plain, exchange
-from encenv.keys.idle import idle, idle_work
 from encenv.testing.certificate import Authority
 
 SECONDS = 20.0
@@ -79,8 +78,8 @@ def test_what_is_an_answer(name):
     assert (answer.status, answer.body) == (200, body)
 
 
-def test_idle_work():
-    """What there is to do is done once, when the peer has the whole request and has not answered yet."""
+def test_work_while_waiting():
+    """The callback runs when the peer has the whole request and has not answered yet."""
     answer, worked = ANSWERS["usual"][0], threading.Event()
 
     def handle(connection):
@@ -93,12 +92,7 @@ def test_idle_work():
         worked.set()
 
     with RawServer(handle).running() as peer:
-        with idle_work(work):
-            assert ask(peer, sent=idle).body == b"hello"
-            assert ask(peer, sent=idle).body == b"hello"
-        with pytest.raises(ConnectionError), idle_work(work):
-            raise ConnectionError
-        assert ask(peer, sent=idle).body == b"hello"
+        assert ask(peer, sent=work).body == b"hello"
     assert worked.is_set()
 
 

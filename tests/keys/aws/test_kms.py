@@ -34,8 +34,9 @@ from encenv.keys.aws import kms as kms_module
 from encenv.keys.aws import request as kms_http
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
+from encenv.keys.cache import clear_cache
 from encenv.keys.trust import Trust
-from encenv.keys.unwrap import HEDGE_SECONDS, WrappedCopy, clear_cache, unwrap
+from encenv.keys.unwrap import HEDGE_SECONDS, WrappedCopy, unwrap
 from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 pytest_plugins = ["encenv.testing"]

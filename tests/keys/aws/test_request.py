@@ -14,6 +14,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.retries import standard
+from support.python_process import wait_until
 from support.raw_server import RawServer
 from support.workspace import unmeasured
 
@@ -24,7 +25,7 @@ from encenv.format.sealed import KeyEntry, WrappedKey
 from encenv.keys.aws import request as kms_http
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
-from encenv.keys.unwrap import clear_cache
+from encenv.keys.cache import clear_cache
 from encenv.testing import KmsServer
 
 pytest_plugins = ["encenv.testing"]
@@ -71,7 +72,7 @@ def decrypt(wrapped=b"wrapped", context=None, *, seconds=SECONDS, wait=lambda _:
     """Return what KMS answers without boto3."""
     lean = KmsHttp.for_key(ARN, os.environ)
     assert lean is not None
-    return lean.decrypt(wrapped, context or CONTEXT, seconds, wait)
+    return lean.decrypt(wrapped, context or CONTEXT, seconds, wait=wait)
 
 
 def fails(**options):
@@ -109,6 +110,30 @@ def _parts(request):
     head, _, body = request.decode().partition("\r\n\r\n")
     line, *lines = head.split("\r\n")
     return line, {name.lower(): value for name, value in (one.split(": ", 1) for one in lines)}, body
+
+
+def test_while_waiting(at, monkeypatch):
+    """The callback runs once KMS has the whole request, and not while the credentials are fetched."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    credentials = answer({"AccessKeyId": "ASIA", "SecretAccessKey": "secret", "Token": "token"})
+    seen, may_answer = [], threading.Event()
+
+    def handle(connection):
+        may_answer.wait(SECONDS)
+        connection.sendall(answer(ANSWER))
+
+    def work():
+        wait_until(lambda: kms.requests)
+        seen.append((len(container.requests), len(kms.requests)))
+        may_answer.set()
+
+    with RawServer(credentials).running() as container, RawServer(handle).running() as kms:
+        at(kms)
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{container.port}/")
+        lean = KmsHttp.for_key(ARN, os.environ)
+        assert lean.decrypt(b"wrapped", CONTEXT, SECONDS, work)["Plaintext"] == DATA_KEY
+    assert seen == [(1, 1)]
 
 
 @pytest.mark.parametrize("token", ["", "a/b+c==", "two  spaces", " ends ", "~!@#$%^&*()|", "x" * 12_000])

@@ -1,0 +1,232 @@
+"""The data keys of this process: each wrapped key is unwrapped once, whatever the number of threads that need it.
+
+The first thread that needs a wrapped key starts an `Attempt`, and the others wait for the same one. There is no lock,
+only single operations on dictionaries and lists: a forked child never inherits a lock that nobody will release, and
+a signal handler may load settings wherever it interrupts. A child keeps its parent's data keys and forgets the
+attempts that were running. A failure is not kept.
+"""
+
+import os
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from encenv import errors
+from encenv.errors import EncenvError, KeyRefusedError
+from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
+from encenv.keys.process_safety import fork_waits, lazily
+from encenv.keys.provider import KeyProvider, takes_while_waiting
+from encenv.keys.snapshot import on_snapshot
+
+if TYPE_CHECKING:
+    from encenv.format import envelope
+    from encenv.format.envelope import DataKey
+else:
+    envelope = lazily("encenv.format.envelope")
+
+IMPORT_SECONDS = 5.0  # for a thread that imports cryptography to check an answer
+JOIN_SECONDS = 1.0  # for a thread that has only to return
+
+# Texts and bytes only: comparing them runs no Python code, so an operation on a dictionary of them is a single one.
+CacheKey = tuple[str, bytes, str, bytes, bytes]
+
+
+class WrappedCopy(NamedTuple):
+    """One wrapped key with all that decides what it unwraps to.
+
+    Attributes:
+        item: Provider, wrapped bytes and reference.
+        context: The pairs of its key entry.
+        commitment: 32 bytes: the data key that it must unwrap to.
+    """
+
+    item: WrappedKey
+    context: tuple[tuple[str, str], ...]
+    commitment: bytes
+
+    @property
+    def cache_key(self) -> CacheKey:
+        """The key under which the cache keeps the data key; the order of the context's pairs makes no difference."""
+        item, context = self.item, canonical(encryption_context(self.context))
+        return item.provider, item.wrapped, item.reference, context, self.commitment
+
+
+class Attempt:
+    """One call of a key provider, in a thread of its own, for all who need the data key.
+
+    Attributes:
+        deadline: How long the caller that started it waits, by `time.monotonic`.
+        is_answered: Whether the provider has answered; the answer is then only checked.
+        result: The data key, or why there is none; None while the attempt runs.
+    """
+
+    def __init__(self, cache: "Cache", request: WrappedCopy, deadline: float) -> None:
+        self.deadline = deadline
+        self.is_answered = False
+        self.result: DataKey | EncenvError | None = None
+        self._cache, self._request = cache, request
+        self._abandoned_at = deadline + (deadline - time.monotonic())
+        self._starter = threading.get_ident()
+        self._thread: threading.Thread | None = None
+        self._is_importing = False
+        self._events: list[threading.Event] = []
+
+    @property
+    def data_key(self) -> "DataKey | None":
+        """The data key, once the attempt has succeeded."""
+        return None if isinstance(self.result, EncenvError) else self.result
+
+    def is_abandoned(self, now: float) -> bool:
+        """Return whether nobody should join the attempt.
+
+        Either its provider hangs, or this is a signal handler that runs in the thread that is about to start it.
+        """
+        is_interrupted = self._thread is None and self._starter == threading.get_ident()
+        return self.result is None and (is_interrupted or now >= self._abandoned_at)
+
+    def notify(self, event: threading.Event) -> None:
+        """Set *event* when the attempt has finished; look at `result` once more after this call."""
+        self._events.append(event)
+
+    def start(self, provider: KeyProvider) -> None:
+        """Call *provider* in a thread, or in this one where no thread can be started: then no deadline holds."""
+
+        def run() -> None:
+            self.finish(self._unwrap(provider, self.deadline - time.monotonic()))
+
+        thread = threading.Thread(target=run, name="encenv-unwrap", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many, or the interpreter is about to exit
+            run()
+        else:
+            self._thread = thread
+
+    def finish(self, result: "DataKey | EncenvError") -> None:
+        """Keep *result* if it is a data key, and wake all who wait for it."""
+        key, attempts = self._request.cache_key, self._cache.attempts
+        if not isinstance(result, EncenvError):
+            self._cache.data_keys[key] = result
+        if attempts.get(key) is self:
+            del attempts[key]
+        self.result = result  # before the events: whoever adds one looks once more afterwards
+        for event in list(self._events):
+            event.set()
+
+    def keep_as(self, request: WrappedCopy) -> None:
+        """Keep the data key for *request*, too: the same data key under another region's replica of its key."""
+        if self.data_key is not None:
+            self._cache.data_keys[request.cache_key] = self.data_key
+
+    def settle(self) -> None:
+        """Wait for what depends on no provider any more, so that a load leaves no thread behind that has an answer."""
+        if self._thread is None:
+            return
+        if self._is_importing or self.is_answered:
+            self._thread.join(IMPORT_SECONDS)
+        if self.result is not None:
+            self._thread.join(JOIN_SECONDS)
+
+    def _unwrap(self, provider: KeyProvider, seconds: float) -> "DataKey | EncenvError":
+        """Return the data key or why there is none: a raised error would keep the frames that hold the key."""
+        request = self._request
+        context = encryption_context(request.context)
+        try:
+            if takes_while_waiting(provider):
+                plain = provider.unwrap(request.item, context, seconds, self._import)
+            else:
+                plain = provider.unwrap(request.item, context, seconds)
+            self.is_answered = True
+            with fork_waits():
+                data_key = envelope.DataKey(plain)
+                is_right = data_key.matches(request.commitment)
+        except EncenvError as error:
+            return without_frames(error)
+        except BaseException as error:  # noqa: BLE001 (a plug-in may raise anything, and its text may hold a key)
+            return provider_failure(request, type(error).__name__)
+        if is_right:
+            return data_key
+        return KeyRefusedError(
+            f"{_name_of(request)} holds another data key than its key entry says",
+            hint="restore the key entry from version control",
+        )
+
+    def _import(self) -> None:
+        """Import cryptography, which takes about as long as AWS KMS takes to answer."""
+        self._is_importing = True
+        with suppress(Exception):  # it is raised again where the import is needed
+            _ = envelope.DataKey
+        self._is_importing = False
+
+
+class Cache:
+    """The data keys of this process, and the attempts that are running."""
+
+    def __init__(self, data_keys: "dict[CacheKey, DataKey]") -> None:
+        self.data_keys = data_keys
+        self.attempts: dict[CacheKey, Attempt] = {}
+
+    def attempt(self, request: WrappedCopy, deadline: float, event: threading.Event) -> tuple[Attempt, bool]:
+        """Return the attempt for *request*, and whether it is a new one that the caller has to start.
+
+        Args:
+            request: The wrapped key.
+            deadline: How long the caller waits, by `time.monotonic`.
+            event: Is set when the attempt has finished.
+        """
+        key, new = request.cache_key, Attempt(self, request, deadline)
+        attempt = self.attempts.setdefault(key, new)
+        if attempt is not new and attempt.is_abandoned(time.monotonic()):
+            attempt = self.attempts[key] = new
+        attempt.notify(event)
+        if (
+            attempt is new and key in self.data_keys
+        ):  # looked up last: `finish` stores it before it ends the attempt
+            attempt.finish(self.data_keys[key])
+        return attempt, attempt is new and attempt.result is None
+
+
+_cache = Cache({})  # replaced as a whole: an attempt finishes in the cache in which it was started
+
+
+def current() -> Cache:
+    """Return the cache of this process."""
+    return _cache
+
+
+def clear_cache() -> None:
+    """Forget every data key of this process; the next load unwraps again."""
+    global _cache  # noqa: PLW0603 (see process_safety)
+    _cache = Cache({})
+
+
+def without_frames(error: EncenvError) -> EncenvError:
+    """Return *error* without its frames, as one of our own classes: a plug-in's class may take other arguments."""
+    ours = next(cls for cls in type(error).__mro__ if cls.__module__ == errors.__name__)
+    kind = KeyRefusedError if ours is EncenvError else ours
+    copy: EncenvError = kind(error.message, hint=error.hint)
+    return copy
+
+
+def provider_failure(request: WrappedCopy, kind: str) -> EncenvError:
+    """Return the error for an exception of a provider, whose class is called *kind*."""
+    return KeyRefusedError(
+        f"{_name_of(request)} could not be unwrapped: the provider raised {kind}",
+        hint="see the documentation of the key provider",
+    )
+
+
+def _name_of(request: WrappedCopy) -> str:
+    item = request.item
+    return f"the copy of data key {kid_of(request.commitment)} under {item.provider}:{item.reference}"
+
+
+def _after_fork_in_child() -> None:
+    global _cache  # noqa: PLW0603 (as above)
+    _cache = Cache(_cache.data_keys)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+on_snapshot(clear_cache)
