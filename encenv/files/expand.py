@@ -1,7 +1,7 @@
-"""``${NAME}`` over bindings, decrypting on demand.
+"""Expand ``${NAME}`` in the values of bindings, and decrypt only the values that this needs.
 
 A reference means what it means to python-dotenv: the nearest binding of that name above, or a process variable.
-So a binding refers only upwards, nothing can go round in a circle, and each value is worked out once.
+So a binding refers only upwards, references cannot form a circle, and each value is computed once.
 """
 
 from bisect import bisect_left
@@ -13,16 +13,16 @@ from encenv.format.sealed import claims
 
 
 class Expansion:
-    """The values of *bindings* with ``${NAME}`` and ``${NAME:-default}`` replaced, each when it is asked for.
+    """The values of *bindings* with ``${NAME}`` and ``${NAME:-default}`` replaced, each computed on request.
 
     Args:
-        bindings: Name and raw value of each binding in its order; None for a line without "=".
+        bindings: Name and raw value of each binding in order; None for a line without "=".
         environ: The process variables.
         override: Whether bindings come before process variables of the same name, as in ``dotenv_values``.
-        interpolate: Whether anything is replaced at all.
-        decrypt_binding: Given index, name and raw value; returns the plaintext, which is the raw value itself if it
-            was not sealed, or None if it failed. Called at most once an index, and only if that value is needed.
-        decrypt_process: The same for a process variable that is referred to, given name and raw value.
+        interpolate: Whether references are replaced at all.
+        decrypt_binding: Takes index, name and raw value; returns the plaintext (the raw value itself if it is not
+            sealed), or None if decryption failed. Called at most once for each index, and only if needed.
+        decrypt_process: The same for a process variable that is referred to; takes name and raw value.
     """
 
     def __init__(  # noqa: PLR0913 (all but two are keywords)
@@ -46,38 +46,38 @@ class Expansion:
         for index, (name, _) in enumerate(bindings):
             self._places.setdefault(name, []).append(index)
         self._values: dict[int, str | None] = {}
-        self._atoms: dict[int, list[Atom]] = {}  # of values that wait for those they refer to
+        self._atoms: dict[int, list[Atom]] = {}  # of values that wait for the values they refer to
         self._process: dict[str, str] = {}
 
     def value(self, index: int) -> str | None:
         """Return the final value of the binding at *index*: decrypted, then expanded.
 
-        None if it has no "=". A value that could not be decrypted counts as empty, here and where it is referred to.
+        None if it has no "=". A value that cannot be decrypted counts as empty, here and where it is referred to.
         """
         waiting = [index]  # not recursion: a chain of references may be as long as the file
         while waiting:
             top = waiting[-1]
-            missing = [] if top in self._values else self._start(top)
-            waiting.extend(missing)
-            if not missing:
+            needs = [] if top in self._values else self._compute(top)
+            waiting.extend(needs)
+            if not needs:
                 waiting.pop()
         return self._values[index]
 
     def references(self, indexes: Iterable[int]) -> tuple[set[int], set[str]]:
-        """Return what is needed for the values of *indexes*, as far as that shows without decrypting anything.
+        """Return what the values of *indexes* refer to, as far as can be seen without decrypting.
 
         Returns:
-            The indexes of bindings, those given among them, and the names of process variables. What a sealed value
-            refers to is not among them.
+            The indexes of bindings, including *indexes*, and the names of process variables. References inside
+            sealed values are not followed.
         """
-        found: set[int] = set()
+        reached: set[int] = set()
         names: set[str] = set()
         waiting = list(indexes)
         while waiting:
             index = waiting.pop()
-            if index in found:
+            if index in reached:
                 continue
-            found.add(index)
+            reached.add(index)
             raw = self._bindings[index][1]
             if raw is None or not self._interpolate or claims(raw):
                 continue
@@ -86,10 +86,10 @@ class Expansion:
                     waiting.append(source)
                 else:
                     names.add(source)
-        return found, names
+        return reached, names
 
-    def _start(self, index: int) -> list[int]:
-        """Work out the value at *index*, or return the indexes whose values it has to wait for."""
+    def _compute(self, index: int) -> list[int]:
+        """Compute the value at *index*, or return the indexes whose values it needs first."""
         atoms = self._atoms.pop(index, None)
         if atoms is None:
             name, raw = self._bindings[index]
@@ -99,22 +99,22 @@ class Expansion:
                 return []
             atoms = list(parse_variables(text))
         sources = self._sources(index, atoms)
-        missing = [
+        needs = [
             source for source in sources.values() if isinstance(source, int) and source not in self._values
         ]
-        if missing:
+        if needs:
             self._atoms[index] = atoms
-            return missing
-        # python-dotenv's own atoms decide about defaults and missing values, given just the names in question.
-        known = {
+            return needs
+        # python-dotenv's own atoms decide about defaults and missing names.
+        environ = {
             name: self._values[source] if isinstance(source, int) else self._process_value(source)
             for name, source in sources.items()
         }
-        self._values[index] = "".join(atom.resolve(known) for atom in atoms)
+        self._values[index] = "".join(atom.resolve(environ) for atom in atoms)
         return []
 
     def _sources(self, index: int, atoms: Iterable[Atom]) -> dict[str, int | str]:
-        """Return for each name in *atoms* the index of the binding or the process variable that supplies it."""
+        """Return, for each name in *atoms*, the index of the binding or the process variable that supplies it."""
         sources: dict[str, int | str] = {}
         for atom in atoms:
             if not isinstance(atom, Variable):

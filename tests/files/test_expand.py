@@ -1,4 +1,4 @@
-"""encenv.files.expand: what python-dotenv would have made of the plaintext, decrypting no more than that needs."""
+"""encenv.files.expand: it expands as python-dotenv expands the plaintext, and decrypts only what that needs."""
 
 import os
 import time
@@ -27,12 +27,12 @@ MARK = "encenv:1:"
 
 
 def seal(text):
-    """Return *text* in a toy form that shows nothing of it."""
+    """Return *text* in a toy form in which it cannot be found."""
     return MARK + text[::-1]
 
 
 def unseal(text):
-    """Return the plaintext of *text*, which is *text* itself unless it was sealed."""
+    """Return the plaintext of *text*, which is *text* itself unless it is sealed."""
     return text[len(MARK) :][::-1] if text.startswith(MARK) else text
 
 
@@ -42,7 +42,7 @@ ENVIRONS = st.dictionaries(NAMES.filter(bool), VALUES, max_size=4)
 
 
 class Recorder:
-    """The two ways to decrypt, with a note of each call."""
+    """The two decrypt functions; records each call."""
 
     def __init__(self):
         self.indexes = []
@@ -66,13 +66,13 @@ class Recorder:
 
 
 def expand(bindings, environ, **options):
-    """Return all values of *bindings*, one after the other."""
+    """Return all values of *bindings* in order."""
     expansion = Recorder().expansion(bindings, environ, **options)
     return [expansion.value(index) for index in range(len(bindings))]
 
 
 def expected(bindings, environ, override):
-    """Return what python-dotenv makes of the plaintext, for each binding and not only for the last of its name."""
+    """Return python-dotenv's value of each binding in plaintext, not only of the last one of a name."""
     plain = [(name, value if value is None else unseal(value)) for name, value in bindings]
     with mock.patch.dict(os.environ, {name: unseal(value) for name, value in environ.items()}, clear=True):
         return [
@@ -87,13 +87,13 @@ def expected(bindings, environ, override):
 @example(bindings=[("A", None), ("B", "${A:-d}")], environ={"A": "p"}, override=True)
 @example(bindings=[("A", "${A}${a:-d}")], environ={"A": "p", "a": ""}, override=True)
 def test_expands_like_python_dotenv(bindings, environ, override):
-    """Sealed or not, a binding's value is what python-dotenv would give for the plaintext environment."""
+    """A binding's value is what python-dotenv gives for the plaintext environment, sealed or not."""
     assert expand(bindings, environ, override=override) == expected(bindings, environ, override)
 
 
 @given(BINDINGS, ENVIRONS, st.booleans(), st.data())
-def test_only_what_is_reached_is_decrypted_and_that_once(bindings, environ, override, data):
-    """Asking for some values, in any order, decrypts just what they refer to, each raw value a single time."""
+def test_only_needed_values_are_decrypted_and_only_once(bindings, environ, override, data):
+    """Reading some values, in any order, decrypts only what they refer to, and each raw value once."""
     indexes = data.draw(st.lists(st.integers(0, len(bindings) - 1), max_size=9)) if bindings else []
     recorder = Recorder()
     expansion = recorder.expansion(bindings, environ, override=override)
@@ -102,7 +102,7 @@ def test_only_what_is_reached_is_decrypted_and_that_once(bindings, environ, over
     assert values == [all_values[index] for index in indexes]
     assert len(set(recorder.indexes)) == len(recorder.indexes)
     assert len(set(recorder.names)) == len(recorder.names)
-    # With everything in plain view, `references` sees the same without being told how to decrypt.
+    # If nothing is sealed, `references` finds the same without decrypting.
     plain = [(name, value if value is None else unseal(value)) for name, value in bindings]
     reached, names = Recorder().expansion(plain, environ, override=override).references(indexes)
     assert set(recorder.names) == names
@@ -110,8 +110,8 @@ def test_only_what_is_reached_is_decrypted_and_that_once(bindings, environ, over
 
 
 @given(BINDINGS, ENVIRONS, st.booleans(), st.data())
-def test_references_stop_at_what_is_sealed(bindings, environ, override, data):
-    """What shows without decryption is part of what is needed, and finding it decrypts nothing."""
+def test_references_stop_at_sealed_values(bindings, environ, override, data):
+    """references() returns a part of what is needed, and decrypts nothing."""
     indexes = data.draw(st.sets(st.integers(0, len(bindings) - 1))) if bindings else set()
     recorder = Recorder()
     expansion = recorder.expansion(bindings, environ, override=override)
@@ -128,7 +128,7 @@ def test_references_stop_at_what_is_sealed(bindings, environ, override, data):
 
 @given(BINDINGS, ENVIRONS)
 def test_without_interpolation_values_are_only_decrypted(bindings, environ):
-    """With interpolate=False nothing is expanded and nothing but the binding itself is needed."""
+    """With interpolate=False nothing is expanded, and a value needs only its own binding."""
     values = expand(bindings, environ, interpolate=False)
     assert values == [value if value is None else unseal(value) for _, value in bindings]
     expansion = Recorder().expansion(bindings, environ, interpolate=False)
@@ -137,7 +137,7 @@ def test_without_interpolation_values_are_only_decrypted(bindings, environ):
 
 @pytest.mark.parametrize("override", [True, False])
 def test_a_file_reads_like_dotenv_values(tmp_path, monkeypatch, override):
-    """From text to final values, the two modules together give what python-dotenv gives for the file."""
+    """The parser and the expansion together give what python-dotenv gives for a file."""
     monkeypatch.setenv("HOST", "process-host")
     text = (
         "\ufeffHOST=db\r\nUSER='${NOBODY:-me}'\r\nexport URL=\"pg://${USER}@${HOST}/x\\r\"\r\n"
@@ -155,18 +155,18 @@ def test_a_file_reads_like_dotenv_values(tmp_path, monkeypatch, override):
 
 
 def test_references_inside_decrypted_text_are_followed():
-    """A sealed value is decrypted first and its plaintext expanded, through as many steps as it takes."""
+    """A sealed value is decrypted before its references are expanded, through several steps too."""
     bindings = [("A", seal("1")), ("B", seal("<${A}>")), ("C", "${B}${P}")]
     assert expand(bindings, {"P": seal("${A}")}) == ["1", "<1>", "<1>${A}"]
 
 
 def test_a_process_variable_is_final():
-    """References in the text of a process variable are left as they are, decrypted or not."""
+    """References in a process variable are not expanded, decrypted or not."""
     assert expand([("A", "1"), ("B", "${P}${Q}")], {"P": "${A}", "Q": seal("${A}")})[1] == "${A}${A}"
 
 
-def test_what_failed_counts_as_empty():
-    """A value that could not be decrypted is empty, here and where it is referred to, and no default stands in."""
+def test_a_failed_value_counts_as_empty():
+    """A value that cannot be decrypted is empty, also where it is referred to, and no default replaces it."""
     expansion = Expansion(
         [("A", seal("1")), ("B", "<${A:-d}${P:-d}>")],
         {"P": seal("2")},
@@ -176,8 +176,8 @@ def test_what_failed_counts_as_empty():
     assert (expansion.value(1), expansion.value(0)) == ("<>", "")
 
 
-def test_the_environment_is_as_it_was_before():
-    """Changes to the process environment after the start are not seen, and no name is too odd to be looked up."""
+def test_the_environment_is_copied():
+    """Later changes of the process environment are not seen, and every name can be looked up."""
     environ = {"P": "before"}
     expansion = Recorder().expansion([("A", "${P}"), ("B", "${\ud800}")], environ)
     environ["P"] = "after"
@@ -186,7 +186,7 @@ def test_the_environment_is_as_it_was_before():
 
 
 def test_long_chains_need_no_recursion():
-    """A chain of 10,000 references is followed from its end."""
+    """A chain of 10,000 references is expanded without a RecursionError."""
     count = 10_000
     bindings = [("V0", "x"), *((f"V{i}", seal(f"${{V{i - 1}}}")) for i in range(1, count))]
     recorder = Recorder()
@@ -198,7 +198,7 @@ def test_long_chains_need_no_recursion():
 
 
 def test_time_is_linear():
-    """Ten times the lines take about ten times the time, in whatever way they refer to each other."""
+    """Ten times the lines take about ten times the time, whatever they refer to."""
 
     def seconds(count):
         bindings = [(f"V{i % 7}", f"${{V{(i + 3) % 7}:-d}}" if i % 5 else "${PATH}") for i in range(count)]
