@@ -123,6 +123,10 @@ class LocalKeys:
             )
         return reference, cipher.AESGCM(cipher.derive(keys[reference], b"encenv:1:local-wrap"))
 
+    def exist(self) -> bool:
+        """Return whether there is a local key here, whether or not it can be used."""
+        return bool(self._environ.get(TEXT_VARIABLE)) or self._file().exists()
+
     def _file(self) -> Path:
         given = self._path or self._environ.get(FILE_VARIABLE)
         return _at_home(Path(given), self._environ) if given else default_path(self._environ)

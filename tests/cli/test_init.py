@@ -60,22 +60,20 @@ def clone(repo, who="Bob"):
 
 def test_the_one_question(repo):
     """On a terminal one question is asked, what is no key is asked for again, and Enter means a local key."""
-    code, screen = on_a_terminal(
-        repo, [("Wrapping key [local]:", "prod\n"), ("name local, arn", "\n")], "init"
-    )
+    code, screen = on_a_terminal(repo, [("Key [local]:", "prod\n"), ("name local, arn", "\n")], "init")
     assert code == 0, screen
     assert "'prod' does not name a key" in screen
-    assert screen.count("Wrapping key [local]:") == 2
+    assert screen.count("Key [local]:") == 2
     assert re.fullmatch(r"local:[A-Z2-7]{8}", *keys(repo))
     code, screen = on_a_terminal(repo, [], "init")
     assert code == 0, screen
-    assert "Wrapping key [" not in screen
+    assert "Key [" not in screen
 
 
 @pytest.mark.parametrize("answer", ["\3", "\4"], ids=["Ctrl-C", "Ctrl-D"])
 def test_the_question_interrupted(repo, answer):
     """Ctrl-C and Ctrl-D at the question end it, and nothing is written."""
-    code, screen = on_a_terminal(repo, [("Wrapping key [local]:", answer)], "init")
+    code, screen = on_a_terminal(repo, [("Key [local]:", answer)], "init")
     assert code == 1
     assert "interrupted" in screen
     assert [path.name for path in repo.folder.iterdir()] == [".git"]
@@ -88,7 +86,7 @@ def test_what_is_sealed_already(repo):
     assert repo.run("keygen").code == 0
     assert repo.run("encrypt", "--key", "local").code == 0
     key = f"local:{re.search(r':([A-Z2-7]{8})$', (repo.folder / '.env').read_text(), re.MULTILINE)[1]}"
-    code, screen = on_a_terminal(repo, [(f"Wrapping key [{key}]:", "\n")], "init")
+    code, screen = on_a_terminal(repo, [(f"Key [{key}]:", "\n")], "init")
     assert code == 0, screen
     assert keys(repo) == [key]
     (repo.folder / "pyproject.toml").unlink()
@@ -103,9 +101,7 @@ def test_with_aws_kms(repo, kms):
     """An alias on the terminal becomes the key's ARN, and everything after works with it and the context."""
     arn = kms.create_key(alias="alias/shop")
     repo.write(".env", f"A={CANARY}\n")
-    code, screen = on_a_terminal(
-        repo, [("Wrapping key [local]:", "alias/shop\n")], "init", "--context", "stage=test"
-    )
+    code, screen = on_a_terminal(repo, [("Key [local]:", "alias/shop\n")], "init", "--context", "stage=test")
     assert code == 0, screen
     assert keys(repo) == [arn]
     assert "# alias/shop\n" in (repo.folder / "pyproject.toml").read_text()
@@ -152,7 +148,7 @@ def test_a_clone_without_the_local_key(repo):
         assert (message.removeprefix("A: "), hint) == expected, verb
     done = repo.shell("cd ../clone && encenv init")
     assert done.code == 0
-    assert f"you cannot use them yet: {expected[0]}" in done.err.replace(str(repo.root / "other"), "~")
+    assert f"you cannot use the key yet: {expected[0]}" in done.err.replace(str(repo.root / "other"), "~")
     assert ANN in done.err
 
 

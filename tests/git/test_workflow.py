@@ -604,10 +604,12 @@ def test_init(repo):
     repo.git("commit --quiet -m gone")
     done = repo.shell("encenv init --yes --context stage=test")
     assert done.code == 0, done
-    assert "pyproject.toml: the wrapping keys are local:" in done.err
-    assert ".env is ignored by git (.gitignore:2:.env): a sealed file is meant to be committed" in done.err
+    assert "pyproject.toml: files are encrypted with local:" in done.err
+    assert (
+        ".env is ignored by git (.gitignore:2:.env): an encrypted file is meant to be committed" in done.err
+    )
     assert "next: encenv encrypt .env && git add .env" in done.err
-    assert "plaintext in history (1 commit, .env):\n  A\nrotate these" in done.err
+    assert "plaintext in history (1 commit, .env):\n  A\nchange these where they were issued" in done.err
     assert CANARY not in done.err
     text = (repo.folder / "pyproject.toml").read_bytes().decode()
     assert re.fullmatch(
@@ -630,7 +632,7 @@ def test_init_makes_a_local_key(repo):
     shutil.rmtree(repo.folder / ".git")
     done = repo.shell("encenv init --yes")
     assert "made local key" in done.err
-    assert "not a git repository" in done.err
+    assert "this is not a git repository" in done.err
     assert (repo.home / ".config" / "encenv" / "local.key").exists()
     assert (repo.folder / "pyproject.toml").read_text().startswith('[tool.encenv]\nkeys = ["local:')
 
@@ -643,7 +645,7 @@ def test_init_in_a_clone_without_the_key(repo):
     repo.environ["ENCENV_LOCAL_KEY"] = generate_key_text()
     done = repo.shell("git clone --quiet . ../clone && cd ../clone && encenv init")
     assert done.code == 0, done
-    assert "you cannot use them yet: the local key" in done.err
+    assert "you cannot use the key yet: the local key" in done.err
     assert "ask a colleague who has it" in done.err
     assert "checks what is staged" in done.err
 
@@ -657,7 +659,7 @@ def test_init_with_other_keys(repo):
         (repo.folder / "pyproject.toml").read_text(),
     )
     done = repo.shell("encenv init --key alias/other")
-    assert "names other wrapping keys" in done.err
+    assert "names other keys" in done.err
     assert repo.shell("encenv init --key ''").code == 2
 
 

@@ -113,6 +113,7 @@ ROOMS = (
             "policy.rules",
             "policy.settings_class",
             "policy.project",
+            "policy.tool_table",
         ),
     ),
     Room(
@@ -128,6 +129,7 @@ ROOMS = (
         "what git runs",
         (
             "git.repository",
+            "git.plaintext_history",
             "git.key_owner",
             "git.install",
             "git.textconv",

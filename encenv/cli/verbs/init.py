@@ -1,251 +1,165 @@
-"""``encenv init``: from a repository to one in which secrets can be committed."""
+"""``encenv init``: make a repository ready for encrypted .env files."""
 
-import json
 import os
-import re
 import sys
-import tomllib
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from encenv.cli.key_options import key_options
 from encenv.cli.options import quiet
+from encenv.cli.report import count
 from encenv.cli.terminal import fail, say
 from encenv.cli.verbs import keygen
-from encenv.errors import ConflictError, EncenvError, FileError, MalformedError
-from encenv.files.atomic import create, edit_file
+from encenv.errors import ConflictError, EncenvError, MalformedError
 from encenv.files.data_key_choice import Writer
-from encenv.files.document import parse
-from encenv.files.inspect import survey
+from encenv.files.inspect import Survey, survey
 from encenv.files.key_names import KeyName, Pairs, parse_keys
 from encenv.files.read import read
-from encenv.files.secret_names import mask_name
 from encenv.files.text import printable
-from encenv.format.sealed import WrappedKey
 from encenv.git import install as arming
 from encenv.git.key_owner import hint_of
-from encenv.git.repository import contents, git, history, is_ignored, is_repository, top_level
-from encenv.keys.local import FILE_VARIABLE, TEXT_VARIABLE, default_path
+from encenv.git.plaintext_history import plaintext_history
+from encenv.git.repository import git, is_ignored, is_repository, top_level
+from encenv.keys.local import LocalKeys
 from encenv.policy.project import Project, project
-from encenv.policy.rules import Policy
+from encenv.policy.tool_table import write_keys
 
-_HEADER = re.compile(r"^[ \t]*\[[ \t]*tool[ \t]*\.[ \t]*encenv[ \t]*\][^\r\n]*(?:\r\n|\n|\Z)", re.MULTILINE)
-BLOB_MAX = 1024 * 1024  # bytes of a text that is looked at; what is longer is no .env file
+LOCAL = KeyName("local", "")
 NAMES_SHOWN = 20
 
 
 @click.command()
 @key_options
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing: a local key, unless --key says otherwise.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask: take the keys in use, else a local key.")
 @quiet
 def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None:
-    """Make this project ready: a wrapping key, [tool.encenv] in pyproject.toml, the git hook and drivers.
+    """Make this project ready: a key, [tool.encenv] in pyproject.toml, the git hook and drivers.
 
-    KEY is local, the ARN of a KMS key, or alias/<name>. If it is left out, you are asked; the keys of what is sealed
-    already are proposed, else a local key, which is made if there is none. What is there already stays, so it can be run again, and by everyone who clones the project.
+    KEY is local, the ARN of an AWS KMS key, or alias/<name>. Without --key you are asked; proposed are the keys that
+    your files are encrypted with, else a local key, which is made if there is none. Nothing that is there is replaced,
+    so everyone who clones the project can run it again.
 
     \b
     Example:
       encenv init
       encenv init --key alias/staging --context stage=staging
     """
-    found = project()
-    if found.keys:
-        _keep(found, keys)
+    here = project()
+    if here.keys:
+        _try_keys(here, keys)
     else:
-        _choose(found, keys or _asked(_in_use(found), yes=yes), context or ())
-    found = project()
+        proposed = _keys_in_use(here)
+        is_asking = not yes and sys.stdin is not None and sys.stdin.isatty()
+        _write(here, keys or (_ask(proposed) if is_asking else proposed or (LOCAL,)), context or ())
+    here = project()
     if not is_repository():
-        say("not a git repository: begin one (git init), then run: encenv hook install")
+        say("this is not a git repository: make one (git init), then run: encenv hook install")
         return
-    for line in arming.arm(found.files):
+    for line in arming.arm(here.files):
         say(line)
-    _look_at_files(found)
-    _look_back(found)
+    _say_what_is_next(here)
+    _say_what_history_holds(here)
 
 
-def _keep(found: Project, keys: tuple[KeyName, ...]) -> None:
+def _try_keys(here: Project, keys: tuple[KeyName, ...]) -> None:
     """Say which keys the project has, and whether they can be used here."""
-    if keys and {*keys} != {*found.keys}:
+    names = ", ".join(map(str, here.keys))
+    if keys and {*keys} != {*here.keys}:
         raise ConflictError(
-            f"{found.where} names other wrapping keys: {', '.join(map(str, found.keys))}",
+            f"{here.where} names other keys: {names}",
             hint="change them there, then run: encenv rewrap --add KEY --remove KEY for each file",
         )
-    say(f"{found.where}: the wrapping keys are {', '.join(map(str, found.keys))}")
+    say(f"{here.where}: files are encrypted with {names}")
     try:
-        found.writer().new_key(found.keys, found.context or ())
-    except EncenvError as error:  # whoever has just cloned it may commit all the same
-        say(f"you cannot use them yet: {error.message}")
-        say(f"to do so, {hint_of(error)}")
+        here.writer().new_key(here.keys, here.context or ())
+    except EncenvError as error:  # someone who has just cloned the project can commit without it
+        say(f"you cannot use the key yet: {error.message}")
+        say(f"to use it, {hint_of(error)}")
 
 
-def _choose(found: Project, names: tuple[KeyName, ...], context: Pairs) -> None:
-    """See that the keys can be used, then write them down."""
-    if KeyName("local", "") in names and not _has_local_key():
+def _write(here: Project, keys: tuple[KeyName, ...], context: Pairs) -> None:
+    """Write *keys* into pyproject.toml, once a data key could be made with them."""
+    if LOCAL in keys and not LocalKeys().exist():
         click.get_current_context().invoke(keygen.command, output=None)
-    _, entry = Writer(names, context or None).new_key(names, context)
-    references = [_named(item) for item in entry.items]
-    named = [str(name) for name in names if "alias/" in name.key]
-    lines = [f"keys = {json.dumps(references)}" + (f"  # {', '.join(named)}" if named else "")]
-    table: dict[str, object] = {"keys": references}
-    if context:
-        lines.append(f"context = {{ {', '.join(f'{json.dumps(k)} = {json.dumps(v)}' for k, v in context)} }}")
-        table["context"] = dict(context)
-    path = found.path or _pyproject()
-    _write(path, lines, table)
-    say(f"{printable(os.path.relpath(path))}: the wrapping keys are {', '.join(references)}")
+    _, entry = Writer(keys, context or None).new_key(keys, context)
+    names = [str(KeyName(item.provider, item.reference)) for item in entry.items]
+    aliases = ", ".join(str(key) for key in keys if "alias/" in key.key)
+    path = here.path or _pyproject()
+    write_keys(path, names, context, aliases)
+    say(f"{printable(os.path.relpath(path))}: files are encrypted with {', '.join(names)}")
 
 
-def _named(item: WrappedKey) -> str:
-    """Return the wrapping key of *item* as --key takes it."""
-    return str(KeyName(item.provider, item.reference))
-
-
-def _in_use(found: Project) -> tuple[KeyName, ...]:
-    """Return the wrapping keys of what is sealed here already, if that is the same everywhere."""
-    used = {
-        tuple(sorted((KeyName(item.provider, item.reference) for item in entry.items), key=str))
-        for path in _files(found)
-        for entry in survey(_text(path)).entries
-    }
-    return used.pop() if len(used) == 1 else ()
-
-
-def _asked(in_use: tuple[KeyName, ...], *, yes: bool) -> tuple[KeyName, ...]:
-    """Return the wrapping keys that the person chooses: those *in_use*, or a local one, if nobody is asked."""
-    default = in_use or (KeyName("local", ""),)
-    if yes or sys.stdin is None or not sys.stdin.isatty():
-        return default
-    if in_use:
-        say("What is sealed here already is under the key that stands in brackets.")
+def _ask(proposed: tuple[KeyName, ...]) -> tuple[KeyName, ...]:
+    """Return the keys that the person at the terminal names; Enter means *proposed*, or a local key."""
+    if proposed:
+        say("Your files are encrypted with the key in brackets already.")
     else:
         say(
-            "A wrapping key is what opens everything else: local for a key file of your own, the ARN of an AWS KMS"
+            "Which key opens your files? local, for a key file of your own; or the ARN or alias/NAME of an AWS KMS key."
         )
-        say("key, or alias/NAME of one. More people: KMS. One person, or a first try: local.")
+        say("Take a KMS key for a team, local for one person or a first try.")
+    default = proposed or (LOCAL,)
     while True:
-        answer: str = click.prompt("Wrapping key", default=" ".join(map(str, default)), err=True)
+        answer: str = click.prompt("Key", default=" ".join(map(str, default)), err=True)
         try:
             return parse_keys(answer.split()) or default
         except MalformedError as error:
             fail(error.message, error.hint)
 
 
-def _has_local_key() -> bool:
-    named = os.environ.get(FILE_VARIABLE)
-    return (
-        bool(os.environ.get(TEXT_VARIABLE))
-        or (Path(named).expanduser() if named else default_path(os.environ)).exists()
-    )
-
-
 def _pyproject() -> Path:
-    """Return the nearest pyproject.toml upwards to the top level, or where it is to be made."""
+    """Return the nearest pyproject.toml upwards to the top level, or where to make it."""
     here = Path.cwd()
     top = top_level() if is_repository() else None
     folders = [here, *(one for one in here.parents if top is not None and one.is_relative_to(top))]
-    there = (folder / "pyproject.toml" for folder in folders)
-    return next((path for path in there if path.is_file()), (top or here) / "pyproject.toml")
+    paths = (folder / "pyproject.toml" for folder in folders)
+    return next((path for path in paths if path.is_file()), (top or here) / "pyproject.toml")
 
 
-def _write(path: Path, lines: list[str], table: dict[str, object]) -> None:
-    """Add *lines* to [tool.encenv] in the file *path*, every other byte of it kept.
-
-    Raises:
-        FileError: If TOML would then say anything but what it said before, and *table*.
-    """
-    if not path.exists():
-        create(path, "\n".join(["[tool.encenv]", *lines, ""]).encode(), 0o666)
-        return
-    with edit_file(path) as file:
-        try:
-            text = file.data.decode()
-            new = _with_lines(text, lines)
-            tool = tomllib.loads(text).get("tool", {})
-            expected = tomllib.loads(text) | {"tool": tool | {"encenv": tool.get("encenv", {}) | table}}
-            good = tomllib.loads(new) == expected
-        except (ValueError, TypeError, AttributeError):  # TOML's and UTF-8's errors; tool is no table
-            good, new = False, ""
-        if not good:
-            raise FileError(
-                f"{printable(os.path.relpath(path))} cannot be added to without changing what it says",
-                hint=f"add this yourself: [tool.encenv] with {'; '.join(lines)}",
-            )
-        file.replace(new.encode())
+def _surveys(here: Project) -> dict[str, Survey]:
+    """Return what is in the .env files of the project's folder, by their paths from the current one."""
+    paths = sorted(path for path in here.folder.iterdir() if path.is_file() and here.covers(path))
+    texts = {os.path.relpath(path): read(path).decode("utf-8", "surrogateescape") for path in paths}
+    return {path: survey(text) for path, text in texts.items()}
 
 
-def _with_lines(text: str, lines: list[str]) -> str:
-    newline = "\r\n" if "\r\n" in text else "\n"
-    added = "".join(line + newline for line in lines)
-    header = _HEADER.search(text)
-    if header is not None:
-        gap = "" if header[0].endswith("\n") else newline
-        return text[: header.end()] + gap + added + text[header.end() :]
-    gap = "" if not text or text.endswith("\n") else newline
-    return f"{text}{gap}{newline if text else ''}[tool.encenv]{newline}{added}"
+def _keys_in_use(here: Project) -> tuple[KeyName, ...]:
+    """Return the keys that the project's files are encrypted with, if they are the same everywhere."""
+    used = {
+        tuple(sorted((KeyName(item.provider, item.reference) for item in entry.items), key=str))
+        for facts in _surveys(here).values()
+        for entry in facts.entries
+    }
+    return used.pop() if len(used) == 1 else ()
 
 
-def _look_at_files(found: Project) -> None:
-    """Say of the .env files in the project's folder what is to be done with them."""
-    names = [path.name for path in _files(found)]
-    for name in names or [".env"]:
-        path = os.path.relpath(found.folder / name)
+def _say_what_is_next(here: Project) -> None:
+    """Say which of the project's files git ignores, and which have to be encrypted."""
+    surveys = _surveys(here)
+    for path in surveys or [os.path.relpath(here.folder / ".env")]:
         if is_ignored(path):
             rule = os.fsdecode(git("check-ignore", "--verbose", "--", path)).split("\t")[0]
             say(
-                f"{printable(path)} is ignored by git ({printable(rule)}): a sealed file is meant to be committed,"
+                f"{printable(path)} is ignored by git ({printable(rule)}): an encrypted file is meant to be committed,"
             )
-            say("  so take that line out once it is encrypted")
-    plain = [
-        name
-        for name in names
-        if any(one.state == "plain" for one in survey(_text(found.folder / name)).variables)
-    ]
+            say("  so remove that rule once the file is encrypted")
+    plain = [path for path, facts in surveys.items() if any(one.state == "plain" for one in facts.variables)]
     if plain:
-        files = " ".join(printable(os.path.relpath(found.folder / name)) for name in plain)
+        files = " ".join(map(printable, plain))
         say(f"next: encenv encrypt {files} && git add {files}")
 
 
-def _files(found: Project) -> list[Path]:
-    return sorted(path for path in found.folder.iterdir() if path.is_file() and found.covers(path))
+def _say_what_history_holds(here: Project) -> None:
+    """Name the variables whose plaintext is in git history."""
+    past = plaintext_history(here)
+    if past.names:
+        say(f"plaintext in history ({count(past.commits, 'commit')}, {_listed(past.files)}):")
+        say(f"  {_listed(past.names)}")
+        say("change these where they were issued: every clone still has them")
 
 
-def _text(path: Path) -> str:
-    return read(path).decode("utf-8", "surrogateescape")
-
-
-def _look_back(found: Project) -> None:
-    """Say which plaintexts history holds, by name: whoever has a clone has them."""
-    top = top_level() or Path()
-    covers = cache(lambda path: found.covers(top / path))
-    versions = [version for version in history() if covers(version.path)]
-    names: dict[str, None] = {}
-    files: dict[str, None] = {}
-    commits: set[str] = set()
-    try:
-        policy = found.policy()
-    except EncenvError:  # the application's class cannot be imported here; check says so
-        policy = Policy()
-    for version, data in zip(versions, contents([one.blob for one in versions]), strict=True):
-        if len(data) > BLOB_MAX:
-            continue
-        text = data.decode("utf-8", "surrogateescape")
-        bindings = parse(text).bindings
-        plain = [
-            mask_name(one.name)
-            for one in survey(text).variables
-            if one.state == "plain" and bindings[one.index].value and policy.requires(one.name)
-        ]
-        if plain:
-            names |= dict.fromkeys(plain)
-            files[version.path] = None
-            commits.add(version.commit)
-    if not names:
-        return
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    count = "1 commit" if len(commits) == 1 else f"{len(commits)} commits"
-    say(f"plaintext in history ({count}, {', '.join(map(printable, files))}):")
-    say(f"  {', '.join(list(map(printable, names))[:NAMES_SHOWN])}{more}")
-    say("rotate these where they were issued: encrypting the file now does not take them out of the clones")
+    return ", ".join(map(printable, names[:NAMES_SHOWN])) + more

@@ -1,0 +1,57 @@
+"""Find, in git history, plaintext that must be encrypted. Everyone who has a clone has it."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from encenv.errors import EncenvError
+from encenv.files.document import parse
+from encenv.files.inspect import survey
+from encenv.files.secret_names import mask_name
+from encenv.git.repository import contents, history, top_level
+from encenv.policy.project import Project
+from encenv.policy.rules import Policy
+
+BLOB_MAX = 1024 * 1024  # bytes; a longer text is not a .env file
+
+
+@dataclass(frozen=True, slots=True)
+class PlaintextHistory:
+    """Where history holds plaintext: the names of the variables, the files, and the number of commits."""
+
+    names: tuple[str, ...]
+    files: tuple[str, ...]
+    commits: int
+
+
+def plaintext_history(project: Project) -> PlaintextHistory:
+    """Return the plaintext in all versions of the .env files of *project* that branches and tags lead to.
+
+    Raises:
+        EncenvError: If git fails.
+    """
+    top = top_level() or Path()
+    covers = cache(lambda path: project.covers(top / path))
+    versions = [version for version in history() if covers(version.path)]
+    names: dict[str, None] = {}
+    files: dict[str, None] = {}
+    commits: set[str] = set()
+    try:
+        policy = project.policy()
+    except EncenvError:  # the settings class cannot be imported here; check reports that
+        policy = Policy()
+    for version, data in zip(versions, contents([one.blob for one in versions]), strict=True):
+        if len(data) > BLOB_MAX:
+            continue
+        text = data.decode("utf-8", "surrogateescape")
+        bindings = parse(text).bindings
+        exposed = [
+            mask_name(one.name)
+            for one in survey(text).variables
+            if one.state == "plain" and bindings[one.index].value and policy.requires(one.name)
+        ]
+        if exposed:
+            names |= dict.fromkeys(exposed)
+            files[version.path] = None
+            commits.add(version.commit)
+    return PlaintextHistory(tuple(names), tuple(files), len(commits))
