@@ -93,9 +93,9 @@ def test_staged_whatever_git_is_told(repo, setting):
     repo.write(".env", "A=1\n")
     repo.write("sub/x", "")
     git(repo, "add", "-A")
-    result = repo.shell(f"cd sub && {PROGRAM} check --staged")
+    result = repo.shell("cd sub && encenv check --staged")
     assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be encrypted\n")
-    result = repo.shell(f"cd sub && {PROGRAM} check --staged {repo.folder}/.env")
+    result = repo.shell(f"cd sub && encenv check --staged {repo.folder}/.env")
     assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be encrypted\n")
 
 
@@ -117,7 +117,7 @@ def test_staged_in_a_temporary_index(repo):
     repo.write(".env", "A=1\n")
     repo.call("encrypt")
     commit(repo)
-    hook = repo.write(".git/hooks/pre-commit", f"#!/bin/sh\nexec {PROGRAM} check --staged\n")
+    hook = repo.write(".git/hooks/pre-commit", f"#!/bin/sh\nexec '{PROGRAM}' check --staged\n")
     hook.chmod(0o755)
     repo.write(".env", f"A={CANARY}\n")
     done = subprocess.run(
@@ -160,7 +160,7 @@ def test_range_from_a_folder(repo):
     repo.write(".env", "A=1\n")
     repo.write("sub/.env", "B=1\n")
     commit(repo)
-    result = repo.shell(f"cd sub && {PROGRAM} check --range HEAD")
+    result = repo.shell("cd sub && encenv check --range HEAD")
     assert [line.split()[1] for line in result.out.splitlines()] == ["../.env:1:", ".env:1:"]
 
 

@@ -86,13 +86,18 @@ def test_nothing_begins_at_the_end():
 
 
 def test_a_load_at_the_end():
-    """What a program loads while it ends, in threads that begin then, is loaded."""
+    """A program loads while it ends, too: in its own thread, and in a new one where Python still starts one."""
     code = """
     import atexit
     def late():
+        work()
         thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
+        try:
+            thread.start()
+        except RuntimeError:
+            print("no thread")  # Python 3.12 starts none any more
+        else:
+            thread.join()
     atexit.register(late)
     import threading
     from encenv.keys.process_safety import fork_waits
@@ -101,7 +106,8 @@ def test_a_load_at_the_end():
         with fork_waits():
             print("worked", flush=True)
     """
-    assert run(code) == ["worked"]
+    started = "no thread" if sys.version_info[:2] == (3, 12) else "worked"
+    assert run(code) in (["worked", started], ["worked", "worked"])
 
 
 def test_nothing_begins_while_another_thread_forks():

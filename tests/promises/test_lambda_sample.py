@@ -6,6 +6,7 @@ import hmac
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -124,7 +125,7 @@ def test_the_policy_is_the_command_s(workspace):
 
 def test_the_template(workspace):
     """cfn-lint has nothing to say about the SAM template, and its variables are those of the file."""
-    done = workspace.shell(f"cfn-lint {SAMPLE / 'template.yaml'}")
+    done = workspace.shell(f"cfn-lint {shlex.quote(str(SAMPLE / 'template.yaml'))}")
     assert (done.code, done.out) == (0, ""), done
     variables = template()["Environment"]["Variables"]
     assert sample_variables().items() <= variables.items()

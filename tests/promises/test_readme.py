@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from encenv.testing import KmsServer
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "quickstart"
+PYTHON = shlex.quote(sys.executable)
 VARIANTS = ("plain.env", "plain-crlf.env")
 SECRETS = (
     "django-insecure",
@@ -163,7 +165,7 @@ def test_the_sample_shows_no_secret(workspace):
     """Running the sample prints what it loaded, and none of its secrets."""
     workspace.write(".env", (SAMPLE / "plain.env").read_text())
     workspace.call("encrypt", "--key", "local")
-    done = workspace.shell(f"{sys.executable} settings.py")
+    done = workspace.shell(f"{PYTHON} settings.py")
     assert done.code == 0, done.err
     assert len(done.out.splitlines()) == len(module().Settings.model_fields)
     assert "PostgresDsn('postgresql://***@db.internal:5432/shop?sslmode=require')" in done.out
@@ -218,8 +220,8 @@ def test_django(workspace, kms):
     workspace.write("shop_urls.py", DJANGO_URLS)
     workspace.environ["DJANGO_SETTINGS_MODULE"] = "shop_settings"
     kms.clear()
-    assert "no issues" in workspace.shell(f"{sys.executable} -m django check --pythonpath .").out
-    done = workspace.shell(f"{sys.executable} -c '{DJANGO_REQUEST}'")
+    assert "no issues" in workspace.shell(f"{PYTHON} -m django check --pythonpath .").out
+    done = workspace.shell(f"{PYTHON} -c '{DJANGO_REQUEST}'")
     assert done.code == 0, done.err
     known, stranger, signed, database = json.loads(done.out)
     assert (known, stranger) == (200, 400)
@@ -338,7 +340,7 @@ def test_readme_prefetch(workspace, kms):
     workspace.environ |= dict(
         line.split("=", 1) for line in (workspace.folder / ".env").read_text().splitlines()
     )
-    done = workspace.shell(f"{sys.executable} start.py")
+    done = workspace.shell(f"{PYTHON} start.py")
     assert done.out == "s3cret None\n", done.err
     assert kms.count("Decrypt") == 1
 

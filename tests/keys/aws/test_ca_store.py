@@ -1,6 +1,7 @@
 """Which certificate authorities are trusted, and that nobody else is: real stores, real servers, throwaway certificates."""
 
 import contextlib
+import hashlib
 import ipaddress
 import os
 import socket
@@ -133,14 +134,21 @@ def hashed(folder, pem):
     """Put *pem* into *folder* under its hashed name, as openssl-rehash does."""
     folder.mkdir(exist_ok=True)
     (folder / "one.pem").write_bytes(pem)
-    digest = subprocess.run(
-        ["openssl", "x509", "-noout", "-hash", "-in", folder / "one.pem"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    (folder / f"{digest}.0").symlink_to("one.pem")
+    (folder / f"{subject_hash(x509.load_pem_x509_certificate(pem).subject)}.0").symlink_to("one.pem")
     return folder
+
+
+def subject_hash(name):
+    """Return the hash under which OpenSSL looks up an authority with an ASCII common name: X509_NAME_hash(3).
+
+    OpenSSL hashes the attributes in lower case, with single spaces, as UTF-8, without the outer SEQUENCE.
+    """
+    plain = [x509.NameAttribute(one.oid, " ".join(one.value.lower().split())) for one in name]
+    encoded = x509.Name(plain).public_bytes()
+    assert encoded[:1] == b"0"
+    assert encoded[1] < 0x80  # one byte of length
+    digest = hashlib.sha1(encoded[2:], usedforsecurity=False).digest()
+    return f"{int.from_bytes(digest[:4], 'little'):08x}"
 
 
 def talks(context, server, host="127.0.0.1"):
