@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from encenv import errors
 from encenv.errors import EncenvError, KeyRefusedError
 from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
-from encenv.keys.process_safety import fork_waits, lazily
+from encenv.keys.process_safety import fork_waits, lazily, on_snapshot
 from encenv.keys.provider import KeyProvider, takes_while_waiting
-from encenv.keys.snapshot import on_snapshot
 
 if TYPE_CHECKING:
     from encenv.format import envelope

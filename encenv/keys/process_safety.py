@@ -1,41 +1,69 @@
-"""A fork, and the end of the program, wait for what other threads are in the middle of: an import, or cryptography."""
+"""What encenv does when its process forks, exits, or is written to a snapshot; and all state that a process shares.
+
+AWS Lambda SnapStart starts many processes from one snapshot of the first one's memory. A secret in that memory would be
+on a disk, so data keys and settings are dropped before a snapshot and loaded again after it.
+
+The state below belongs to the process, not to an object. A test compares this list with the source code. Unless it
+says otherwise, a forked child keeps the state, and so does a snapshot.
+
+- `keys.process_safety._guarded`: the threads that run a `fork_waits` block. A child keeps its own thread only.
+- `keys.process_safety._forking`: the threads that fork right now. A child starts with none.
+- `keys.process_safety._exiting`: the threads that must not start a `fork_waits` block while the program exits.
+  A child starts with none.
+- `keys.cache._cache`: the data keys, so that each is unwrapped once, and the running attempts. A child keeps the keys and
+  forgets the attempts, whose threads it does not have. Empty in a snapshot.
+- `keys.aws.kms._thread`: whether this thread is calling boto3, whose debug records would show plaintext. A filter on the
+  loggers of botocore reads it, which stays on them.
+- `load.environ.loading`: the running load of a settings class, for sources that pydantic-settings creates. Set only
+  while a load runs, in its thread or task.
+- `load.snapstart._living`: the settings objects to empty before a snapshot and to load again after it. Filled only
+  in a process that is written to a snapshot.
+- `load.snapstart._making`: the settings objects whose ``__init__`` is running. Empty otherwise.
+- `policy.project._pattern`: compiled patterns of ``files =``, by their texts.
+- `cli.terminal._is_quiet`, `cli.terminal._bar_stands`: the option ``--quiet``, and whether a progress bar is on the
+  terminal. Only a command sets them.
+"""
 
 import atexit
 import importlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-WAIT_SECONDS = 5.0  # boto3's import takes 0.2, or some where the CPU is throttled
+WAIT_SECONDS = 5.0  # importing boto3 takes 0.2, or a few where the CPU is throttled
 POLL_SECONDS = 0.002
+SNAPSHOT_SECONDS = 30.0  # for all threads that unwrap, which have deadlines of their own
+THREAD_PREFIX = "encenv-"  # the names of our threads that unwrap begin with this
+# AWS Lambda Developer Guide, "Defined runtime environment variables".
+_SNAPSTART = ("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
 
-_importing: list[int] = []  # the threads that a fork waits for
-_forking: list[int] = []  # the threads that fork just now
-_left: frozenset[threading.Thread] = frozenset()  # those that the end of the program leaves where they are
+_guarded: list[int] = []
+_forking: list[int] = []
+_exiting: frozenset[threading.Thread] = frozenset()
 
 
 @contextmanager
 def fork_waits() -> Iterator[None]:
-    """Make a fork by another thread, and the end of the program, wait for this block, but not for ever.
+    """Make fork() and interpreter exit wait for this block when it runs in another thread, for a limited time.
 
-    What one thread imports while another forks is never finished in the child, which would hang when it imports
-    the same: the lock of that module belongs to a thread that does not exist there. So it is with OpenSSL's locks:
-    nothing that signs, or speaks TLS, may be in the middle of it. At its end, Python up to 3.13 ends a daemon thread
-    wherever it is; in the middle of cryptography's Rust code, that aborts the whole process.
+    If one thread forks while another imports a module, the child never finishes that import and hangs when it imports
+    the same: the lock of the module belongs to a thread that the child does not have. The same holds for the locks
+    of OpenSSL, so nothing signs or speaks TLS while another thread forks. At exit, Python up to 3.13 stops daemon
+    threads anywhere; in the Rust code of cryptography, that aborts the whole process.
     """
     thread = threading.get_ident()
-    is_inner = thread in _importing
-    _importing.append(thread)  # before looking, so that one of the two sees the other
-    while not is_inner and _is_held(thread):
-        _importing.remove(thread)
+    is_inner = thread in _guarded
+    _guarded.append(thread)  # before looking: so one of the two threads sees the other
+    while not is_inner and _must_wait(thread):
+        _guarded.remove(thread)
         time.sleep(POLL_SECONDS)
-        _importing.append(thread)
+        _guarded.append(thread)
     try:
         yield
     finally:
-        _importing.remove(thread)
+        _guarded.remove(thread)
 
 
 class _LazyModule:
@@ -70,40 +98,76 @@ def lazily(name: str) -> _LazyModule:
     return _LazyModule(name)
 
 
-def _is_held(own: int) -> bool:
-    return any(thread != own for thread in list(_forking)) or threading.current_thread() in _left
+def has_snapshot(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process is to be written to a snapshot, or was restored from one."""
+    return environ.get(_SNAPSTART[0]) == _SNAPSTART[1]
 
 
-def _wait() -> None:
+def on_snapshot(before: Callable[[], None], after: Callable[[], None] | None = None) -> None:
+    """Call *before* before a snapshot of this process, and *after* once it was restored; nothing without SnapStart.
+
+    Of several callers, the last one's *before* is called first, and its *after* last. No thread that unwraps runs when
+    *before* is called: its frames, too, may hold a data key.
+    """
+    if not has_snapshot():
+        return
+    try:
+        # Only the runtime of Lambda brings this module along, and only SnapStart calls it.
+        from snapshot_restore_py import (  # type: ignore[import-untyped]
+            register_after_restore,
+            register_before_snapshot,
+        )
+    except ImportError:  # nothing calls hooks here
+        return
+    register_before_snapshot(_call_without_threads, before)
+    if after is not None:
+        register_after_restore(after)
+
+
+def _call_without_threads(before: Callable[[], None]) -> None:
+    until = time.monotonic() + SNAPSHOT_SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith(THREAD_PREFIX):
+            thread.join(max(0.0, until - time.monotonic()))
+    before()
+
+
+def _must_wait(own: int) -> bool:
+    return any(thread != own for thread in list(_forking)) or threading.current_thread() in _exiting
+
+
+def _wait_for_others() -> None:
     own, until = threading.get_ident(), time.monotonic() + WAIT_SECONDS
-    while any(thread != own for thread in list(_importing)) and time.monotonic() < until:
+    while any(thread != own for thread in list(_guarded)) and time.monotonic() < until:
         time.sleep(POLL_SECONDS)
 
 
 def _before_fork() -> None:
     _forking.append(threading.get_ident())
-    _wait()
+    _wait_for_others()
 
 
-def _after_fork() -> None:
+def _after_fork_in_parent() -> None:
     _forking.remove(threading.get_ident())
 
 
 def _after_fork_in_child() -> None:
-    global _left  # noqa: PLW0603 (a child's end is its own)
+    global _exiting  # noqa: PLW0603 (a child exits by itself)
     own = threading.get_ident()
-    _importing[:] = [thread for thread in _importing if thread == own]
+    _guarded[:] = [thread for thread in _guarded if thread == own]
     _forking.clear()
-    _left = frozenset()
+    _exiting = frozenset()
 
 
-def _at_end() -> None:
-    global _left  # noqa: PLW0603 (said once, of the threads that are there)
-    # Not those that begin later: what a program loads while it ends is waited for.
-    _left = frozenset(threading.enumerate()) - {threading.current_thread()}
-    _wait()
+def _at_exit() -> None:
+    global _exiting  # noqa: PLW0603 (set once)
+    # Threads that start later may start such blocks: what exit handlers load is waited for.
+    _exiting = frozenset(threading.enumerate()) - {threading.current_thread()}
+    _wait_for_others()
 
 
-atexit.register(_at_end)
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from encenv.format.sealed import claims
-from encenv.keys.process_safety import lazily
-from encenv.keys.snapshot import on_snapshot
+from encenv.keys.process_safety import lazily, on_snapshot
 from encenv.load.environ import Load, checked
 
 TYPE_CHECKING = False  # not typing's: this is what an application imports first

@@ -19,8 +19,7 @@ from pydantic_settings.sources import ENV_FILE_SENTINEL
 
 from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
-from encenv.keys.process_safety import lazily
-from encenv.keys.snapshot import snapshot_comes
+from encenv.keys.process_safety import has_snapshot, lazily
 from encenv.load.environ import OPTIONS, loading
 from encenv.load.field_names import model_keys
 from encenv.load.sources import SettingsLoad, Withheld
@@ -91,7 +90,7 @@ class EncryptedSettings(BaseSettings):
             cls.model_config[option] = kwargs.pop(option)  # type: ignore[literal-required,misc]
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
         _wrap_hook(cls)
-        if snapshot_comes():
+        if has_snapshot():
             cls.__init__ = snapstart.recorded(cls.__init__)  # type: ignore[method-assign]
 
     if not TYPE_CHECKING:  # a type checker sees the signatures of BaseSettings
@@ -136,11 +135,11 @@ class EncryptedSettings(BaseSettings):
                         snapstart.clear(__pydantic_self__)
                 del __pydantic_self__, args, values, load, token
                 raise raised
-            if load.has_decrypted and snapshot_comes() and snapstart.decrypted_for(__pydantic_self__):
+            if load.has_decrypted and has_snapshot() and snapstart.decrypted_for(__pydantic_self__):
                 load.forget(_built(values))  # what `CliApp` hands over is kept for the next load
 
 
-if snapshot_comes():
+if has_snapshot():
     # Of a class whose own `__init__` is made otherwise than in `__init_subclass__`, this one is what is called at last.
     EncryptedSettings.__init__ = snapstart.recorded(EncryptedSettings.__init__)  # type: ignore[method-assign]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_settings import BaseSettings
 
-from encenv.keys.snapshot import on_snapshot
+from encenv.keys.process_safety import on_snapshot
 
 Init = Callable[..., None]
 

@@ -125,10 +125,10 @@ def test_nothing_begins_while_another_thread_forks():
         thread.join(0.2)
         order.append("forked")
     finally:
-        forks._after_fork()
+        forks._after_fork_in_parent()
     thread.join(SECONDS)
     assert order == ["forked", "worked"]
-    assert (forks._importing, forks._forking) == ([], [])
+    assert (forks._guarded, forks._forking) == ([], [])
 
 
 def test_blocks_in_blocks():
@@ -154,13 +154,13 @@ def test_a_lazy_module(tmp_path, monkeypatch):
     """A lazy module is imported once, at the first use of one of its names, and a fork waits for the import."""
     (tmp_path / "costly.py").write_text(
         "import threading\nfrom encenv.keys import process_safety\n"
-        "IS_GUARDED = threading.get_ident() in process_safety._importing\nLOADS = []\n"
+        "IS_GUARDED = threading.get_ident() in process_safety._guarded\nLOADS = []\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     costly = forks.lazily("costly")
     assert "costly" not in sys.modules
     assert costly.IS_GUARDED
-    assert forks._importing == []
+    assert forks._guarded == []
     assert costly.LOADS is sys.modules.pop("costly").LOADS
     assert costly.LOADS == []
     assert "costly" not in sys.modules
@@ -172,7 +172,7 @@ def test_a_lazy_module_that_is_missing():
     for _ in range(2):
         with pytest.raises(ModuleNotFoundError, match="encenv_missing"):
             _ = missing.name
-    assert forks._importing == []
+    assert forks._guarded == []
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def guarded(monkeypatch):
 
         def call(*args, **options):
             if threading.current_thread().name == "encenv-unwrap":  # the server has threads here too
-                seen.setdefault(name, set()).add(threading.get_ident() in forks._importing)
+                seen.setdefault(name, set()).add(threading.get_ident() in forks._guarded)
             return original(*args, **options)
 
         monkeypatch.setattr(owner, name, call)
@@ -224,7 +224,7 @@ def test_cryptography_of_the_lean_path(monkeypatch, guarded):
         while not kms.calls:
             time.sleep(0.005)
         forks._before_fork()  # waits until it has said what it had to
-        forks._after_fork()
+        forks._after_fork_in_parent()
         assert thread.is_alive()
         thread.join(SECONDS)
     assert {name: found for name, found in guarded.items() if found != {True}} == {}
@@ -247,4 +247,4 @@ def test_cryptography_of_a_local_key(encenv_local_key, guarded):
     guarded.clear()
     assert decrypt_environ(environ)["SECRET"] == "opened"
     assert guarded == {"digest": {True}, "__init__": {True}, "matches": {True}}
-    assert forks._importing == []
+    assert forks._guarded == []

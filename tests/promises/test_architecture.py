@@ -3,10 +3,12 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tokenize
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from support.house import DOORS, EXCEPTIONS, FACES, HOUSE, OWNERS, ROOMS, files, imports, tree
@@ -145,6 +147,75 @@ def test_no_file_is_a_palace(name):
     """A file has at most 400 lines, and opens with a docstring that says what it is."""
     assert len(files()[name].read_text(encoding="utf-8").splitlines()) <= LINES_MAX
     assert ast.get_docstring(tree(files()[name]))
+
+
+# What belongs to the whole process
+
+HOLDERS = {"local", "ContextVar", "Lock", "RLock", "Condition", "Event", "Semaphore"}
+CHANGES = {
+    *("append", "extend", "insert", "remove", "pop", "popitem", "clear", "sort", "reverse"),
+    *("add", "discard", "update", "setdefault"),
+}
+
+
+def root_of(node: ast.AST) -> str | None:
+    """Return the variable whose content ``variable[…]`` or ``variable.attribute`` is."""
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def changed_in(function: ast.AST) -> set[str]:
+    """Return the variables of the module whose content a function changes, or which it assigns."""
+    nodes = list(ast.walk(function))
+    changed = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    own = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    own |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for node in nodes:
+        if isinstance(node, ast.Subscript | ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            changed |= {root_of(node) or ""} - own
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CHANGES:
+            changed |= {root_of(node.func) or ""} - own
+    return changed
+
+
+def process_state(path: Path) -> set[str]:
+    """Return the names of a module that hold state of the whole process."""
+    module = tree(path)
+    values = {
+        target.id: node.value
+        for node in module.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    holders = {
+        name
+        for name, value in values.items()
+        if isinstance(value, ast.Call)
+        and (ast.unparse(value.func).rpartition(".")[2] in HOLDERS or "Weak" in ast.unparse(value.func))
+    }
+    functions = [
+        node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    memos = {
+        function.name
+        for function in functions
+        for decorator in function.decorator_list
+        if re.match(r"(functools\.)?(lru_)?cache\b", ast.unparse(decorator))
+    }
+    changed = set().union(*map(changed_in, functions)) & set(values)
+    return holders | memos | changed
+
+
+def test_process_state_is_listed():
+    """The docstring of keys/process_safety.py lists all state that the whole process shares, and nothing else."""
+    text = ast.get_docstring(tree(files()["keys.process_safety"])) or ""
+    lists = [line.partition(": ")[0] for line in text.splitlines() if line.startswith("- ")]
+    listed = [name for line in lists for name in re.findall("`(.+?)`", line)]
+    assert sorted(listed) == sorted(
+        f"{name}.{variable}" for name, path in files().items() for variable in process_state(path)
+    )
 
 
 # The public face

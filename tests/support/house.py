@@ -45,7 +45,6 @@ ROOMS = (
             "keys.trust",
             "keys.process_safety",
             "keys.local",
-            "keys.snapshot",
             "keys.cache",
             "keys.unwrap",
         ),
@@ -262,7 +261,7 @@ OWNERS = {
         "load.sources",
     },
     "pytest": {"testing.fixtures"},
-    "snapshot_restore_py": {"keys.snapshot"},  # AWS's, which Lambda's Python runtime brings along
+    "snapshot_restore_py": {"keys.process_safety"},  # AWS's, which Lambda's Python runtime brings along
     "typing_extensions": {"load.options"},
 }
 

@@ -282,22 +282,22 @@ _PARTS: dict[str, tuple[tuple[str, type], ...]] = {  # AWS KMS API reference, "R
 }
 
 
-_here = threading.local()
+_thread = threading.local()
 
 
 @contextmanager
 def _no_debug_log() -> "Iterator[None]":
     """Keep botocore's debug records of this thread from being written: they hold whole requests and answers."""
-    _here.quiet = True
+    _thread.quiet = True
     try:
         yield
     finally:
-        _here.quiet = False
+        _thread.quiet = False
 
 
 def _is_quiet(record: logging.LogRecord) -> bool:
     # Never taken away again: while one thread shortens a logger's list of filters, another may skip one of them.
-    return record.levelno > logging.DEBUG or not getattr(_here, "quiet", False)
+    return record.levelno > logging.DEBUG or not getattr(_thread, "quiet", False)
 
 
 _WIRE_LOGGERS = (  # every module of botocore and urllib3 that logs parameters, headers or bodies
