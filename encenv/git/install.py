@@ -14,7 +14,7 @@ from encenv.errors import ConflictError, FileError
 from encenv.files.atomic import create, edit_file
 from encenv.files.read import read
 from encenv.files.text import printable
-from encenv.git.repository import GitError, ask, git, top_level
+from encenv.git.repository import GitError, git, top_level
 
 HOOKS = ("pre-commit", "pre-merge-commit")  # git calls the second for a merge that it commits by itself
 ARMED = (
@@ -117,7 +117,7 @@ def disarm() -> list[str]:
         raise FileError(f"{_shown(path, top)} cannot be removed: {reason}", hint="remove it yourself")
     for section in ("encenv", "diff.encenv", "merge.encenv"):
         with suppress(GitError):  # it is not there
-            ask("config", "--local", "--remove-section", section)
+            git("config", "--local", "--remove-section", section)
             done.append(f"git config: the section {section} is removed")
     return done
 
@@ -170,7 +170,7 @@ def _with_python(text: str) -> str:
 
 def _config(key: str) -> str | None:
     try:
-        return os.fsdecode(ask("config", "--local", "--get", key).removesuffix(b"\n"))
+        return os.fsdecode(git("config", "--local", "--get", key).removesuffix(b"\n"))
     except GitError:
         return None
 

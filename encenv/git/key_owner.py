@@ -3,11 +3,12 @@
 import re
 
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
-from encenv.git.repository import GitError, ask
+from encenv.git.repository import git
 
 # What only somebody else can give: a key text, a permission, a sign-in.
 _GIVEN = re.compile(r"the local key|AccessDenied|NotAuthorized|Credentials")
 _KEY = re.compile(r"local key ([A-Z2-7]{8})|(arn:aws[a-z-]*:kms:[A-Za-z0-9:/-]*[A-Za-z0-9])")
+HINT_SECONDS = 5  # for each question to git: a hint is not worth more
 NAME_MAX = 120  # characters; somebody else chose it
 _WHERE = [f":(top,glob)**/{name}" for name in ("pyproject.toml", ".env*", "*.env")]
 
@@ -39,6 +40,6 @@ def _who_wrote(key: str) -> str:
 def _said(*args: str) -> str:
     """Return the line that git says; "" if it has none, or there is no repository, or no git."""
     try:
-        return ask(*args).decode(errors="replace").strip()
-    except (GitError, EncenvError):
+        return git(*args, timeout=HINT_SECONDS).decode(errors="replace").strip()
+    except EncenvError:
         return ""

@@ -8,7 +8,7 @@ import pytest
 from support.programs import needs
 
 from encenv.errors import FileError
-from encenv.git import repository as asked
+from encenv.git import repository
 from encenv.git.repository import GitError
 
 pytestmark = needs("git")
@@ -43,17 +43,21 @@ def run(*args):
 
 def test_staged(repo, monkeypatch):
     """What is staged is the index's, not the disk's, wherever one stands and whatever the file is called."""
-    assert asked.staged_files() == {}
+    assert repository.staged_files() == {}
     Path("sub", ODD).write_text("B=2\n")
     run("add", ".")
     Path("sub", ODD).write_text("B=3\n")
-    assert [*asked.staged_files()] == [f"sub/{ODD}"]
-    assert asked.staged(f"sub/{ODD}") == b"B=2\n"
-    assert asked.staged(str(repo / "sub" / ODD)) == b"B=2\n"
+    assert [*repository.staged_files()] == [f"sub/{ODD}"]
+    assert repository.staged(f"sub/{ODD}") == b"B=2\n"
+    assert repository.staged(str(repo / "sub" / ODD)) == b"B=2\n"
     monkeypatch.chdir("sub")
-    assert [*asked.staged_files()] == [ODD]
-    assert (asked.staged(ODD), asked.staged("../.env"), asked.staged("none")) == (b"B=2\n", b"A=1\n", None)
-    assert asked.top_level() == repo
+    assert [*repository.staged_files()] == [ODD]
+    assert (repository.staged(ODD), repository.staged("../.env"), repository.staged("none")) == (
+        b"B=2\n",
+        b"A=1\n",
+        None,
+    )
+    assert repository.top_level() == repo
 
 
 def test_another_index(repo, monkeypatch):
@@ -62,34 +66,34 @@ def test_another_index(repo, monkeypatch):
     run("read-tree", "HEAD")
     Path(".env").write_text("A=2\n")
     run("add", ".env")
-    assert asked.staged(".env") == b"A=2\n"
+    assert repository.staged(".env") == b"A=2\n"
     monkeypatch.delenv("GIT_INDEX_FILE")
-    assert asked.staged(".env") == b"A=1\n"
+    assert repository.staged(".env") == b"A=1\n"
 
 
 def test_links_and_conflicts_are_no_files(repo):
     """A link, and a file in conflict, have no staged content; a first commit has all of its files staged."""
     Path("link.env").symlink_to(".env")
     run("add", "link.env")
-    assert asked.staged_files() == {}
-    assert asked.staged("link.env") is None
+    assert repository.staged_files() == {}
+    assert repository.staged("link.env") is None
     run("init", "--quiet", "new")
     Path("new", ".env").write_text("A=1\n")
     os.chdir("new")
     run("add", ".env")
-    assert [*asked.staged_files()] == [".env"]
-    assert list(asked.history()) == []
+    assert [*repository.staged_files()] == [".env"]
+    assert list(repository.history()) == []
 
 
 def test_show(repo):
     """A file as it is in a revision; a revision that is none, also one that looks like an option, is an error."""
     Path(".env").write_text("A=2\n")
     run("commit", "--quiet", "-am", "two")
-    assert (asked.show("HEAD", ".env"), asked.show("HEAD~1", ".env")) == (b"A=2\n", b"A=1\n")
-    assert asked.show("HEAD", "none") is None
+    assert (repository.show("HEAD", ".env"), repository.show("HEAD~1", ".env")) == (b"A=2\n", b"A=1\n")
+    assert repository.show("HEAD", "none") is None
     for revision in ("none", "--all", "-q", "HEAD:none"):
         with pytest.raises(FileError):
-            asked.show(revision, ".env")
+            repository.show(revision, ".env")
 
 
 def test_history(repo):
@@ -103,52 +107,72 @@ def test_history(repo):
     Path("evil.env").write_text("E=1\n")
     run("add", ".")
     run("commit", "--quiet", "-m", "merge")
-    versions = list(asked.history())
+    versions = list(repository.history())
     texts = dict(
-        zip((one.path for one in versions), asked.contents([one.blob for one in versions]), strict=True)
+        zip((one.path for one in versions), repository.contents([one.blob for one in versions]), strict=True)
     )
     assert texts == {".env": b"A=1\n", f"sub/{ODD}": b"B=1\n", "t.env": b"T=1\n", "evil.env": b"E=1\n"}
-    assert {one.path for one in asked.history("main~1..main")} == {"t.env", "evil.env"}
+    assert {one.path for one in repository.history("main~1..main")} == {"t.env", "evil.env"}
     with pytest.raises(FileError):
-        list(asked.history("none..main"))
+        list(repository.history("none..main"))
 
 
 def test_is_ignored(repo):
     """Only what a rule leaves out is ignored, and no longer once it is tracked."""
     Path(".gitignore").write_text("*.env\n.env\n")
-    assert asked.is_ignored("x.env")
-    assert not asked.is_ignored(".env")
-    assert not asked.is_ignored("x.txt")
+    assert repository.is_ignored("x.env")
+    assert not repository.is_ignored(".env")
+    assert not repository.is_ignored("x.txt")
 
 
 def test_outside(repo, tmp_path, monkeypatch):
     """Outside of a repository, in a bare one, and without any git, that is said."""
-    assert asked.is_repository("sub")
+    assert repository.is_repository("sub")
     monkeypatch.chdir(tmp_path)
-    assert asked.top_level() is None
+    assert repository.top_level() is None
     with pytest.raises(FileError, match="not in a git repository"):
-        asked.staged(".env")
+        repository.staged(".env")
     run("init", "--quiet", "--bare", "bare")
-    assert asked.top_level("bare") is None
+    assert repository.top_level("bare") is None
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(FileError, match="no git to be found"):
-        asked.git("version")
-    assert not asked.is_repository()
+    with pytest.raises(FileError, match="git was not found"):
+        repository.git("version")
+    assert not repository.is_repository()
 
 
-def test_too_much(repo, monkeypatch):
-    """What git writes is bounded, on either stream, and its complaint is one line of the error."""
-    blob = run("rev-parse", "HEAD:.env").strip()
-    monkeypatch.setattr(asked, "OUTPUT_MAX", 3)
-    with pytest.raises(FileError, match="git cat-file has more to say"):
-        asked.content(blob)
+def test_what_git_complains_of(repo):
+    """The error has the first line of what git complains of, at a length that fits a screen, and what to do."""
+    with pytest.raises(GitError, match=r"^git failed: '.*' is not a valid branch name") as caught:
+        repository.git("check-ref-format", "--branch", "x..\x1b[31m")
+    assert "\x1b" not in str(caught.value)
     with pytest.raises(GitError) as caught:
-        asked.ask("check-ref-format", "--branch", "x" * 100_000 + "..")
-    assert len(caught.value.said) <= asked._SAID_MAX
+        repository.git("check-ref-format", "--branch", "x" * 100_000 + "..")
+    assert len(caught.value.complaint) <= repository._COMPLAINT_MAX
+    assert caught.value.code == 128
+    assert "fix what git reports" in caught.value.hint
+
+
+def test_a_damaged_repository(repo):
+    """Content that a repository has lost is an error, of one file and of many."""
+    blob = run("rev-parse", "HEAD:.env").strip()
+    Path(".git", "objects", blob[:2], blob[2:]).unlink()
+    with pytest.raises(GitError, match="bad file"):
+        repository.content(blob)
+    with pytest.raises(GitError, match=f"git failed: {blob} missing"):
+        list(repository.contents([blob]))
+
+
+def test_git_takes_too_long(repo):
+    """Git that does not end is ended, and the error says so."""
+    Path("sleep").write_text("#!/bin/sh\nexec sleep 3\n")
+    Path("sleep").chmod(0o755)
+    run("config", "alias.slow", "!./sleep")
+    with pytest.raises(FileError, match=r"git slow took longer than 0\.2 seconds"):
+        repository.git("slow", timeout=0.2)
 
 
 def test_from_a_hook(repo, monkeypatch):
     """Paths that git hands a hook relative to its own folder mean the same when another folder is asked about."""
     monkeypatch.setenv("GIT_DIR", ".git")
     monkeypatch.setenv("GIT_WORK_TREE", ".")
-    assert asked.top_level("sub") == repo
+    assert repository.top_level("sub") == repo

@@ -14,7 +14,7 @@ from encenv.files.read import read
 from encenv.files.text import printable
 from encenv.git import install as arming
 from encenv.git.merge import MARKER_SIZE, merge
-from encenv.git.repository import GitError, ask, git
+from encenv.git.repository import GitError, git
 from encenv.git.textconv import masked
 from encenv.policy.project import project
 
@@ -99,7 +99,7 @@ def _as_text(ours: str, base: str, theirs: str, marker_size: int) -> int:
     """Merge as git itself does; return how many conflicts there are, or more than 128 if that failed."""
     labels = ("-L", "ours", "-L", "base", "-L", "theirs", f"--marker-size={marker_size}")
     try:
-        ask("merge-file", *labels, ours, base, theirs)
+        git("merge-file", *labels, ours, base, theirs)
     except GitError as error:
         return error.code
     except FileError:
