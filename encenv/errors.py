@@ -17,10 +17,15 @@ Messages are lower-case, say what happened and never hold a value or a key; ``hi
 imperative.
 """
 
+import functools
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from typing import Any, Self
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, ParamSpec, Self, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 
 class EncenvError(Exception):
@@ -167,3 +172,34 @@ def _with_names(message: str, names: tuple[str, ...]) -> str:
     shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:NAMES_SHOWN])
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return f"{shown}{more}: {message}"
+
+
+def frameless(function: "Callable[P, R]") -> "Callable[P, R]":
+    """Make *function* raise every exception without frames, cause and context: their locals hold values and keys.
+
+    The arguments are dropped, too. An exception that is not one of ours gets a note that says where it was raised.
+    """
+
+    @functools.wraps(function)
+    def call(*args: "P.args", **kwargs: "P.kwargs") -> "R":
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 (raised again below, outside of this block and its context)
+            raised = error
+        del args, kwargs
+        if isinstance(raised, Exception) and not isinstance(raised, EncenvError):
+            raised.add_note(f"raised {place_of(raised)}")  # instead of the frames
+        raised.__cause__ = raised.__context__ = None
+        raise raised.with_traceback(None)
+
+    return call
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and the line that raised *error*, as ``at lines.py:12``."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    if frames is None:
+        return "at an unknown place"
+    return f"at {frames.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frames.tb_lineno}"

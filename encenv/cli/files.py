@@ -2,11 +2,12 @@
 
 from encenv.cli.options import STANDARD_INPUT
 from encenv.cli.terminal import read as read_standard_input
-from encenv.errors import EncenvError, FileError, PolicyError, combine
+from encenv.errors import EncenvError, FileError, combine
 from encenv.files.document import EnvFile, parse
 from encenv.files.read import read
 from encenv.files.text import decode, printable
 from encenv.format.sealed import LOCAL_KEY_NAME
+from encenv.keys.entries import local_key_beside_values
 
 
 def read_text(path: str) -> str:
@@ -40,12 +41,7 @@ def parsed(text: str, where: str) -> EnvFile:
         if binding.error
     ]
     if any(binding.name == LOCAL_KEY_NAME and binding.value for binding in file.bindings):
-        failures.append(
-            PolicyError(
-                f"{where} holds {LOCAL_KEY_NAME}: the local key would stand beside what it opens",
-                hint=f"move it to the local key file (see encenv keygen --help) and delete the line from {where}",
-            )
-        )
+        failures.append(local_key_beside_values(where))
     if failures:
         raise combine(failures, whole="the file", done="read")
     return file

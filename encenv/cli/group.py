@@ -2,13 +2,12 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import click
 
 from encenv import __version__
 from encenv.cli.terminal import fail, give_up_output
-from encenv.errors import EncenvError
+from encenv.errors import EncenvError, place_of
 
 # In the order of a first visit. Each is imported when it is called: neither another verb nor --help pays for it.
 _VERBS = {
@@ -92,8 +91,9 @@ def call(args: list[str] | None) -> int:
         reason = (error.strerror or type(error).__name__).lower()
         return fail(f"the system refused: {reason}", "check the disk, the folder and its permissions")
     except Exception as error:  # noqa: BLE001 (its text and its frames may hold a value)
+        place = next(iter(getattr(error, "__notes__", ())), f"raised {place_of(error)}")
         return fail(
-            f"internal error: {type(error).__name__} at {_place(error)}",
+            f"internal error: {type(error).__name__} ({place})",
             "report this with the command that you ran",
         )
     return code if isinstance(code, int) else 0
@@ -104,17 +104,6 @@ def _called(error: click.ClickException, args: list[str] | None) -> str:
         return error.ctx.command_path
     verb = next(iter(sys.argv[1:] if args is None else args), "")
     return f"encenv {verb}" if verb in _VERBS else "encenv"
-
-
-def _place(error: BaseException) -> str:
-    frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None:
-        frames = frames.tb_next
-    return (
-        f"{Path(frames.tb_frame.f_code.co_filename).name}:{frames.tb_lineno}"
-        if frames
-        else "an unknown place"
-    )
 
 
 def _one_line(text: str) -> str:

@@ -4,7 +4,7 @@ Sealed ones stay sealed. One whose text refers to others is expanded and encrypt
 sealed one is encrypted as well. No plaintext of a sealed value is in what is returned, unless it was asked for.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from encenv.errors import (
@@ -16,13 +16,15 @@ from encenv.errors import (
     KeyUnreachableError,
     PolicyError,
     combine,
+    frameless,
 )
-from encenv.files.data_key_choice import Writer, data_key_for
+from encenv.files.data_key_choice import Writer
 from encenv.files.document import parse
 from encenv.files.lines import judge
-from encenv.format.sealed import ENTRY_PREFIX, KeyEntry, SealedValue, claims, embeds, entry_kid
+from encenv.format.sealed import ENTRY_PREFIX, KeyEntry, SealedValue, claims, embeds
+from encenv.keys.entries import KeyEntries, merge
+from encenv.keys.session import Session
 from encenv.load.dotenv import LoadedFile
-from encenv.load.environ import Load, frameless
 
 Wanted = Callable[[str], bool]
 
@@ -51,29 +53,15 @@ class _Source:
 
     def __init__(self, text: str, where: str, environ: Mapping[str, str], wanted: Wanted) -> None:
         self.where = where
-        self.environ = environ
-        self.load = Load({}, environ)
-        self.file = LoadedFile(self.load, text, where)
-        self.load.add_entries(environ.items())
+        self.session = Session(environ, entries=KeyEntries(where=where))
+        self.file = LoadedFile(self.session, text, where)
+        self.session.entries.add(environ.items())
         self.text = text
         self.raw = {name: raw for name, raw in self.file.raw_items() if raw is not None and wanted(name)}
 
     def reaches_sealed(self, name: str) -> bool:
         """Return whether the value of *name* is sealed or refers to one that is."""
         return not self.file.is_plain(name)
-
-    def entries(self) -> dict[str, list[KeyEntry]]:
-        """Return the key entries of the data keys that values name, those of the file before those of the process."""
-        kids = {SealedValue.parse(raw).kid for raw in self.raw.values() if claims(raw)}
-        lines = ((binding.name or "", binding.value) for binding in parse(self.text).bindings)
-        found: dict[str, list[KeyEntry]] = {}
-        for name, value in (*lines, *self.environ.items()):
-            kid = entry_kid(name)
-            if kid in kids and value is not None:
-                entry = KeyEntry.parse(kid, value)
-                if entry not in found.setdefault(kid, []):
-                    found[kid].append(entry)
-        return found
 
 
 @frameless
@@ -93,9 +81,9 @@ def plain_variables(
         EncenvError: If a value cannot be decrypted.
     """
     source = _Source(text, where, environ, wanted)
-    source.load.prepare(source.file.sealed_texts(source.raw))
+    source.session.prepare(source.file.sealed_texts(source.raw))
     values = {name: source.file.value(name) or "" for name in source.raw}
-    failure = source.load.finish()
+    failure = source.session.failure()
     if failure is not None:
         raise failure
     secret = frozenset(name for name in values if requires(name) or source.reaches_sealed(name))
@@ -119,21 +107,21 @@ def sealed_variables(text: str, where: str, writer: Writer, wanted: Wanted, requ
     """
     source = _Source(text, where, writer.environ, wanted)
     _refuse_plain(source, requires)
-    source.load.prepare(source.file.sealed_texts(source.raw))
+    source.session.prepare(source.file.sealed_texts(source.raw))
     values: dict[str, str] = {}
     anew: dict[str, str] = {}
     for name, raw in source.raw.items():
         final = source.file.value(name) or ""
-        if claims(raw) and source.load.decrypt(name, raw) == final:
+        if claims(raw) and source.session.decrypt(name, raw) == final:
             values[name] = raw
         elif source.reaches_sealed(name):
             values[name], anew[name] = "", final
         else:
             values[name] = final
-    failure = source.load.finish()
+    failure = source.session.failure()
     if failure is not None:
         raise failure
-    entries = source.entries()
+    entries = source.session.entries
     if anew:
         values |= _sealed_anew(source, writer, anew, entries)
     return Portable(_with_entries(values, entries, where), renewed=tuple(anew))
@@ -158,17 +146,17 @@ def unopened_variables(
             values[name] = raw
         elif source.reaches_sealed(name):
             if embeds(raw):
-                source.load.decrypt(name, raw)  # which notes that this is an error
+                source.session.decrypt(name, raw)  # which notes that this is an error
             values[name] = raw
             unexpanded.append(name)
         else:
             values[name] = source.file.value(name) or ""
-    failure = source.load.finish()
+    failure = source.session.failure()
     if failure is not None:
         raise failure
     unopened = tuple(name for name, value in values.items() if claims(value))
     return Portable(
-        _with_entries(values, source.entries(), where), unopened=unopened, unexpanded=tuple(unexpanded)
+        _with_entries(values, source.session.entries, where), unopened=unopened, unexpanded=tuple(unexpanded)
     )
 
 
@@ -196,13 +184,12 @@ def _refuse_plain(source: _Source, requires: Wanted) -> None:
 
 
 def _sealed_anew(
-    source: _Source, writer: Writer, texts: Mapping[str, str], entries: dict[str, list[KeyEntry]]
+    source: _Source, writer: Writer, texts: Mapping[str, str], entries: KeyEntries
 ) -> dict[str, str]:
     """Return *texts* encrypted under the file's data key, or a new one, whose entry is added to *entries*."""
-    known = judge(parse(source.text), source.where).keys.values()
-    data_key, entry, is_new = data_key_for(writer, [*known], source.where)
-    if is_new or entry.kid not in entries:
-        entries[entry.kid] = [entry]
+    data_key, entry, is_new = judge(parse(source.text), source.where).data_key(writer)
+    if is_new:
+        entries.add([(entry.name, str(entry))])
     done: dict[str, str] = {}
     failures: list[EncenvError] = []
     for name, text in texts.items():
@@ -219,17 +206,14 @@ def _sealed_anew(
     return done
 
 
-def _with_entries(
-    values: Mapping[str, str], entries: Mapping[str, list[KeyEntry]], where: str
-) -> dict[str, str]:
+def _with_entries(values: Mapping[str, str], entries: KeyEntries, where: str) -> dict[str, str]:
     """Return *values* with each key entry that they need before the first value that needs it."""
     whole: dict[str, str] = {}
     failures: list[EncenvError] = []
     for name, value in values.items():
         if claims(value):
-            kid = SealedValue.parse(value).kid
             try:
-                entry = _joined(kid, entries.get(kid, ()), where)
+                entry = _one_entry(SealedValue.parse(value).kid, entries, where)
             except EncenvError as error:
                 failures.append(error.of(name))
             else:
@@ -240,20 +224,12 @@ def _with_entries(
     return whole
 
 
-def _joined(kid: str, entries: Iterable[KeyEntry], where: str) -> KeyEntry:
-    """Return one entry that says what all *entries* do: elsewhere a variable stands only once."""
-    entries = list(entries)
-    if not entries:
-        raise KeyEntryError(
-            f"there is no key entry {ENTRY_PREFIX}{kid} in {where}",
-            hint="add its line as well: it stands where the value was copied from",
-        )
-    if len({(entry.commitment, tuple(sorted(entry.context))) for entry in entries}) > 1:
+def _one_entry(kid: str, entries: KeyEntries, where: str) -> KeyEntry:
+    """Return one key entry with all wrapped keys of *kid*: elsewhere, there is only one variable of a name."""
+    entry = merge(entries.of(kid))
+    if entry is None:
         raise ConflictError(
-            f"several key entries {ENTRY_PREFIX}{kid} cannot be joined into one variable",
+            f"the key entries {ENTRY_PREFIX}{kid} cannot be merged into one variable",
             hint=f"give {where} one data key: encenv rotate {where}",
         )
-    items = {(item.provider, item.reference): item for entry in entries for item in entry.items}
-    return KeyEntry.parse(
-        kid, str(KeyEntry(entries[0].commitment, entries[0].context, tuple(items.values())))
-    )
+    return KeyEntry.parse(kid, str(entry))

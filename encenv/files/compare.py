@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from encenv.errors import MalformedError
+from encenv.errors import EncenvError
 from encenv.files.document import parse
+from encenv.files.opening import entries_of
 from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, claims, entry_kid
 
 # added, removed   the variable is in one of the files only
@@ -137,15 +138,14 @@ def _values(text: str) -> dict[tuple[str, int], Value]:
 
 
 def _entries(text: str) -> dict[str, set[KeyEntry | str]]:
+    """Return the key entries by KID, as texts where they are malformed or name different data keys."""
+    entries = entries_of(parse(text))
     found: dict[str, set[KeyEntry | str]] = {}
-    for binding in parse(text).bindings:
-        kid = entry_kid(binding.name or "")
-        if kid is not None:
-            try:
-                entry: KeyEntry | str = KeyEntry.parse(kid, binding.value or "")
-            except MalformedError:
-                entry = binding.value or ""
-            found.setdefault(kid, set()).add(entry)
+    for kid, texts in entries.texts().items():
+        try:
+            found[kid] = {*entries.of(kid)}
+        except EncenvError:
+            found[kid] = {*texts}
     return found
 
 

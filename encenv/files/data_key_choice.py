@@ -7,36 +7,29 @@ one), and that is not a contributor's. So nobody who plants an entry reads what 
 
 import os
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from encenv.errors import (
-    AuthenticationError,
     ConflictError,
     EncenvError,
     KeyDeniedError,
     KeyRefusedError,
     KeyUnreachableError,
     PolicyError,
-    combine,
 )
 from encenv.files.key_names import KeyName, Pairs
+from encenv.files.opening import Each, open_values
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, SealedValue, check_context, encryption_context
+from encenv.keys.entries import KeyEntries, is_contributed
 from encenv.keys.provider import KeyProvider, find_provider
+from encenv.keys.session import Session
 
 if TYPE_CHECKING:
     from encenv.format.envelope import DataKey
 
 UNWRAP_SECONDS = 20.0  # a person waits, and may be asked to sign in
-T = TypeVar("T")
-
-
-class Each(Protocol):
-    """Goes through items one by one, as `iter` does."""
-
-    def __call__(self, items: Collection[T], /) -> Iterable[T]:
-        """Yield each of *items*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +49,16 @@ class Writer:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     providers: Sequence[KeyProvider] = ()
     each: Each = iter
+
+    def session(self, entries: KeyEntries) -> Session:
+        """Return a session that opens values for this writer, with the key entries of the file alone."""
+        return Session(
+            self.environ,
+            entries=entries,
+            providers=self.providers,
+            seconds=UNWRAP_SECONDS,
+            data_keys_max=None,  # each contributor has added one, and `rotate` makes one of them
+        )
 
     def find(self, name: str) -> KeyProvider:
         """Return the provider called *name*."""
@@ -119,38 +122,28 @@ class FileKey:
     @property
     def is_contributed(self) -> bool:
         """Whether it was made by someone who may not decrypt."""
-        return any(ADDED_BY_WRITER in entry.context for entry in self.entries)
+        return is_contributed(self.entries)
 
-    def open(self, writer: Writer) -> "tuple[DataKey, dict[int, str]]":
-        """Unwrap it; return it and every value under it, by index.
+    def open(self, session: Session, each: Each) -> "DataKey":
+        """Return the data key, unwrapped, if every value under it opens.
 
         Raises:
             EncenvError: If it cannot be unwrapped, or a value does not open.
         """
-        from encenv.keys.unwrap import Unwrapped, WrappedCopy, unwrap  # a lazy door: as above
-
-        copies = [WrappedCopy(item, e.context, e.commitment) for e in self.entries for item in e.items]
-        (found,) = unwrap([copies], writer.find, UNWRAP_SECONDS)
-        if not isinstance(found, Unwrapped):
-            raise found
-        opened: dict[int, str] = {}
-        failures: list[EncenvError] = []
-        for index, (name, value) in writer.each(self.values.items()):
-            try:
-                opened[index] = found.key.decrypt(name, value)
-            except AuthenticationError as error:
-                failures.append(error.of(name))
-        if failures:
-            raise combine(failures, whole="the file", done="encrypted")
-        return found.key, opened
+        data_key = session.data_key(self.entries[0].kid)
+        open_values(self.values, session, each)
+        return data_key
 
 
-def data_key_for(writer: Writer, known: Sequence[FileKey], where: str) -> "tuple[DataKey, KeyEntry, bool]":
+def data_key_for(
+    writer: Writer, known: Sequence[FileKey], session: Session, where: str
+) -> "tuple[DataKey, KeyEntry, bool]":
     """Return a data key to encrypt under.
 
     Args:
         writer: Who encrypts.
         known: The data keys of the file.
+        session: The writer's session with the key entries of the file.
         where: What to call the file in messages.
 
     Returns:
@@ -175,7 +168,7 @@ def data_key_for(writer: Writer, known: Sequence[FileKey], where: str) -> "tuple
     for one in ours:
         if one.contexts == {context} and not one.is_contributed:
             try:
-                return one.open(writer)[0], one.entries[0], False
+                return one.open(session, writer.each), one.entries[0], False
             except (KeyRefusedError, KeyUnreachableError) as error:
                 failures.append(error)
     for failure in failures:

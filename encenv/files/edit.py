@@ -5,11 +5,18 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from encenv.errors import AuthenticationError, ConflictError, FileError, MalformedError, combine
-from encenv.files.data_key_choice import Writer, agreed_keys, data_key_for
+from encenv.errors import (
+    AuthenticationError,
+    ConflictError,
+    FileError,
+    MalformedError,
+    combine,
+    frameless,
+)
+from encenv.files.data_key_choice import Writer, agreed_keys
 from encenv.files.document import Binding, EnvFile, blank_lines, parse, with_name, with_value
 from encenv.files.encrypt import Wanted, every
-from encenv.files.lines import Rewritten, frameless, judge, names_of, open_values, seal, without_unused
+from encenv.files.lines import Rewritten, judge, names_of, seal, without_unused
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import ENTRY_PREFIX, LOCAL_KEY_NAME, SealedValue, claims, entry_kid
 
@@ -46,7 +53,7 @@ def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".e
     elif entry_kid(name) is not None or name == LOCAL_KEY_NAME:
         check_name(name)
     judged = judge(file, where, {index})
-    data_key, entry, is_new = data_key_for(writer, [*judged.keys.values()], where)
+    data_key, entry, is_new = judged.data_key(writer)
     before = judged.sealed.get(index)
     if before and before[1].kid == data_key.kid and not is_new and _is(data_key, before, value):
         return Rewritten(text, (), len(judged.sealed), entry, is_new=False)
@@ -114,8 +121,8 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
     if not sealed or _bound(old) == _bound(new):
         return Rewritten(str(renamed), (new,), 0, None, is_new=False)
     judged = judge(file, where)
-    values = open_values(judged, writer, where, sealed)
-    data_key, entry, is_new = data_key_for(writer, [*judged.keys.values()], where)
+    values = judged.open(writer, sealed)
+    data_key, entry, is_new = judged.data_key(writer)
     done = seal(renamed, values, data_key, entry if is_new else None)
     done = without_unused(done, {judged.sealed[index][1].kid for index in sealed})
     return Rewritten(done, (new,), len(judged.sealed) - len(sealed), entry, is_new)
@@ -149,7 +156,7 @@ def open_to_edit(text: str, writer: Writer, where: str = ".env") -> Opened:
     if not writer.keys:  # said before somebody has written something that cannot be sealed
         known = [*judged.keys.values()]
         agreed_keys([one for one in known if not one.is_contributed], where, has_entries=bool(known))
-    values = open_values(judged, writer, where)
+    values = judged.open(writer)
     bindings = judged.file.bindings
     changes = {index: with_value(bindings[index], value) for index, value in values.items()}
     marks: dict[str, int] = {}
@@ -202,7 +209,7 @@ def close_edited(
     entry, is_new = None, False
     text = str(base)
     if plain:
-        data_key, entry, is_new = data_key_for(writer, [*original.keys.values()], where)
+        data_key, entry, is_new = original.data_key(writer)
         text = seal(base, plain, data_key, entry if is_new else None)
     for kid, key in original.keys.items():
         file = parse(text)
@@ -223,10 +230,7 @@ def keep_edited(opened: Opened, edited: str, writer: Writer, where: str = ".env"
 
     Arguments and errors as for `close_edited`.
     """
-    known = judge(parse(opened.text), where).keys
-    data_key, entry, _ = data_key_for(
-        writer, [*known.values()], where
-    )  # unwrapped already: it asks for nothing
+    data_key, entry, _ = judge(parse(opened.text), where).data_key(writer)  # unwrapped already
     return f"{entry.name}={entry}\n{EDITED}={data_key.encrypt(EDITED, edited)}\n"
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from encenv.errors import PolicyError
-from encenv.files.data_key_choice import Writer, agreed_context, agreed_keys, check_copies, data_key_for
+from encenv.errors import PolicyError, frameless
+from encenv.files.data_key_choice import Writer, agreed_context, agreed_keys, check_copies
 from encenv.files.document import parse
 from encenv.files.key_names import KeyName
-from encenv.files.lines import Rewritten, frameless, judge, names_of, open_values, seal
+from encenv.files.lines import Rewritten, judge, names_of, seal
 from encenv.format.sealed import ADDED_BY_WRITER, entry_kid
 
 __all__ = ["KeyName", "Rewritten", "Writer", "encrypt", "reencrypt", "rotate"]
@@ -41,7 +41,7 @@ def encrypt(text: str, writer: Writer, where: str = ".env", wanted: Wanted = eve
     }
     if not plain:
         return Rewritten(text, (), len(judged.sealed), None, is_new=False)
-    data_key, entry, is_new = data_key_for(writer, [*judged.keys.values()], where)
+    data_key, entry, is_new = judged.data_key(writer)
     sealed = seal(judged.file, plain, data_key, entry if is_new else None, writer.each)
     return Rewritten(sealed, names_of(judged.file, plain), len(judged.sealed), entry, is_new)
 
@@ -86,7 +86,7 @@ def _under_new_key(text: str, writer: Writer, where: str, wanted: Wanted) -> Rew
     keys = writer.keys or agreed_keys(ours, where, has_entries=bool(known))
     check_copies(ours, writer, where)
     context = agreed_context(ours, writer, where)
-    values = plain | open_values(judged, writer, where)
+    values = plain | judged.open(writer)
     data_key, entry = writer.new_key(keys, context)
     entries = {index for index, binding in enumerate(bindings) if entry_kid(binding.name or "") is not None}
     bare = judged.file.without(entries)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from encenv.errors import MalformedError
+from encenv.errors import ConflictError, MalformedError
 from encenv.files.document import Binding, after_value, parse
 from encenv.files.secret_names import may_be_secret
 from encenv.format.sealed import (
@@ -21,6 +21,7 @@ from encenv.format.sealed import (
     embeds,
     entry_kid,
 )
+from encenv.keys.entries import check_agreement, embedded_value, merge
 
 LAMBDA_BYTES = 4096  # AWS Lambda quotas: all environment variables of a function, as one JSON object
 # sealed      a whole sealed value, with its key entry in the file
@@ -183,7 +184,7 @@ def _variable(index: int, binding: Binding, entries: dict[str, KeyEntry | None])
                 problem = f"its key entry {ENTRY_PREFIX}{kid} {what}"
     elif embeds(value):
         state = "damaged"
-        problem = "a sealed value stands inside the text: in quotes, with white space, or pasted into it"
+        problem = embedded_value().message
     return Variable(name, binding.line, index, state, kid, _size(name, value), problem)
 
 
@@ -201,17 +202,13 @@ def _entries(bindings: Sequence[Binding], problems: list[Remark]) -> dict[str, K
             entries.setdefault(kid, None)
             continue
         other = entries.get(kid)
-        if other is not None and other.commitment != entry.commitment:
-            problems.append(
-                Remark(
-                    binding.line,
-                    f"two key entries {ENTRY_PREFIX}{kid} name different data keys",
-                    "keep the entry that belongs to the values, as version control shows it",
-                )
-            )
-        elif other is not None and other != entry:  # the copies of one data key add up
-            items = tuple(dict.fromkeys((*other.items, *entry.items)))
-            entry = KeyEntry(entry.commitment, other.context, items)
+        if other is not None:
+            try:
+                check_agreement([other, entry])
+            except ConflictError as error:
+                problems.append(Remark(binding.line, error.message, error.hint))
+            else:
+                entry = merge([other, entry]) or entry
         entries[kid] = entry
     return entries
 

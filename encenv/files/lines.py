@@ -3,37 +3,19 @@
 What every rewrite of a file is made of. Nothing is returned that would not read back as it was meant.
 """
 
-import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
-from encenv.errors import (
-    ConflictError,
-    EncenvError,
-    FileError,
-    KeyEntryError,
-    MalformedError,
-    PolicyError,
-    combine,
-)
-from encenv.files.data_key_choice import Each, FileKey, Writer
+from encenv.errors import EncenvError, FileError, KeyEntryError, combine
+from encenv.files.data_key_choice import FileKey, Writer, data_key_for
 from encenv.files.document import Binding, EnvFile, parse, with_value
-from encenv.format.sealed import (
-    ENTRY_PREFIX,
-    LOCAL_KEY_NAME,
-    KeyEntry,
-    SealedValue,
-    claims,
-    embeds,
-    entry_kid,
-)
+from encenv.files.opening import Each, entries_of, open_values
+from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, SealedValue, claims, embeds, entry_kid
+from encenv.keys.entries import KeyEntries, embedded_value, local_key_beside_values
 
 if TYPE_CHECKING:
     from encenv.format.envelope import DataKey
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +46,29 @@ class Judged:
         plain: By index the values that are not sealed.
         sealed: By index name and value of those that are.
         keys: By KID the data keys of these, as far as the file has their key entries.
+        entries: The key entries of the file.
+        where: What to call the file in messages.
     """
 
     file: EnvFile
     plain: dict[int, str]
     sealed: dict[int, tuple[str, SealedValue]]
     keys: dict[str, FileKey]
+    entries: KeyEntries
+    where: str
+
+    def data_key(self, writer: Writer) -> "tuple[DataKey, KeyEntry, bool]":
+        """Return the data key that *writer* encrypts under, its key entry, and whether that is new to the file."""
+        return data_key_for(writer, [*self.keys.values()], writer.session(self.entries), self.where)
+
+    def open(self, writer: Writer, indexes: Collection[int] | None = None) -> dict[int, str]:
+        """Return by index the plaintexts of the sealed values: of all, or of those at *indexes*.
+
+        Raises:
+            EncenvError: If one does not open; all of them are named together.
+        """
+        wanted = self.sealed if indexes is None else {index: self.sealed[index] for index in indexes}
+        return open_values(wanted, writer.session(self.entries), writer.each)
 
 
 def judge(file: EnvFile, where: str, replaced: Collection[int] = ()) -> Judged:
@@ -99,42 +98,17 @@ def judge(file: EnvFile, where: str, replaced: Collection[int] = ()) -> Judged:
                 sealed[index] = name, value
             elif value is not None:
                 plain[index] = value
-    keys = _keys(file, sealed, failures)
+    entries = entries_of(file, where)
+    keys = _keys(entries, sealed, failures)
     if failures:
         raise combine(failures, whole="the file", done="encrypted")
-    return Judged(file, plain, sealed, {kid: _less(key, replaced) for kid, key in keys.items()})
+    keys = {kid: _less(key, replaced) for kid, key in keys.items()}
+    return Judged(file, plain, sealed, keys, entries, where)
 
 
 def _less(key: FileKey, replaced: Collection[int]) -> FileKey:
     others = {index: value for index, value in key.values.items() if index not in replaced}
     return replace(key, values=others) if others else key
-
-
-def open_values(
-    judged: Judged, writer: Writer, where: str, indexes: Collection[int] | None = None
-) -> dict[int, str]:
-    """Return by index the sealed values of *judged* decrypted: all of them, or those at *indexes*.
-
-    Raises:
-        EncenvError: If one does not open; all of them are named together.
-    """
-    wanted = judged.sealed if indexes is None else {index: judged.sealed[index] for index in indexes}
-    lost = [
-        KeyEntryError(
-            f"there is no key entry {ENTRY_PREFIX}{value.kid} in {where}",
-            hint="add its line as well: it stands where the value was copied from",
-            variables=[name],
-        )
-        for name, value in wanted.values()
-        if value.kid not in judged.keys
-    ]
-    if lost:
-        raise combine(lost, whole="the file", done="decrypted")
-    opened: dict[int, str] = {}
-    for kid in dict.fromkeys(value.kid for _, value in wanted.values()):
-        under = {index: value for index, value in wanted.items() if value[1].kid == kid}
-        opened |= replace(judged.keys[kid], values=under).open(writer)[1]
-    return opened
 
 
 def _value(binding: Binding, where: str) -> SealedValue | str | None:
@@ -148,48 +122,29 @@ def _value(binding: Binding, where: str) -> SealedValue | str | None:
     if value is None or entry_kid(name) is not None or (name == LOCAL_KEY_NAME and not value):
         return None
     if name == LOCAL_KEY_NAME:
-        raise PolicyError(
-            f"the local key would stand in {where} beside what it opens",
-            hint=f"move it to the local key file (see encenv keygen --help) and delete the line from {where}",
-        )
+        raise local_key_beside_values(where)
     if claims(value):
         return SealedValue.parse(value)
     if embeds(value):
-        raise MalformedError(
-            "a sealed value stands inside the text: in quotes, with white space, or pasted into it",
-            hint="make the sealed value the whole value; to build one value from others, write ${NAME}",
-        )
+        raise embedded_value()
     return value
 
 
 def _keys(
-    file: EnvFile, sealed: Mapping[int, tuple[str, SealedValue]], failures: list[EncenvError]
+    entries: KeyEntries, sealed: Mapping[int, tuple[str, SealedValue]], failures: list[EncenvError]
 ) -> dict[str, FileKey]:
-    """Return by KID the data keys of *sealed* that *file* has key entries of; add what is wrong with these."""
+    """Return by KID the data keys of *sealed* that have key entries; add what is wrong with these to *failures*."""
     values: dict[str, dict[int, tuple[str, SealedValue]]] = {}
     for index, (name, value) in sealed.items():
         values.setdefault(value.kid, {})[index] = name, value
-    texts: dict[str, dict[str, None]] = {
-        kid: {} for kid in values
-    }  # an entry that nothing uses is not judged
-    for binding in file.bindings:
-        kid = entry_kid(binding.name or "")
-        if kid in texts and binding.value is not None:
-            texts[kid][binding.value] = None
     keys: dict[str, FileKey] = {}
     for kid, under in values.items():
         try:
-            entries = tuple(KeyEntry.parse(kid, text) for text in texts[kid])
-            if len({entry.commitment for entry in entries}) > 1:
-                raise ConflictError(
-                    f"two key entries {ENTRY_PREFIX}{kid} name different data keys",
-                    hint="keep the entry that belongs to the values, as version control shows it",
-                )
+            keys[kid] = FileKey(entries.of(kid), under)
+        except KeyEntryError:  # there is none: only who opens the value needs one
+            pass
         except EncenvError as error:
             failures.append(error.of())
-        else:
-            if entries:
-                keys[kid] = FileKey(entries, under)
     return keys
 
 
@@ -254,19 +209,3 @@ def without_unused(text: str, kids: Collection[str]) -> str:
     rest = "".join(b.text for index, b in enumerate(file.bindings) if entries[index] is None)
     gone = {index for index, kid in entries.items() if kid in kids and f":{kid}:" not in rest}
     return str(file.without(gone)) if gone else text
-
-
-def frameless(function: Callable[P, R]) -> Callable[P, R]:
-    """Let what *function* raises keep none of its frames: their locals hold values and keys."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except EncenvError as error:
-            raised = error.with_traceback(None)
-            raised.__cause__ = raised.__context__ = None
-        args, kwargs = (), {}  # type: ignore[assignment]  # the text of the file is among them
-        raise raised
-
-    return call

@@ -10,11 +10,10 @@ itself alone, unless its wrapping key is named by the project, and a key is adde
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError
+from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError, frameless
 from encenv.files.data_key_choice import UNWRAP_SECONDS, Writer
 from encenv.files.document import parse, with_value
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.lines import frameless
 from encenv.format.sealed import (
     ADDED_BY_WRITER,
     KeyEntry,

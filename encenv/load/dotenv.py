@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING
 
-from encenv.errors import FileError, MalformedError, PolicyError, combine
+from encenv.errors import FileError, MalformedError, combine, frameless
 from encenv.files.document import parse, parse_untranslated
 from encenv.files.expand import Expansion
 from encenv.files.read import is_file_or_fifo, read_text
 from encenv.files.text import StrPath
 from encenv.format.sealed import LOCAL_KEY_NAME, claims, embeds, entry_kid
-from encenv.load.environ import Load, checked, frameless, without_prefix
+from encenv.keys.entries import local_key_beside_values
+from encenv.keys.session import Session
+from encenv.load.environ import Load, checked, without_prefix
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -26,10 +28,10 @@ logger = logging.getLogger("encenv")
 
 
 class LoadedFile:
-    """The variables of one ``.env`` text within one load.
+    """The variables of one ``.env`` text within one session.
 
     Args:
-        load: The load; it gets the file's key entries and its failures.
+        session: The session; it gets the file's key entries and its failures.
         text: The file's text, newlines untranslated.
         where: What to call the file in messages.
         override: Whether the file's earlier lines or the process environment answer a ``${NAME}`` first.
@@ -43,7 +45,7 @@ class LoadedFile:
 
     def __init__(
         self,
-        load: Load,
+        session: Session,
         text: str,
         where: str = ".env",
         *,
@@ -51,29 +53,26 @@ class LoadedFile:
         interpolate: bool = True,
         translate: bool = True,
     ) -> None:
-        self._load = load
+        self._session = session
         self._lines: list[tuple[str, str | None]] = []
         for binding in (parse if translate else parse_untranslated)(text).bindings:
             if binding.error:
                 logger.warning("%s: the statement on line %d cannot be parsed", where, binding.line)
             elif binding.name is not None:
                 self._lines.append((binding.name, binding.value))
-        load.add_entries(self._lines)
+        session.entries.add(self._lines)
         if any(name == LOCAL_KEY_NAME and value for name, value in self._lines):
-            raise PolicyError(
-                f"{where} holds {LOCAL_KEY_NAME}: the local key would stand beside what it opens",
-                hint=f"move the key to the local key file, see encenv keygen --help, and delete the line from {where}",
-            )
+            raise local_key_beside_values(where)
         self.last = {name: i for i, (name, _) in enumerate(self._lines) if entry_kid(name) is None}
         self.has_entries = len(self.last) < len({name for name, _ in self._lines})
         self._interpolate = interpolate
         self._expansion = Expansion(
             self._lines,
-            load.environ,
+            session.environ,
             override=override,
             interpolate=interpolate,
-            decrypt_binding=lambda _, name, value: load.decrypt(name, value),
-            decrypt_process=load.decrypt,
+            decrypt_binding=lambda _, name, value: session.decrypt(name, value),
+            decrypt_process=session.decrypt,
         )
 
     def raw(self, name: str) -> str | None:
@@ -85,7 +84,7 @@ class LoadedFile:
         return [(name, self.raw(name)) for name in self.last]
 
     def value(self, name: str) -> str | None:
-        """Return the value of *name*, decrypted and expanded; what cannot be decrypted is noted in the load."""
+        """Return the value of *name*, decrypted and expanded; what cannot be decrypted is noted in the session."""
         return self._expansion.value(self.last[name])
 
     def sealed_texts(self, names: Iterable[str]) -> list[str]:
@@ -102,7 +101,7 @@ class LoadedFile:
         if self._interpolate:
             indexes, process = self._expansion.references(indexes)
         texts = [self._lines[index][1] for index in sorted(indexes)]
-        texts += [self._load.environ.get(name) for name in sorted(process)]
+        texts += [self._session.environ.get(name) for name in sorted(process)]
         return [text for text in texts if text is not None]
 
 
@@ -226,7 +225,7 @@ def _load_file(
             logger.info("there is no file %s", where)
         text = ""
     file = LoadedFile(load, text, where, override=override, interpolate=interpolate, translate=translate)
-    load.add_entries(load.environ.items())
+    load.entries.add(load.environ.items())
     return file
 
 

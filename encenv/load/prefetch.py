@@ -58,7 +58,7 @@ def _unwrap(load: Load, paths: Sequence[StrPath], variables: list[tuple[str, str
         for path in paths:
             found += _lines(path)
         found += variables
-        load.add_entries(found)
+        load.entries.add(found)
         load.prepare(value for _, value in found if value is not None)
     except Exception:  # noqa: BLE001, S110 (whatever it is, the load says it)
         pass

@@ -86,15 +86,15 @@ class SettingsLoad(Load):
     def open(self, reader: Reader, state: Mapping[str, Any]) -> None:
         """Unwrap what *reader* needs, side by side with what the sources after it will certainly need."""
         # As they are now, whatever a hook has put there; by name, as to look at a value decodes it.
-        self.add_entries(
+        self.entries.add(
             (name, self.environ.get(name)) for name in self.environ if name.startswith(ENTRY_PREFIX)
         )
         for _, other in self._readers.values():
             try:
-                self.add_entries(() if other is None else other.entries())
+                self.entries.add(() if other is None else other.entries())
             except EncenvError as error:
                 self.failures.append(error.of(*error.variables))
-        if len(self._entries) == 1:
+        if len(self.entries) == 1:
             return  # nothing to do side by side: the first value that is decrypted asks for the one data key there is
         taken: set[str] = set()
         texts = reader.needs(state, taken)
@@ -119,7 +119,7 @@ class SettingsLoad(Load):
     @property
     def opened(self) -> bool:
         """Whether a data key was looked for, so that the frames of this load may hold one, or a value."""
-        return self.has_decrypted or bool(self._copies)
+        return self.has_decrypted or self.needed_a_key
 
     def source_names(self) -> set[str]:
         """Return what the sources are called in errors."""

@@ -65,7 +65,7 @@ class Texts:
         self._sealed: set[str] = set()
         for name, text in texts.items():
             if name.startswith(ENTRY_PREFIX) and entry_kid(name) is not None:
-                load.add_entries([(name, text)])
+                load.entries.add([(name, text)])
                 continue
             self._texts[name] = text
             if text is not None and "encenv:" in text and (claims(text) or embeds(text)):

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from encenv.errors import EncenvError, FileError, MalformedError, PolicyError, UserCodeError
-from encenv.files.data_key_choice import Each, Writer
+from encenv.files.data_key_choice import Writer
 from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
+from encenv.files.opening import Each
 from encenv.files.read import read
 from encenv.files.text import printable
 from encenv.format.sealed import LOCAL_KEY_NAME

@@ -124,7 +124,9 @@ def test_an_error_nobody_thought_of(workspace, monkeypatch, error):
     monkeypatch.setattr("encenv.cli.verbs.keygen.generate_key_text", fail)
     result = workspace.call("keygen")
     if isinstance(error, RuntimeError):
-        assert re.fullmatch(r"internal error: RuntimeError at test_scripts.py:\d+", in_words(result)[0])
+        assert re.fullmatch(
+            r"internal error: RuntimeError \(raised at test_scripts.py:\d+\)", in_words(result)[0]
+        )
     else:
         assert result.err.startswith("encenv: error: the system refused: ")
         assert result.code == 1

@@ -79,7 +79,10 @@ from encenv.errors import (
     KeyRefusedError,
     KeyUnreachableError,
     MalformedError,
+    frameless,
 )
+from encenv.export import final_values
+from encenv.export.final_values import plain_variables
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey
 from encenv.keys import cache
@@ -87,7 +90,7 @@ from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
 from encenv.keys.cache import clear_cache
 from encenv.keys.local import LocalKeys, generate_key_text
-from encenv.load.environ import Load, frameless
+from encenv.load.environ import Load
 from encenv.load.safe_errors import MASK
 from encenv.load.sources import SettingsLoad
 from encenv.testing import KmsServer
@@ -1082,19 +1085,48 @@ def test_an_interrupt_is_not_replaced(environ):
     assert_silent(error, CANARY)
 
 
-def test_what_a_frameless_function_raises():
-    """An error of one of encenv's functions comes without frames, cause and context."""
+@pytest.mark.parametrize(
+    "kind",
+    [MalformedError, KeyError, UnicodeError, KeyboardInterrupt, SystemExit, MemoryError, GeneratorExit],
+)
+def test_what_a_frameless_function_raises(kind):
+    """Whatever exception a frameless function raises, it comes without frames, cause and context."""
 
     @frameless
-    def read():
-        value = CANARY
+    def read(text):
+        value = text + "!"
         try:
             raise KeyError(value)  # noqa: TRY301 (its frame is looked at)
         except KeyError as error:
-            raise MalformedError("x", hint="y") from error
+            raise (MalformedError("x", hint="y") if kind is MalformedError else kind("x")) from error
 
-    error = caught(read)
-    assert isinstance(error, MalformedError)
+    error = caught(lambda: read(f"A={CANARY}"))
+    assert type(error) is kind
+    assert_silent(error, CANARY)
+
+
+def export_of(text):
+    """Call the export of *text* in a function that returns the error: it keeps the text itself."""
+    nothing = {}
+    return caught(lambda: plain_variables(text(), ".env", nothing, bool, bool))
+
+
+def test_a_failing_export_keeps_no_file(monkeypatch):
+    """What exporting raises does not keep the text of the file, whatever the exception is."""
+
+    def text():
+        return f"A={CANARY}\nB=encenv:1:damaged\n"
+
+    error = export_of(text)
+    assert isinstance(error, EncenvError)
+    assert_silent(error, CANARY)
+
+    def raising(*_):
+        raise LookupError
+
+    monkeypatch.setattr(final_values, "LoadedFile", raising)
+    error = export_of(text)
+    assert type(error) is LookupError
     assert_silent(error, CANARY)
 
 

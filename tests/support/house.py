@@ -47,6 +47,8 @@ ROOMS = (
             "keys.local",
             "keys.cache",
             "keys.unwrap",
+            "keys.entries",
+            "keys.session",
         ),
     ),
     Room(
@@ -76,6 +78,7 @@ ROOMS = (
             "files.secret_names",
             "files.quoting",
             "files.document",
+            "files.opening",
             "files.expand",
             "files.inspect",
             "files.compare",

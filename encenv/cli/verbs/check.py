@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from encenv.cli.terminal import progress, say
 from encenv.errors import EncenvError
 from encenv.files.document import parse
 from encenv.files.inspect import Survey, survey
+from encenv.files.opening import entries_of, open_possible, values_of
 from encenv.files.secret_names import mask_name
 from encenv.files.text import decode, printable
-from encenv.format.sealed import claims, entry_kid
+from encenv.format.sealed import claims
 from encenv.git import repository as git
-from encenv.load.environ import Load
+from encenv.keys.session import Session
 from encenv.policy.project import Projects
 
 SHORT = 10  # characters of a commit's id
@@ -173,25 +174,14 @@ def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Ite
 def _unopened(where: str, text: str, facts: Survey) -> Iterator[Finding]:
     """Yield the encrypted values that cannot be decrypted, but for those that `damage` names."""
     lines = {one.name: one.line for one in facts.variables if one.state == "sealed"}
-    bindings = parse(text).bindings
-    for variable, error in _failures(
-        (binding.name or "", binding.value) for binding in bindings if binding.value is not None
-    ):
-        if not variable:
+    file = parse(text)
+    values = {index: value for index, value in values_of(file).items() if claims(value[1])}
+    session = Session(os.environ, entries=entries_of(file))
+    open_possible(values, session)
+    for error in session.failures:
+        if not error.variables:  # of the file as a whole
             yield failure(where, error)
-        elif variable in lines:
-            message = f"cannot be decrypted: {error.message}"
-            yield Finding("error", where, message, error.hint, lines[variable], mask_name(variable))
-
-
-def _failures(variables: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, EncenvError]]:
-    load = Load({}, os.environ)
-    values = [(name, value) for name, value in variables if value is not None]
-    load.add_entries(values)
-    sealed = [(name, value) for name, value in values if claims(value) and entry_kid(name) is None]
-    load.prepare(value for _, value in sealed)
-    yield from (("", error) for error in load.failures)  # of the file as a whole
-    for name, value in sealed:
-        before = len(load.failures)
-        load.decrypt(name, value)
-        yield from ((name, error) for error in load.failures[before:])
+        for variable in error.variables:
+            if variable in lines:
+                message = f"cannot be decrypted: {error.message}"
+                yield Finding("error", where, message, error.hint, lines[variable], mask_name(variable))

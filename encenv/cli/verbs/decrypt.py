@@ -11,9 +11,9 @@ from encenv.cli.terminal import progress, say, through_values, write
 from encenv.errors import EncenvError
 from encenv.files.atomic import create
 from encenv.files.document import EnvFile, with_value
+from encenv.files.opening import open_possible, reading_session, values_of
 from encenv.files.text import printable
 from encenv.format.sealed import SealedValue, claims, entry_kid
-from encenv.load.environ import Load
 
 
 @click.command()
@@ -62,34 +62,23 @@ def command(
 
 
 def _decrypted(file: EnvFile, chosen: Callable[[str], bool] = lambda _: True) -> EnvFile:
-    variables = [(binding.name or "", binding.value) for binding in file.bindings]
-    load = Load({}, os.environ)
-    load.add_entries(variables)
-    load.add_entries(os.environ.items())
-    entries = {index for index, (name, _) in enumerate(variables) if entry_kid(name) is not None}
-    values = {
-        index: value
-        for index, (_, value) in enumerate(variables)
-        if value is not None and index not in entries and chosen(variables[index][0])
-    }
-    load.prepare(values.values())
+    session = reading_session(file, os.environ)
+    values = values_of(file, chosen)  # plain ones, too: an encrypted value inside of one is an error
     changes = {}
-    for index, value in through_values(values.items()):
-        name = variables[index][0]
-        plain = load.decrypt(name, value)  # a plain one, too: sealed text inside it is an error
-        if plain is not None and claims(value):
+    for index, plain in open_possible(values, session, through_values).items():
+        if claims(file.bindings[index].value or ""):
             try:
                 changes[index] = with_value(file.bindings[index], plain)
             except EncenvError as error:
-                load.fail(name, error)
-    failure = load.finish()
+                session.fail(file.bindings[index].name or "", error)
+    failure = session.failure(whole="the file", done="decrypted")
     if failure is not None:
         raise failure
-    # What stays sealed keeps its key entry.
+    # What stays encrypted keeps its key entry.
     kept = {
         SealedValue.parse(value).kid
-        for index, (_, value) in enumerate(variables)
-        if value is not None and index not in entries and index not in values and claims(value)
+        for index, (_, value) in values_of(file).items()
+        if index not in values and claims(value)
     }
-    gone = {index for index in entries if entry_kid(variables[index][0]) not in kept}
-    return file.replace(changes).without(gone)
+    kids = {index: entry_kid(binding.name or "") for index, binding in enumerate(file.bindings)}
+    return file.replace(changes).without({index for index, kid in kids.items() if kid and kid not in kept})

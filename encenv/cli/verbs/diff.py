@@ -11,14 +11,14 @@ from encenv.cli.options import FILE, STANDARD_INPUT
 from encenv.cli.options import as_json as json_option
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say, write
 from encenv.errors import EncenvError, FileError
-from encenv.files.compare import Comparison, Difference, Value, compare, opened
+from encenv.files.compare import Comparison, Difference, compare, opened
 from encenv.files.document import parse
+from encenv.files.opening import open_possible, reading_session
 from encenv.files.quoting import quote
 from encenv.files.secret_names import mask_name
 from encenv.files.text import decode, printable
 from encenv.format.sealed import claims
 from encenv.git import repository as git
-from encenv.load.environ import Load
 
 USUAL = ".env"
 _SIGNS = {"added": "+", "removed": "-"}
@@ -146,18 +146,16 @@ def _opened(first: _Side, second: _Side, comparison: Comparison) -> tuple[dict[i
     found: tuple[dict[int, str], dict[int, str]] = {}, {}
     failures: list[EncenvError] = []
     for side, values, which in ((first, found[0], "before"), (second, found[1], "after")):
-        load = Load({}, os.environ)  # one for each: the key entries of one must not open what is in the other
-        load.add_entries((b.name or "", b.value) for b in parse(side.text).bindings)
-        load.add_entries(os.environ.items())
-        asked: list[Value] = [
-            value for one in comparison.differences if (value := getattr(one, which)) is not None
-        ]
-        load.prepare(value.text for value in asked if value.text is not None)
-        for value in asked:
-            if value.text is not None:
-                plain = load.decrypt(value.name, value.text) if claims(value.text) else value.text
-                values[value.index] = plain or ""
-        failure = load.finish()
+        # A session for each: the key entries of one side must not open what is on the other.
+        session = reading_session(parse(side.text), os.environ)
+        texts = {
+            value.index: (value.name, value.text)
+            for one in comparison.differences
+            if (value := getattr(one, which)) is not None and value.text is not None
+        }
+        values.update({index: text for index, (_, text) in texts.items() if not claims(text)})
+        values.update(open_possible({i: text for i, text in texts.items() if i not in values}, session))
+        failure = session.failure(whole="the file", done="decrypted")
         if failure is not None:
             failures.append(
                 type(failure)(

@@ -12,7 +12,7 @@ from encenv.cli.terminal import write
 from encenv.errors import FileError
 from encenv.files.document import parse
 from encenv.files.edit import missing
-from encenv.load.environ import Load
+from encenv.files.opening import open_values, reading_session
 
 
 @click.command()
@@ -35,18 +35,12 @@ def command(name: str, file: str) -> None:
 
 
 def _value(text: str, name: str, where: str) -> str:
-    variables = [(binding.name, binding.value) for binding in parse(text).bindings if binding.name]
-    found = [value for other, value in variables if other == name]
+    file = parse(text)
+    found = [index for index, binding in enumerate(file.bindings) if binding.name == name]
     if not found:
-        raise missing(name, (other for other, _ in variables), where)
-    value = found[-1]  # as a reader does
+        raise missing(name, (binding.name for binding in file.bindings), where)
+    index = found[-1]  # as a reader does
+    value = file.bindings[index].value
     if value is None:
         raise FileError(f"{name} has no value in {where}", hint=f"give it one: encenv set {name}")
-    load = Load({}, os.environ)
-    load.add_entries(variables)
-    load.add_entries(os.environ.items())
-    plain = load.decrypt(name, value)
-    failure = load.finish()
-    if failure is not None:
-        raise failure
-    return plain or ""
+    return open_values({index: (name, value)}, reading_session(file, os.environ))[index]

@@ -14,8 +14,9 @@ from encenv.errors import EncenvError, FileError, combine
 from encenv.files.read import is_file_or_fifo
 from encenv.files.text import printable
 from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
+from encenv.keys.entries import KeyEntries
+from encenv.keys.session import Session
 from encenv.load.dotenv import LoadedFile
-from encenv.load.environ import Load
 
 _HINTS = {
     errno.E2BIG: "keep long values in files; a variable may have 128 KiB on Linux, all of them together a few MiB",
@@ -110,27 +111,26 @@ def _environment(files: tuple[str, ...], *, override: bool) -> dict[str, str]:
     process = {name: value for name, value in os.environ.items() if _is_passed_on(name)}
     if _is_pythons_locale():
         del process["LC_CTYPE"]
-    load = Load({}, os.environ)
-    load.add_entries(os.environ.items())
+    session = Session(os.environ, entries=KeyEntries(os.environ.items()))
     chosen: dict[str, LoadedFile] = {}
     for path in reversed(files):
         text = read_text(path)
         parsed(text, place(path))  # what a service is started with has no line that nobody understands
-        file = LoadedFile(load, text, place(path), override=override)
+        file = LoadedFile(session, text, place(path), override=override)
         for name in file.last:
             is_free = name not in chosen and (override or name not in process)
             if is_free and _is_passed_on(name) and file.raw(name) is not None:
                 chosen[name] = file
     kept = [name for name in process if name not in chosen]
     needed = [text for name, file in chosen.items() for text in file.sealed_texts([name])]
-    load.prepare([*(process[name] for name in kept), *needed])
+    session.prepare([*(process[name] for name in kept), *needed])
     environ: dict[str, str | None] = {}
     for name in kept:
-        plain = load.decrypt(name, process[name])
+        plain = session.decrypt(name, process[name])
         environ[name] = plain if plain == process[name] else _as_utf8(plain)
     for name, file in chosen.items():
         environ[_as_utf8(name) or ""] = _as_utf8(file.value(name))
-    failure = load.finish()
+    failure = session.failure()
     if failure is not None:
         raise failure
     return {name: value for name, value in environ.items() if value is not None}
