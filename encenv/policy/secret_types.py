@@ -1,4 +1,4 @@
-"""What the types of a settings class say about its variables: this one holds a secret, that one cannot."""
+"""Judge by the types of a settings class which of its variables hold a secret, and which cannot."""
 
 import types
 from collections.abc import Iterable, Mapping
@@ -7,14 +7,7 @@ from dataclasses import is_dataclass
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -24,73 +17,49 @@ from pydantic.networks import UrlConstraints
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from encenv.load.field_names import Asked, model_keys
+from encenv.policy.rules import FieldSecrecy
 
 _SECRET = (SecretStr, SecretBytes, Secret)
 # A value of one of these is one of a few, or says something of the service's surroundings.
-_HARMLESS = (
-    bool,
-    int,
-    float,
-    complex,
-    Decimal,
-    Enum,
-    date,
-    time,
-    timedelta,
-    tzinfo,
-    PurePath,
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    types.NoneType,
-)
-_WEB = {
-    "http",
-    "https",
-    "ws",
-    "wss",
-    "file",
-    "ftp",
-}  # other schemes lead to a service that asks for a password
+_NUMBERS = (bool, int, float, complex, Decimal)
+_TIMES = (date, time, timedelta, tzinfo)
+_ADDRESSES = (IPv4Address, IPv4Network, IPv6Address, IPv6Network)  # an interface is an address, too
+_HARMLESS = (*_NUMBERS, *_TIMES, *_ADDRESSES, Enum, PurePath, types.NoneType)
+_WEB = {"http", "https", "ws", "wss", "file", "ftp"}  # URLs of other schemes hold the password of a service
 _DEPTH_MAX = 8  # of nested models: one may hold itself
 
+Secrecy = bool | None  # True: it holds a secret, False: it cannot, None: undecided
 
-Said = dict[str, bool | None]  # True: it holds a secret, False: it cannot, None: either
 
-
-def known_of(settings_class: type[BaseSettings]) -> tuple[Said, Said, bool]:
-    """Return what the types of *settings_class* say about its variables, as `encenv.policy.rules.Known` takes it."""
+def field_secrecy(settings_class: type[BaseSettings]) -> FieldSecrecy:
+    """Return which variables of *settings_class* hold secrets, by their types."""
     source = EnvSettingsSource(settings_class)
-    asked = Asked(source)
-    names: Said = {}
-    below: Said = {}
+    fields = Asked(source).fields
+    names: dict[str, Secrecy] = {}
+    prefixes: dict[str, Secrecy] = {}
     for name, field in settings_class.model_fields.items():
-        found = asked.fields[name]
-        for own in found.names:
-            _note(names, own, secrecy(field))
-            if found.has_nested and source.env_nested_delimiter:
-                _below(source, own, field, names, below, 1)
-    return names, below, bool(source.case_sensitive)
+        for variable in fields[name].names:
+            _add(names, variable, secrecy(field))
+            if fields[name].has_nested and source.env_nested_delimiter:
+                _add_nested(source, variable, field, names, prefixes, 1)
+    return FieldSecrecy(names, prefixes, bool(source.case_sensitive))
 
 
 def secrecy(  # noqa: PLR0911 (a case a line)
     kind: Any, _seen: frozenset[Any] = frozenset()
-) -> bool | None:
-    """Return whether the type *kind* holds a secret (True), can hold none (False), or either."""
+) -> Secrecy:
+    """Return whether the type *kind* holds a secret."""
     if isinstance(kind, FieldInfo):
         return True if _leads_to_service(kind.metadata) else secrecy(kind.annotation, _seen)
     if kind in _seen:
-        return False  # a model within itself adds nothing to what is known of it
+        return False  # a model within itself adds nothing
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return True if _leads_to_service(args[1:]) else secrecy(args[0], _seen)
     if origin is Literal or kind is None:
         return False
     if origin in (Union, types.UnionType):
-        return _joined(secrecy(arg, _seen) for arg in args)
+        return _combined(secrecy(arg, _seen) for arg in args)
     if isinstance(origin or kind, type):
         return _of_class(kind, origin or kind, args, _seen)
     inner = getattr(kind, "__supertype__", None) or getattr(kind, "__value__", None)  # NewType, type X = …
@@ -99,19 +68,19 @@ def secrecy(  # noqa: PLR0911 (a case a line)
     return None if inner is None else secrecy(inner, _seen)
 
 
-def _of_class(kind: Any, cls: type, args: tuple[Any, ...], seen: frozenset[Any]) -> bool | None:
+def _of_class(kind: Any, cls: type, args: tuple[Any, ...], seen: frozenset[Any]) -> Secrecy:
     if issubclass(cls, _SECRET) or _is_dsn(cls):
         return True
     if issubclass(cls, _HARMLESS):
         return False
     parts = _parts(cls)
     if parts is not None:
-        return _joined(secrecy(part, seen | {kind}) for part in parts.values())
+        return _combined(secrecy(part, seen | {kind}) for part in parts.values())
     if args and issubclass(cls, Mapping):  # the keys of one are names
         key, value = (*args, Any)[:2]
         return True if secrecy(key, seen) else secrecy(value, seen)
     if args and issubclass(cls, Iterable):
-        return _joined(secrecy(arg, seen) for arg in args if arg is not ...)
+        return _combined(secrecy(arg, seen) for arg in args if arg is not ...)
     return None
 
 
@@ -122,7 +91,7 @@ def _parts(cls: type) -> dict[str, Any] | None:
     if is_dataclass(cls) or (issubclass(cls, (dict, tuple)) and hasattr(cls, "__annotations__")):
         try:
             hints = get_type_hints(cls, include_extras=True)
-        except Exception:  # noqa: BLE001 (a forward reference that leads nowhere: then nothing is known)
+        except Exception:  # noqa: BLE001 (a forward reference that does not resolve: undecided)
             return {"": Any}
         if is_dataclass(cls):
             hints = {one.name: hints[one.name] for one in dataclass_fields(cls)}
@@ -144,41 +113,41 @@ def _leads_to_service(metadata: Iterable[Any]) -> bool:
     )
 
 
-def _joined(found: Iterable[bool | None]) -> bool | None:
-    """One secret makes a secret of the whole; the whole is harmless if every part is."""
-    every = [*found]
+def _combined(parts: Iterable[Secrecy]) -> Secrecy:
+    """Return the secrecy of a whole: one secret is enough; it is harmless only if every part is."""
+    every = [*parts]
     return True if True in every else None if None in every or not every else False
 
 
-def _note(into: Said, name: str, said: bool | None) -> None:
-    into[name] = _joined([into[name], said]) if name in into else said
+def _add(secrecies: dict[str, Secrecy], name: str, one: Secrecy) -> None:
+    secrecies[name] = _combined([secrecies[name], one]) if name in secrecies else one
 
 
-def _below(  # noqa: PLR0913, PLR0917 (what is gathered goes along)
+def _add_nested(  # noqa: PLR0913, PLR0917 (two results that grow with the recursion)
     source: EnvSettingsSource,
     prefix: str,
     kind: Any,
-    names: Said,
-    below: Said,
+    names: dict[str, Secrecy],
+    prefixes: dict[str, Secrecy],
     depth: int,
 ) -> None:
-    """Note the variables ``<prefix>__<part>`` of the nested type *kind*, and those below them."""
+    """Add the variables ``<prefix>__<part>`` of the nested type *kind*, and those below them."""
     prefix += source.env_nested_delimiter or ""
     kind = kind.annotation if isinstance(kind, FieldInfo) else kind
     for cls, args in _classes(kind):
         parts = _parts(cls)
         if parts is None:
             if issubclass(cls, Mapping):
-                _note(below, prefix, secrecy(args[-1]) if args else None)
+                _add(prefixes, prefix, secrecy(args[-1]) if args else None)
             continue
         for name, part in parts.items():
             keys = {name}
             if isinstance(part, FieldInfo) and issubclass(cls, BaseModel):
                 keys |= {key.name for key in model_keys(name, part, cls.model_config)}
             for key in keys if source.case_sensitive else {key.lower() for key in keys}:
-                _note(names, prefix + key, secrecy(part))
+                _add(names, prefix + key, secrecy(part))
                 if depth < _DEPTH_MAX and (source.maxsplit < 0 or depth <= source.maxsplit):
-                    _below(source, prefix + key, part, names, below, depth + 1)
+                    _add_nested(source, prefix + key, part, names, prefixes, depth + 1)
 
 
 def _classes(kind: Any) -> list[tuple[type, tuple[Any, ...]]]:
@@ -188,4 +157,4 @@ def _classes(kind: Any) -> list[tuple[type, tuple[Any, ...]]]:
         return [(origin or kind, args)]
     inner = getattr(kind, "__supertype__", None) or getattr(kind, "__value__", None)
     members = args[:1] if origin is Annotated else args if inner is None else (inner,)
-    return [found for member in members for found in _classes(member)]
+    return [cls for member in members for cls in _classes(member)]

@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings
 from encenv import EncryptedSettings, PolicyError, UserCodeError
 from encenv.policy.project import Project, project
 from encenv.policy.rules import Policy
-from encenv.policy.secret_types import secrecy
+from encenv.policy.secret_types import field_secrecy, secrecy
 
 
 class Color(enum.Enum):
@@ -112,7 +112,7 @@ class Settings(EncryptedSettings, env_prefix="APP_", env_nested_delimiter="__"):
 
 def test_class():
     """Names are those that the class reads: with its prefix, its aliases, its nested parts, in any case."""
-    policy = Policy.of(Settings)
+    policy = Policy(field_secrecy(Settings))
     must = {
         name: policy.requires(name)
         for name in (
@@ -140,26 +140,26 @@ def test_class_that_minds_case():
     class Exact(BaseSettings, case_sensitive=True):
         Debug: bool
 
-    policy = Policy.of(Exact)
+    policy = Policy(field_secrecy(Exact))
     assert not policy.requires("Debug")
     assert policy.requires("DEBUG")
 
 
 def test_globs():
     """``seal`` alone names all there is; with ``plain`` what neither matches must be sealed, and ``seal`` wins."""
-    every = Policy.every()
+    every = Policy()
     assert every.requires("ANYTHING")
     assert not every.requires("ENCENV_KEY_AAAAAAAA")
-    only = Policy.of(must=["*_key"])
+    only = Policy(seal=("*_key",))
     assert [only.requires(name) for name in ("API_KEY", "DEBUG")] == [True, False]
-    both = Policy.of(must=["*_KEY"], need_not=["PUBLIC_*", "DEBUG"])
+    both = Policy(seal=("*_KEY",), plain=("PUBLIC_*", "DEBUG"))
     names = ("API_KEY", "PUBLIC_KEY", "PUBLIC_URL", "debug", "OTHER")
     assert [both.requires(name) for name in names] == [True, True, False, False, True]
 
 
 def test_class_and_globs():
     """The class decides first: ``plain`` frees no SecretStr; it frees a str, and ``seal`` takes in an int."""
-    policy = Policy.of(Settings, must=["LEVEL"], need_not=["APP_*"])
+    policy = Policy(field_secrecy(Settings), seal=("LEVEL",), plain=("APP_*",))
     names = ("APP_SECRET_KEY", "APP_DB__PASSWORD", "LEVEL", "APP_TITLE", "UNKNOWN", "APP_DEBUG")
     assert [policy.requires(name) for name in names] == [True, True, True, False, True, False]
 
@@ -184,7 +184,7 @@ def test_project(tmp_path):
     assert found.path == tmp_path / "pyproject.toml"
     assert [key.provider for key in found.keys] == ["local"]
     assert found.context == (("a", "1"), ("b", "2"))
-    assert (found.must, found.need_not, found.settings) == (("*_KEY",), (), None)
+    assert (found.seal, found.plain, found.settings) == (("*_KEY",), (), None)
     assert found.writer().keys == found.keys
     assert found.covers("conf/x.env")
     assert not found.covers("conf/sub/x.env")
@@ -217,14 +217,14 @@ def test_nearest_within_the_repository(tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("kyes = []", "has 'kyes', which means nothing"),
-        ("keys = 1", "keys is not what it should be"),
-        ('settings = "app"', "settings is not what it should be"),
+        ("kyes = []", "has the unknown setting 'kyes'"),
+        ("keys = 1", "keys has a wrong value"),
+        ('settings = "app"', "settings has a wrong value"),
         ('context = {encenv = "x"}', "which are reserved"),
         ('context = {encenv-add = "1"}', "context: the encryption context holds encenv-add=1"),
         ('context = {stage = "a", STAGE = "b"}', "differ in nothing but case"),
         ('context = {stage = "a b"}', "context: the encryption context has a context key or value"),
-        ("files = [1]", "files is not what it should be"),
+        ("files = [1]", "files has a wrong value"),
         ('keys = ["nonsense"]', "keys: 'nonsense' does not name a key"),
     ],
 )

@@ -111,9 +111,10 @@ ROOMS = (
         "policy",
         "what must be encrypted, under which key",
         (
-            "policy.secret_types",
             "policy.rules",
+            "policy.secret_types",
             "policy.settings_class",
+            "policy.settings_import",
             "policy.project",
             "policy.tool_table",
         ),
@@ -253,7 +254,6 @@ OWNERS = {
     "pydantic_core": {"load.safe_errors"},
     "pydantic_settings": {
         "policy.settings_class",  # where no settings class loads
-        "policy.rules",  # for the type checker
         "load.config",
         "policy.secret_types",
         "load.field_names",

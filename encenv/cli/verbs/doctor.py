@@ -57,7 +57,7 @@ def command(files: tuple[str, ...], offline: bool, as_json: bool) -> int:
 def _findings(files: tuple[str, ...], *, offline: bool) -> Iterator[Finding]:
     versions = [f"Python {platform.python_version()}", *map(_version, _PACKAGES)]
     yield Finding("ok", "versions", f"encenv {__version__} on {', '.join(versions)}")
-    here, policy = Project(), Policy.every()
+    here, policy = Project(), Policy()
     keys: tuple[KeyName, ...] = ()
     try:
         here = project_of(files[0]) if files else project()

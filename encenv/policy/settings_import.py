@@ -1,0 +1,73 @@
+"""Import the settings class that [tool.encenv] names, in a process of its own.
+
+So what the application's modules do when they are imported (read files, set variables, print) stays there.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from encenv.errors import EncenvError, PolicyError, UserCodeError
+from encenv.format.sealed import LOCAL_KEY_NAME
+from encenv.policy.rules import FieldSecrecy
+
+IMPORT_SECONDS = 60
+
+
+def import_settings(settings: str, folder: Path, where: str) -> FieldSecrecy:
+    """Return which fields of a settings class hold secrets.
+
+    Args:
+        settings: The class, ``module:Class``.
+        folder: The project's folder, from which it is imported.
+        where: What to call the setting in messages.
+
+    Raises:
+        PolicyError: If there is no such class, or no Python to import it with.
+        UserCodeError: If its module raises before the class is defined.
+    """
+    failure: EncenvError | None = None
+    for program in _interpreters(folder):
+        answer = _run(program, settings, folder)
+        if "names" in answer:
+            return FieldSecrecy(**answer)
+        error = UserCodeError if answer.get("raised") else PolicyError
+        failure = failure or error(f"{where}: {answer['message']}", hint=answer["hint"])
+        if not answer.get("missing"):
+            break
+    raise failure or PolicyError(f"{where}: no Python was found", hint="install encenv into the project")
+
+
+def _interpreters(folder: Path) -> Iterator[str]:
+    """Yield this Python, then the project's own: encenv may be installed apart from the application."""
+    if sys.executable:
+        yield sys.executable
+    for name in ("bin/python", "Scripts/python.exe"):
+        path = folder / ".venv" / name
+        if path.exists() and path.parent.parent.resolve() != Path(sys.prefix).resolve():
+            yield str(path)
+
+
+def _run(program: str, settings: str, folder: Path) -> dict[str, Any]:
+    hint = "move the class into a module that does nothing else when it is imported"
+    try:
+        done = subprocess.run(  # noqa: S603 (what the project's owner configured)
+            [program, "-P", "-m", "encenv.policy.settings_class", settings],
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if name != LOCAL_KEY_NAME},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=IMPORT_SECONDS,
+            check=False,
+        )
+        answer = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return {"message": f"importing {settings} took longer than {IMPORT_SECONDS} seconds", "hint": hint}
+    except (OSError, ValueError):
+        return {"message": f"{settings} ended the process that imports it", "hint": hint, "missing": True}
+    return answer if isinstance(answer, dict) else {"message": "no answer", "hint": "report this"}
