@@ -1,7 +1,7 @@
-"""The variables of a .env file as another place gets them: final, for nothing there expands ``${NAME}``.
+"""The final values of a .env file's variables, for a place that does not expand ``${NAME}``.
 
-Sealed ones stay sealed. One whose text refers to others is expanded and encrypted anew; a plain one that refers to a
-sealed one is encrypted as well. No plaintext of a sealed value is in what is returned, unless it was asked for.
+Encrypted values stay encrypted. One whose text refers to others is expanded and encrypted again, and so is a plain
+value that refers to an encrypted one. No plaintext of an encrypted value is returned, unless it is asked for.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,189 +26,177 @@ from encenv.keys.entries import KeyEntries, merge
 from encenv.keys.session import Session
 from encenv.load.dotenv import LoadedFile
 
-Wanted = Callable[[str], bool]
+Names = Callable[[str], bool]  # a choice of variables by their names
 
 
 @dataclass(frozen=True, slots=True)
-class Portable:
+class FinalValues:
     """The variables of a file, each with its final value.
 
     Attributes:
-        values: By name, in the file's order; a key entry stands before the first value that needs it.
+        values: By name, in the file's order; a key entry comes before the first value that needs it.
         secret: The names whose values are secrets in plaintext.
-        renewed: The names whose values were expanded and encrypted anew.
-        unopened: The names of sealed values that nobody looked into.
+        encrypted_again: The names whose values were expanded and encrypted again.
+        undecrypted: The names of encrypted values that may refer to others: nobody decrypted them.
         unexpanded: The names of values that still refer to others.
     """
 
     values: dict[str, str] = field(repr=False)
     secret: frozenset[str] = frozenset()
-    renewed: tuple[str, ...] = ()
-    unopened: tuple[str, ...] = ()
+    encrypted_again: tuple[str, ...] = ()
+    undecrypted: tuple[str, ...] = ()
     unexpanded: tuple[str, ...] = ()
 
 
 class _Source:
-    """A file within one load."""
+    """The chosen variables of a file, within one session."""
 
-    def __init__(self, text: str, where: str, environ: Mapping[str, str], wanted: Wanted) -> None:
+    def __init__(self, text: str, where: str, environ: Mapping[str, str], chosen: Names) -> None:
+        self.text = text
         self.where = where
         self.session = Session(environ, entries=KeyEntries(where=where))
         self.file = LoadedFile(self.session, text, where)
         self.session.entries.add(environ.items())
-        self.text = text
-        self.raw = {name: raw for name, raw in self.file.raw_items() if raw is not None and wanted(name)}
+        self.raw = {name: raw for name, raw in self.file.raw_items() if raw is not None and chosen(name)}
 
-    def reaches_sealed(self, name: str) -> bool:
-        """Return whether the value of *name* is sealed or refers to one that is."""
+    def reaches_encrypted(self, name: str) -> bool:
+        """Return whether the value of *name* is encrypted or refers to one that is."""
         return not self.file.is_plain(name)
+
+    def refuse_plaintext(self, requires: Names) -> None:
+        """Raise if a value is plaintext that *requires* to be encrypted."""
+        names = [
+            name
+            for name, raw in self.raw.items()
+            if not claims(raw) and not self.reaches_encrypted(name) and requires(name)
+        ]
+        if names:
+            error = PolicyError(
+                "not encrypted, but must be",
+                hint='run: encenv encrypt; or name in [tool.encenv] what may stay plaintext: plain = ["DEBUG"];'
+                " --plaintext exports plaintext",
+                variables=names,
+            )
+            raise combine([error], whole="the file", done="exported")
+
+    def raise_failures(self) -> None:
+        """Raise what went wrong in this session, if anything did."""
+        failure = self.session.failure(whole="the file", done="exported")
+        if failure is not None:
+            raise failure
 
 
 @frameless
-def plain_variables(
-    text: str, where: str, environ: Mapping[str, str], wanted: Wanted, requires: Wanted
-) -> Portable:
+def plaintext_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
     """Return the variables of the .env file *text* in plaintext, without the key entries.
 
     Args:
         text: The file's text.
         where: What to call the file in messages.
-        environ: The process environment.
-        wanted: Which names.
-        requires: Which names have to be sealed; their values are secrets also where they are not.
+        writer: Encrypts; here, only its environment is used.
+        chosen: Which variables are returned.
+        requires: Which variables must be encrypted; their values are secrets even if they are not.
 
     Raises:
         EncenvError: If a value cannot be decrypted.
     """
-    source = _Source(text, where, environ, wanted)
+    source = _Source(text, where, writer.environ, chosen)
     source.session.prepare(source.file.sealed_texts(source.raw))
     values = {name: source.file.value(name) or "" for name in source.raw}
-    failure = source.session.failure()
-    if failure is not None:
-        raise failure
-    secret = frozenset(name for name in values if requires(name) or source.reaches_sealed(name))
-    return Portable(values, secret=secret)
+    source.raise_failures()
+    return FinalValues(
+        values, secret=frozenset(name for name in values if requires(name) or source.reaches_encrypted(name))
+    )
 
 
 @frameless
-def sealed_variables(text: str, where: str, writer: Writer, wanted: Wanted, requires: Wanted) -> Portable:
-    """Return the variables of the .env file *text* with the sealed ones sealed.
-
-    Args:
-        text: The file's text.
-        where: What to call the file in messages.
-        writer: Who encrypts what has to be encrypted anew.
-        wanted: Which names.
-        requires: Which names have to be sealed.
+def encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
+    """Return the variables of the .env file *text*, encrypted values encrypted; arguments as for `plaintext_values`.
 
     Raises:
-        EncenvError: If a value has to be sealed and is not, or cannot be decrypted: without that nobody knows
-            whether it refers to others.
+        EncenvError: If a value must be encrypted and is not, or cannot be decrypted: its text shows whether it refers
+            to others.
     """
-    source = _Source(text, where, writer.environ, wanted)
-    _refuse_plain(source, requires)
+    source = _Source(text, where, writer.environ, chosen)
+    source.refuse_plaintext(requires)
     source.session.prepare(source.file.sealed_texts(source.raw))
     values: dict[str, str] = {}
-    anew: dict[str, str] = {}
+    expanded: dict[str, str] = {}
     for name, raw in source.raw.items():
         final = source.file.value(name) or ""
         if claims(raw) and source.session.decrypt(name, raw) == final:
             values[name] = raw
-        elif source.reaches_sealed(name):
-            values[name], anew[name] = "", final
+        elif source.reaches_encrypted(name):
+            values[name], expanded[name] = "", final
         else:
             values[name] = final
-    failure = source.session.failure()
-    if failure is not None:
-        raise failure
-    entries = source.session.entries
-    if anew:
-        values |= _sealed_anew(source, writer, anew, entries)
-    return Portable(_with_entries(values, entries, where), renewed=tuple(anew))
+    source.raise_failures()
+    if expanded:
+        values |= _encrypt(expanded, source, writer)
+    values = _with_entries(values, source.session.entries, where)
+    return FinalValues(values, encrypted_again=tuple(expanded))
 
 
 @frameless
-def unopened_variables(
-    text: str, where: str, environ: Mapping[str, str], wanted: Wanted, requires: Wanted
-) -> Portable:
-    """Return the variables of the .env file *text* with the sealed ones as they stand; no key is needed.
+def raw_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
+    """Return the variables of the .env file *text* without a key: encrypted values, and those that refer to them, raw.
+
+    Arguments are those of `plaintext_values`.
 
     Raises:
-        EncenvError: If a value has to be sealed and is not, or a key entry is missing.
+        EncenvError: If a value must be encrypted and is not, or a key entry is missing.
     """
-    source = _Source(text, where, environ, wanted)
-    _refuse_plain(source, requires)
+    source = _Source(text, where, writer.environ, chosen)
+    source.refuse_plaintext(requires)
     values: dict[str, str] = {}
     unexpanded = []
     for name, raw in source.raw.items():
         if claims(raw):
             SealedValue.parse(raw)
             values[name] = raw
-        elif source.reaches_sealed(name):
+        elif source.reaches_encrypted(name):
             if embeds(raw):
-                source.session.decrypt(name, raw)  # which notes that this is an error
+                source.session.decrypt(name, raw)  # adds the failure
             values[name] = raw
             unexpanded.append(name)
         else:
             values[name] = source.file.value(name) or ""
-    failure = source.session.failure()
-    if failure is not None:
-        raise failure
-    unopened = tuple(name for name, value in values.items() if claims(value))
-    return Portable(
-        _with_entries(values, source.session.entries, where), unopened=unopened, unexpanded=tuple(unexpanded)
-    )
+    source.raise_failures()
+    undecrypted = tuple(name for name, value in values.items() if claims(value))
+    values = _with_entries(values, source.session.entries, where)
+    return FinalValues(values, undecrypted=undecrypted, unexpanded=tuple(unexpanded))
 
 
-def without_key(failure: EncenvError) -> bool:
-    """Return whether *failure* says nothing but that no key could be had."""
-    return all(
-        isinstance(one, (KeyEntryError, KeyRefusedError, KeyUnreachableError)) for one in failure.failures
-    )
+def needs_a_key(failure: EncenvError) -> bool:
+    """Return whether *failure* is only that there is no key."""
+    kinds = (KeyEntryError, KeyRefusedError, KeyUnreachableError)
+    return all(isinstance(one, kinds) for one in failure.failures)
 
 
-def _refuse_plain(source: _Source, requires: Wanted) -> None:
-    plain = [
-        name
-        for name, raw in source.raw.items()
-        if not claims(raw) and not source.reaches_sealed(name) and requires(name)
-    ]
-    if plain:
-        what = PolicyError(
-            "not encrypted, and has to be",
-            hint='run: encenv encrypt; or, in [tool.encenv], name what need not be: plain = ["DEBUG"];'
-            " --plaintext exports plaintext",
-            variables=plain,
-        )
-        raise combine([what], whole="the file", done="exported")
-
-
-def _sealed_anew(
-    source: _Source, writer: Writer, texts: Mapping[str, str], entries: KeyEntries
-) -> dict[str, str]:
-    """Return *texts* encrypted under the file's data key, or a new one, whose entry is added to *entries*."""
+def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[str, str]:
+    """Return *texts* encrypted under the file's data key; if that is new, add its entry to those of the session."""
     data_key, entry, is_new = judge(parse(source.text), source.where).data_key(writer)
     if is_new:
-        entries.add([(entry.name, str(entry))])
-    done: dict[str, str] = {}
+        source.session.entries.add([(entry.name, str(entry))])
+    values: dict[str, str] = {}
     failures: list[EncenvError] = []
     for name, text in texts.items():
         try:
-            done[name] = data_key.encrypt(name, text)
-            proven = data_key.decrypt(name, SealedValue.parse(done[name])) == text
+            values[name] = data_key.encrypt(name, text)
+            if data_key.decrypt(name, SealedValue.parse(values[name])) != text:
+                failures.append(
+                    FileError("it could not be decrypted again", hint="report this", variables=[name])
+                )
         except EncenvError as error:
             failures.append(error.of(name))
-        else:
-            if not proven:
-                failures.append(FileError("it would not open again", hint="report this", variables=[name]))
     if failures:
         raise combine(failures, whole="the file", done="exported")
-    return done
+    return values
 
 
 def _with_entries(values: Mapping[str, str], entries: KeyEntries, where: str) -> dict[str, str]:
     """Return *values* with each key entry that they need before the first value that needs it."""
-    whole: dict[str, str] = {}
+    result: dict[str, str] = {}
     failures: list[EncenvError] = []
     for name, value in values.items():
         if claims(value):
@@ -217,11 +205,11 @@ def _with_entries(values: Mapping[str, str], entries: KeyEntries, where: str) ->
             except EncenvError as error:
                 failures.append(error.of(name))
             else:
-                whole.setdefault(entry.name, str(entry))
-        whole[name] = value
+                result.setdefault(entry.name, str(entry))
+        result[name] = value
     if failures:
         raise combine(failures, whole="the file", done="exported")
-    return whole
+    return result
 
 
 def _one_entry(kid: str, entries: KeyEntries, where: str) -> KeyEntry:

@@ -1,20 +1,21 @@
-"""Variables in the text that another place reads: each format with what that place cannot take.
+"""Write variables in the format that another place reads, and refuse what that place cannot take.
 
-A writer gives a text that its reader turns into exactly the same names and values, or an error that names the
-variable. What stands for itself in every format, as a sealed value and a key entry do, is written bare.
+A writer returns a text that its reader turns into exactly the same names and values, or raises an error that names
+the variable. A value that needs no quotes in any format, such as an encrypted value or a key entry, is written bare.
 """
 
 import json
 import re
+import shlex
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from encenv.errors import EncenvError, MalformedError, combine
+from encenv.files.inspect import LAMBDA_BYTES, measure
 
-LAMBDA_MAX = 4096  # bytes, AWS Lambda quotas: "Environment variables"
 DOCKER_LINE_MAX = (
-    65_535  # bytes, bufio.MaxScanTokenSize of the Go library that reads the file, less the newline
+    65_535  # bytes, bufio.MaxScanTokenSize of the Go library that reads the file, without the newline
 )
 KUBERNETES_MAX = 1_048_576  # bytes, of all values of a ConfigMap or a Secret
 
@@ -23,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # POSIX.1-2017, Base Definitions 
 _LAMBDA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]+")  # Lambda API reference, Environment
 _KUBERNETES_NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]{0,252}")  # of a key in the data and of a variable
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # RFC 1123, as Kubernetes takes it
-# Words that a reader of YAML 1.1 takes for something else than a text.
+# Words that a reader of YAML 1.1 does not take for a text.
 _YAML_WORDS = {"", "~", "false", "n", "no", "null", "off", "on", "true", "y", "yes"}
 _LAMBDA_RESERVED = {  # AWS Lambda developer guide, "Defined runtime environment variables": these cannot be set
     "AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
@@ -37,12 +38,12 @@ _GITHUB_RESERVED = re.compile(r"GITHUB_|RUNNER_|NODE_OPTIONS$")  # in capitals; 
 
 @dataclass(frozen=True, slots=True)
 class Variables:
-    """What is to be written.
+    """The variables to write.
 
     Attributes:
         values: The values by name, key entries among them, in the order in which they are written.
         secret: The names whose values are secrets in plaintext.
-        title: What the whole is called there, where it has a name.
+        title: The name of the whole, in formats that have one.
     """
 
     values: Mapping[str, str] = field(repr=False)
@@ -51,12 +52,12 @@ class Variables:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A text for another place.
+class Formatted:
+    """Variables in a format.
 
     Attributes:
-        text: What it reads.
-        masks: What a log of that place is told to hide, before anything else happens.
+        text: The text to give to the reader.
+        masks: What to print in a job before the text, so that its log hides the secrets.
         warnings: What a person should know about it.
     """
 
@@ -65,34 +66,21 @@ class Written:
     warnings: tuple[str, ...] = ()
 
 
-def write(name: str, variables: Variables) -> Written:
-    """Return *variables* as the format *name* of `FORMATS` has them.
-
-    Raises:
-        EncenvError: If the place cannot take a variable; all of them are reported together.
-    """
-    return FORMATS[name](variables)
-
-
-def _json(variables: Variables) -> Written:
+def _json(variables: Variables) -> Formatted:
     _check(variables, "JSON", value=_is_unicode)
-    return Written(json.dumps(dict(variables.values), indent=2) + "\n")
+    return Formatted(json.dumps(dict(variables.values), indent=2) + "\n")
 
 
-def _shell(variables: Variables) -> Written:
+def _shell(variables: Variables) -> Formatted:
     _check(variables, "a shell", name=_NAME)
-    lines = (f"export {name}={_shell_word(value)}\n" for name, value in variables.values.items())
-    return Written("".join(lines))
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in variables.values.items())
+    return Formatted("".join(lines))
 
 
-def _shell_word(value: str) -> str:
-    return value if _BARE.fullmatch(value) else "'" + value.replace("'", "'\\''") + "'"
-
-
-def _docker(variables: Variables) -> Written:
-    # Neither quotes nor escapes: all of a line behind the = is the value.
+def _docker(variables: Variables) -> Formatted:
+    # There are no quotes and no escapes: everything after the = is the value.
     _check(variables, "docker --env-file", name=re.compile(r"[^\s=#\x00][^\s=\x00]*"), value=_is_docker)
-    return Written("".join(f"{name}={value}\n" for name, value in variables.values.items()))
+    return Formatted("".join(f"{name}={value}\n" for name, value in variables.values.items()))
 
 
 def _is_docker(name: str, value: str) -> bool:
@@ -106,10 +94,10 @@ def _is_docker(name: str, value: str) -> bool:
     )
 
 
-def _systemd(variables: Variables) -> Written:
+def _systemd(variables: Variables) -> Formatted:
     _check(variables, "systemd", name=_NAME, value=_is_systemd)
     lines = (f"{name}={_systemd_word(value)}\n" for name, value in variables.values.items())
-    return Written("".join(lines))
+    return Formatted("".join(lines))
 
 
 def _systemd_word(value: str) -> str:
@@ -118,43 +106,42 @@ def _systemd_word(value: str) -> str:
 
 
 def _is_systemd(name: str, value: str) -> bool:
-    # Of the control characters it takes the tab and the newline; a variable with others is dropped.
+    # A variable with a control character other than tab and newline is dropped.
     return _is_unicode(name, value) and not re.search(r"[\x01-\x08\x0b-\x1f\x7f]", value)
 
 
-def _lambda(variables: Variables) -> Written:
+def _lambda(variables: Variables) -> Formatted:
     _check(variables, "AWS Lambda", name=_LAMBDA_NAME, value=_is_unicode, reserved=_LAMBDA_RESERVED)
     values = dict(variables.values)
     whole = {"FunctionName": variables.title} if variables.title else {}
-    # Lambda measures the variables as one JSON text, names and punctuation included.
-    size = len(json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode())
-    over = f"the variables have {size:,} bytes, and AWS Lambda takes {LAMBDA_MAX:,}: it will refuse them"
-    return Written(
+    size = measure(values.items())
+    excess = f"the variables have {size:,} bytes, and AWS Lambda takes {LAMBDA_BYTES:,}: it will refuse them"
+    return Formatted(
         json.dumps(whole | {"Environment": {"Variables": values}}, indent=2) + "\n",
-        warnings=(over,) if size > LAMBDA_MAX else (),
+        warnings=(excess,) if size > LAMBDA_BYTES else (),
     )
 
 
-def _terraform(variables: Variables) -> Written:
+def _terraform(variables: Variables) -> Formatted:
     _check(variables, "Terraform", value=_is_terraform)
     title = variables.title or "environment"
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", title):
         raise _bad_title(title, "a Terraform variable", "letters, digits, _ and -")
     lines = (f"  {_hcl(name)} = {_hcl(value)}\n" for name, value in variables.values.items())
-    return Written(f"{title} = {{\n{''.join(lines)}}}\n")
+    return Formatted(f"{title} = {{\n{''.join(lines)}}}\n")
 
 
 def _hcl(text: str) -> str:
     # HCL native syntax, "Template Expressions": ${ and %{ begin one unless their first character is doubled.
-    return _double_quoted(text, hexadecimal=False).replace("${", "$${").replace("%{", "%%{")
+    return _double_quoted(text, _unicode_escape).replace("${", "$${").replace("%{", "%%{")
 
 
 def _is_terraform(name: str, value: str) -> bool:
-    # Terraform normalises every text; what is not in that form would arrive as another one.
+    # Terraform normalises every text, so a text in another form would change.
     return _is_unicode(name, value) and all(unicodedata.is_normalized("NFC", text) for text in (name, value))
 
 
-def _github(variables: Variables) -> Written:
+def _github(variables: Variables) -> Formatted:
     reserved = {name for name in variables.values if _GITHUB_RESERVED.match(name.upper())}
     _check(variables, "GitHub Actions", name=_NAME, value=_is_github, reserved=reserved)
     masks: dict[str, None] = {}
@@ -162,7 +149,7 @@ def _github(variables: Variables) -> Written:
         if name in variables.secret:
             # The whole and each of its lines: the log is searched line by line.
             masks.update((text, None) for text in (value, *value.split("\n")) if text.strip())
-    return Written(
+    return Formatted(
         "".join(_github_lines(name, value) for name, value in variables.values.items()),
         masks="".join(f"::add-mask::{_github_data(text)}\n" for text in masks),
     )
@@ -182,10 +169,10 @@ def _github_data(text: str) -> str:
 
 
 def _is_github(name: str, value: str) -> bool:
-    return _is_unicode(name, value) and "\r" not in value  # where it ends a line it is taken away
+    return _is_unicode(name, value) and "\r" not in value  # GitHub removes it at the end of a line
 
 
-def _kubernetes(variables: Variables) -> Written:
+def _kubernetes(variables: Variables) -> Formatted:
     _check(variables, "Kubernetes", name=_KUBERNETES_NAME, value=_is_unicode)
     title = variables.title or "env"
     if not _OBJECT_NAME.fullmatch(title):
@@ -193,38 +180,38 @@ def _kubernetes(variables: Variables) -> Written:
     kind, data = ("Secret", "stringData") if variables.secret else ("ConfigMap", "data")
     lines = (f"  {_yaml_key(name)}: {_yaml(value)}\n" for name, value in variables.values.items())
     size = sum(len(value.encode()) for value in variables.values.values())
-    over = f"the values have {size:,} bytes, and Kubernetes takes {KUBERNETES_MAX:,} in one object"
+    excess = f"the values have {size:,} bytes, and Kubernetes takes {KUBERNETES_MAX:,} in one object"
     head = f"apiVersion: v1\nkind: {kind}\nmetadata:\n  name: {_yaml(title)}\n{data}:"
     text = head + ("\n" + "".join(lines) if variables.values else " {}\n")
-    return Written(text, warnings=(over,) if size > KUBERNETES_MAX else ())
+    return Formatted(text, warnings=(excess,) if size > KUBERNETES_MAX else ())
 
 
 def _yaml(value: str) -> str:
-    # A sealed value and a key entry have letters and a colon; a bare text without would perhaps be a number.
+    # Encrypted values and key entries have letters and a colon; other bare texts could be read as a number.
     is_plain = value.startswith(("encenv:1:", "1:")) and len(value) > 40 and _BARE.fullmatch(value)
-    return value if is_plain else _double_quoted(value, hexadecimal=True)
+    return value if is_plain else _double_quoted(value, _yaml_escape)
 
 
 def _yaml_key(name: str) -> str:
     return name if _NAME.fullmatch(name) and name.lower() not in _YAML_WORDS else _yaml(name)
 
 
-def _double_quoted(text: str, *, hexadecimal: bool) -> str:
-    known = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    return '"' + "".join(known.get(c) or _escaped(c, hexadecimal=hexadecimal) for c in text) + '"'
+def _double_quoted(text: str, escape: Callable[[str], str]) -> str:
+    short = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return '"' + "".join(short.get(c) or (c if c.isprintable() else escape(c)) for c in text) + '"'
 
 
-def _escaped(character: str, *, hexadecimal: bool) -> str:
-    if character.isprintable():
-        return character
+def _unicode_escape(character: str) -> str:
     code = ord(character)
-    if hexadecimal and code <= 0xFF:
-        return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
+def _yaml_escape(character: str) -> str:
+    return f"\\x{ord(character):02x}" if character <= "\xff" else _unicode_escape(character)
+
+
 def _is_unicode(name: str, value: str) -> bool:
-    """Return whether there are no bytes in it that are not UTF-8; they stand as lone surrogates."""
+    """Return whether both are Unicode without NUL; bytes that are not UTF-8 are lone surrogates here."""
     return not any("\ud800" <= c <= "\udfff" or c == "\0" for c in name + value)
 
 
@@ -233,37 +220,32 @@ def _check(
     place: str,
     name: re.Pattern[str] | None = None,
     value: Callable[[str, str], bool] = lambda _, value: "\0" not in value,
-    reserved: frozenset[str] | set[str] = frozenset(),
+    reserved: Collection[str] = (),
 ) -> None:
+    rename = "rename it, or leave it out: --except NAME"
+    encrypt = "encrypt it (an encrypted value can go anywhere), or encode it, for example as base64"
     failures: list[EncenvError] = []
     for one, text in variables.values.items():
         if name is not None and not name.fullmatch(one):
-            what, hint = (
-                f"{place} takes no variable of this name",
-                "give it another name, or leave it out: --except NAME",
-            )
+            failure = MalformedError(f"{place} takes no variable of this name", hint=rename, variables=[one])
         elif one in reserved:
-            what, hint = (
-                f"{place} keeps this name for itself",
-                "give it another name, or leave it out: --except NAME",
-            )
+            failure = MalformedError(f"{place} reserves this name", hint=rename, variables=[one])
         elif not value(one, text):
-            what, hint = f"{place} would not take the value as it is", _HINT
+            failure = MalformedError(
+                f"{place} would change or refuse the value", hint=encrypt, variables=[one]
+            )
         else:
             continue
-        failures.append(MalformedError(what, hint=hint, variables=[one]))
+        failures.append(failure)
     if failures:
         raise combine(failures, whole="the file", done="exported")
-
-
-_HINT = "seal it (a sealed value can go anywhere), or encode it, for example as base64"
 
 
 def _bad_title(title: str, what: str, letters: str) -> MalformedError:
     return MalformedError(f"{title!a} cannot be the name of {what}", hint=f"give a --name of {letters}")
 
 
-FORMATS: dict[str, Callable[[Variables], Written]] = {
+FORMATS: dict[str, Callable[[Variables], Formatted]] = {
     "json": _json,
     "shell": _shell,
     "docker": _docker,
@@ -273,4 +255,4 @@ FORMATS: dict[str, Callable[[Variables], Written]] = {
     "systemd": _systemd,
     "k8s": _kubernetes,
 }
-TITLED: Sequence[str] = ("lambda", "terraform", "k8s")  # whose place has a name for the whole
+TITLED = ("lambda", "terraform", "k8s")  # the formats that have a name for the whole

@@ -23,7 +23,7 @@ from support.workspace import CANARY, in_words
 
 from encenv import decrypt_environ
 from encenv.errors import MalformedError
-from encenv.export.formats import FORMATS, Variables, write
+from encenv.export.formats import FORMATS, Variables
 from encenv.keys.cache import clear_cache
 
 AWS = Path(sys.executable).with_name("aws")
@@ -214,7 +214,7 @@ def taken(form: str, values: dict[str, str]) -> dict[str, str]:
     found = {}
     for name, value in values.items():
         try:
-            write(form, Variables({name: value}))
+            FORMATS[form](Variables({name: value}))
         except MalformedError as error:
             assert error.variables == (name,)  # noqa: PT017 (either is right, and both are judged)
         else:
@@ -229,7 +229,7 @@ def test_hard_values(tmp_path, form, reader):
     missing = {"docker": {"LINES", "YAML", "HEREDOC"}, "json": set(), "lambda": set(), "k8s": set()}
     assert HARD.keys() - values.keys() == missing.get(form, set())
     secret = frozenset(values)
-    assert reader(write(form, Variables(values, secret)).text.encode(), tmp_path) == values
+    assert reader(FORMATS[form](Variables(values, secret)).text.encode(), tmp_path) == values
 
 
 @pytest.mark.parametrize(("form", "reader"), FAST)
@@ -243,11 +243,11 @@ def test_any_value(tmp_path, form, reader, texts):
     if form == "k8s":
         shutil_which, shutil.which = shutil.which, lambda _: None
         try:
-            assert (reader(write(form, Variables(values)).text.encode(), tmp_path) or {}) == values
+            assert (reader(FORMATS[form](Variables(values)).text.encode(), tmp_path) or {}) == values
         finally:
             shutil.which = shutil_which
     else:
-        assert reader(write(form, Variables(values)).text.encode(), tmp_path) == values
+        assert reader(FORMATS[form](Variables(values)).text.encode(), tmp_path) == values
 
 
 @pytest.mark.parametrize(("form", "reader"), READERS)
@@ -306,7 +306,7 @@ def test_references_arrive_expanded(workspace):
     workspace.call("encrypt", "--key", "local")
     before = dotenv_values(workspace.folder / ".env", interpolate=False)
     result = workspace.call("export", "--format", "json")
-    assert result.err == ".env: expanded and encrypted anew: URL, PLAIN\n"
+    assert result.err == ".env: expanded and encrypted again: URL, PLAIN\n"
     found = json.loads(result.out)
     assert {name for name in before if found[name] != before[name]} == {"URL", "PLAIN"}
     assert opened(workspace.environ, found) == {
@@ -329,7 +329,7 @@ def test_plain_value_that_refers_to_a_sealed_one(workspace):
     assert opened(workspace.environ, found)["URL"] == "x://hunter2@h"
     asis = workspace.call("export", "--format", "json", "--as-is")
     assert json.loads(asis.out)["URL"] == "x://${PASSWORD}@${HOST}"
-    assert "refers to sealed values, and arrives with its ${NAME} as it stands: URL" in asis.err
+    assert "exported with ${NAME}, which refers to encrypted values: URL" in asis.err
 
 
 def test_without_a_key(workspace):
@@ -344,7 +344,7 @@ def test_without_a_key(workspace):
     assert hint.endswith("or, if no value refers to others by ${NAME}: --as-is")
     result = workspace.call("export", "--format", "json", "--as-is")
     assert json.loads(result.out) == before
-    assert "not looked into: HOST, PASSWORD, URL, PLAIN; one that refers to others arrives" in result.err
+    assert "not decrypted: HOST, PASSWORD, URL, PLAIN; if they refer to others" in result.err
     only = workspace.call("export", "--format", "json", "--as-is", "--only", "H*", "--except", "URL")
     assert [name for name in json.loads(only.out) if not name.startswith("ENCENV_KEY_")] == ["HOST"]
 
@@ -355,7 +355,7 @@ def test_plaintext_that_has_to_be_sealed_stays(sealed):
         file.write(f"C={CANARY}\n")
     for more in ((), ("--as-is",)):
         message, hint = in_words(sealed.call("export", "--format", "shell", *more))
-        assert message == "C: not encrypted, and has to be"
+        assert message == "C: not encrypted, but must be"
         assert hint.startswith("run: encenv encrypt")
 
 
@@ -397,8 +397,21 @@ def test_lambda_warns_of_its_limit(workspace):
     assert f"the variables have {size:,} bytes, and AWS Lambda takes 4,096" in result.err
     workspace.write("reserved.env", "AWS_REGION=x\nA=1\n")
     message, _ = in_words(workspace.call("export", "--format", "lambda", "--plaintext", "reserved.env"))
-    assert "AWS_REGION: AWS Lambda keeps this name for itself" in message
+    assert "AWS_REGION: AWS Lambda reserves this name" in message
     assert "A: AWS Lambda takes no variable of this name" in message
+
+
+def test_lambda_bytes_are_those_of_status(workspace):
+    """The bytes that ``export`` warns of are those that ``status`` shows: of one JSON text in UTF-8, without spaces."""
+    workspace.write("pyproject.toml", '[tool.encenv]\nplain = ["*"]\n')
+    lines = [f"NAME_{i}='zoë 🔑 \"{i}\"\t{'x' * 80}'\n" for i in range(40)]
+    workspace.write(".env", "".join(["NAME_0=of two lines the last counts\n", *lines]))
+    found = json.loads(workspace.call("export", "--format", "json").out)
+    assert len(found) == 40
+    size = len(json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode())
+    (status,) = json.loads(workspace.call("status", "--json").out)["files"]
+    assert (status["lambda_bytes"], status["lambda_bytes_left"]) == (size, 4096 - size)
+    assert f"the variables have {size:,} bytes" in workspace.call("export", "--format", "lambda").err
 
 
 def test_github_masks(workspace):
@@ -408,7 +421,7 @@ def test_github_masks(workspace):
     workspace.call("keygen")
     workspace.call("encrypt")
     message, hint = in_words(workspace.call("export", "--format", "github"))
-    assert message == "GITHUB_ENV is not set: this is no step of a GitHub workflow"
+    assert message == "GITHUB_ENV is not set: this is not a step of a GitHub workflow"
     assert "-o FILE" in hint
     target = workspace.write("github_env", "EARLIER=1\n")
     workspace.environ["GITHUB_ENV"] = str(target)
@@ -424,7 +437,7 @@ def test_github_masks(workspace):
     }
     # Sent into GITHUB_ENV with the variables, the masks would mask nothing and be shown.
     message, _ = in_words(workspace.call("export", "--format", "github", "--plaintext", "-o", "-"))
-    assert message == "the masks for plaintext need standard output for themselves"
+    assert message == "standard output cannot take the masks for plaintext and the variables"
     assert "KEY=encenv:1:" in workspace.call("export", "--format", "github", "-o", "-").out
     target.write_text("EARLIER=1")  # another program left its line open
     workspace.call("export", "--format", "github", "--only", "DEBUG")
@@ -436,9 +449,9 @@ def test_github_masks(workspace):
 @pytest.mark.parametrize("name", ["GITHUB_TOKEN", "Runner_Temp", "node_options"])
 def test_what_github_keeps_for_itself(name):
     """A name that the runner refuses is refused before anything is appended, in whatever case."""
-    with pytest.raises(MalformedError, match=f"{name}: GitHub Actions keeps this name for itself"):
-        write("github", Variables({name: "x"}))
-    assert write("github", Variables({"NODE_OPTIONS_2": "x"})).text == "NODE_OPTIONS_2=x\n"
+    with pytest.raises(MalformedError, match=f"{name}: GitHub Actions reserves this name"):
+        FORMATS["github"](Variables({name: "x"}))
+    assert FORMATS["github"](Variables({"NODE_OPTIONS_2": "x"})).text == "NODE_OPTIONS_2=x\n"
 
 
 def test_kinds_of_kubernetes_objects(sealed):

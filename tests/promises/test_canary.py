@@ -82,7 +82,8 @@ from encenv.errors import (
     frameless,
 )
 from encenv.export import final_values
-from encenv.export.final_values import plain_variables
+from encenv.export.final_values import plaintext_values
+from encenv.files.data_key_choice import Writer
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey
 from encenv.keys import cache
@@ -1107,8 +1108,8 @@ def test_what_a_frameless_function_raises(kind):
 
 def export_of(text):
     """Call the export of *text* in a function that returns the error: it keeps the text itself."""
-    nothing = {}
-    return caught(lambda: plain_variables(text(), ".env", nothing, bool, bool))
+    nothing = Writer((), environ={})
+    return caught(lambda: plaintext_values(text(), ".env", nothing, bool, bool))
 
 
 def test_a_failing_export_keeps_no_file(monkeypatch):

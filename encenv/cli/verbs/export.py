@@ -1,7 +1,7 @@
-"""``encenv export``: the variables of a .env file for another place."""
+"""``encenv export``: print the variables of a .env file for another place."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,19 +11,20 @@ from encenv.cli.options import FILE, OUTPUT, chooser, chosen_names, quiet
 from encenv.cli.terminal import say, through_values, warn, write
 from encenv.errors import EncenvError, FileError, PolicyError
 from encenv.export.final_values import (
-    Portable,
-    plain_variables,
-    sealed_variables,
-    unopened_variables,
-    without_key,
+    FinalValues,
+    Names,
+    encrypted_values,
+    needs_a_key,
+    plaintext_values,
+    raw_values,
 )
-from encenv.export.formats import FORMATS, TITLED, Variables, Written
-from encenv.export.formats import write as formatted
+from encenv.export.formats import FORMATS, TITLED, Variables
 from encenv.files.atomic import create
+from encenv.files.data_key_choice import Writer
 from encenv.files.text import printable
 from encenv.policy.project import project_of
 
-SEALED_MODE, PLAIN_MODE = 0o644, 0o600  # less the umask
+ENCRYPTED_MODE, PLAINTEXT_MODE = 0o644, 0o600  # without the umask
 NAMES_SHOWN = 8  # a message stays readable
 GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step appends variables to
 
@@ -39,9 +40,13 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
     help=", ".join(FORMATS) + ".",
 )
 @click.option("--plaintext", is_flag=True, help="Export plaintext, without the key entries.")
-@click.option("--as-is", is_flag=True, help="Do not look into sealed values, and need no key.")
+@click.option("--as-is", is_flag=True, help="Don't decrypt anything; needs no key.")
 @click.option(
-    "--name", "title", metavar="NAME", default="", help="The function, the Terraform variable or the object."
+    "--name",
+    "title",
+    metavar="NAME",
+    default="",
+    help="The name of the function, the Terraform variable or the object.",
 )
 @click.option(
     "-o",
@@ -62,11 +67,11 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     only: tuple[str, ...],
     excepted: tuple[str, ...],
 ) -> None:
-    """Write the variables of FILE (.env) in the FORMAT of another place: sealed ones sealed, with their key entries.
+    """Print the variables of FILE (.env) in the FORMAT of another place, encrypted values with their key entries.
 
-    What runs there opens them at its start, as it would those of FILE. Nothing there expands ${NAME}: a sealed value
-    that refers to others is expanded and encrypted anew, so the key is needed here; with --as-is it is not, and
-    such a value arrives with its ${NAME}. Values that need not be sealed go along as they are.
+    The service decrypts them when it starts, as it would those of FILE. No other place expands ${NAME}, so a value
+    that refers to encrypted ones is expanded and encrypted again, which needs the key. With --as-is it does not, and
+    such a value keeps its ${NAME}. Values that may be plaintext stay plaintext.
 
     \b
     json       {"NAME": "value"}
@@ -86,68 +91,61 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     if plaintext and as_is:
         raise click.UsageError("--plaintext and --as-is exclude each other")
     if title and form not in TITLED:
-        raise click.UsageError(f"--name means nothing to {form}")
+        raise click.UsageError(f"{form} has no use for --name")
     to = _github_file() if form == "github" and output is None else output
     text = read_text(file)
     where = place(file)
     parsed(text, where)
-    found = _variables(file, text, plaintext=plaintext, as_is=as_is, wanted=chooser(only, excepted))
-    done = formatted(form, Variables(found.values, found.secret if plaintext else frozenset(), title))
-    _report(where, found, done)
-    data = done.text.encode("utf-8", "surrogateescape")
-    if done.masks and to == "-":
+    project = project_of(file)
+    values_of = plaintext_values if plaintext else raw_values if as_is else _encrypted_values
+    writer = project.writer(each=through_values)
+    final = values_of(text, where, writer, chooser(only, excepted), project.policy().requires)
+    formatted = FORMATS[form](Variables(final.values, final.secret, title))
+    for warning in formatted.warnings:
+        warn(f"{where}: {warning}")
+    _report(where, final)
+    data = formatted.text.encode("utf-8", "surrogateescape")
+    mode = PLAINTEXT_MODE if final.secret else ENCRYPTED_MODE
+    if formatted.masks and to == "-":
         # Sent to GITHUB_ENV, the masks would be variables, or be shown in an error, and mask nothing.
         raise PolicyError(
-            "the masks for plaintext need standard output for themselves",
+            "standard output cannot take the masks for plaintext and the variables",
             hint="run it in a step without -o, or give the file to append to: -o FILE",
         )
     if form == "github" and to is not None and to != "-":
-        write(done.masks.encode())  # first, so that nothing is logged before it is masked
-        _append(Path(to), data, PLAIN_MODE if found.secret else SEALED_MODE)
+        write(formatted.masks.encode())  # first, so that nothing is logged before it is masked
+        _append(Path(to), data, mode)
     elif to is None or to == "-":
         write(data)
     else:
-        create(to, data, PLAIN_MODE if found.secret else SEALED_MODE)
+        create(to, data, mode)
 
 
-def _variables(
-    file: str, text: str, *, plaintext: bool, as_is: bool, wanted: Callable[[str], bool]
-) -> Portable:
-    where = place(file)
-    project = project_of(file)
-    requires = project.policy().requires
-    writer = project.writer(each=through_values)
-    if plaintext:
-        return plain_variables(text, where, writer.environ, wanted, requires)
-    if as_is:
-        return unopened_variables(text, where, writer.environ, wanted, requires)
+def _encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
     try:
-        return sealed_variables(text, where, writer, wanted, requires)
+        return encrypted_values(text, where, writer, chosen, requires)
     except EncenvError as error:
         failure = error
-    if without_key(failure):
+    if needs_a_key(failure):
         hint = f"{failure.hint}; or, if no value refers to others by ${{NAME}}: --as-is"
         failure = type(failure)(failure.message, hint=hint, variables=failure.variables)
     raise failure.with_traceback(None)
 
 
-def _report(where: str, found: Portable, done: Written) -> None:
-    for warning in done.warnings:
-        warn(f"{where}: {warning}")
-    if found.renewed:
-        say(f"{where}: expanded and encrypted anew: {_names(found.renewed)}")
-    if found.unexpanded:
+def _report(where: str, final: FinalValues) -> None:
+    if final.encrypted_again:
+        say(f"{where}: expanded and encrypted again: {_listed(final.encrypted_again)}")
+    if final.unexpanded:
         warn(
-            f"{where}: refers to sealed values, and arrives with its ${{NAME}} as it stands: {_names(found.unexpanded)}"
+            f"{where}: exported with ${{NAME}}, which refers to encrypted values: {_listed(final.unexpanded)}"
         )
-    if found.unopened:
+    if final.undecrypted:
         warn(
-            f"{where}: not looked into: {_names(found.unopened)}; one that refers to others arrives with its"
-            " ${NAME} as it stands"
+            f"{where}: not decrypted: {_listed(final.undecrypted)}; if they refer to others, their ${{NAME}} is exported"
         )
 
 
-def _names(names: tuple[str, ...]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return ", ".join(map(printable, names[:NAMES_SHOWN])) + more
 
@@ -156,7 +154,7 @@ def _github_file() -> str:
     path = os.environ.get(GITHUB_FILE)
     if not path:
         raise PolicyError(
-            f"{GITHUB_FILE} is not set: this is no step of a GitHub workflow",
+            f"{GITHUB_FILE} is not set: this is not a step of a GitHub workflow",
             hint="run it in a step, or give the file to append to: -o FILE",
         )
     return path
@@ -164,9 +162,9 @@ def _github_file() -> str:
 
 def _append(path: Path, data: bytes, mode: int) -> None:
     try:
-        # Path.open has no opener, and a file that is not there yet is to get *mode*.
+        # Path.open has no opener, which gives a new file its *mode*.
         with open(path, "ab+", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            if file.tell():  # what another program wrote last may have no newline
+            if file.tell():  # another program may have left its last line without a newline
                 file.seek(-1, os.SEEK_END)
                 data = data if file.read(1) == b"\n" else b"\n" + data
             file.write(data)
