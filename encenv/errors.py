@@ -1,10 +1,10 @@
 """Every error encenv raises on purpose, split by who must act.
 
     EncenvError                  never raised bare
-    ├── MalformedError           a text is not what format version 1 says     who wrote the value
+    ├── MalformedError           a text breaks the rules of format version 1  who wrote the value
     ├── KeyEntryError            no key entry for a sealed value's KID        who moved the value
     ├── KeyRefusedError          a key provider said no                       who owns the wrapping key
-    │   └── KeyDeniedError       … for want of a permission                   who grants permissions
+    │   └── KeyDeniedError       … because a permission is missing             who grants permissions
     ├── KeyUnreachableError      a key provider did not answer                who runs the network
     ├── AuthenticationError      a value was renamed, swapped or changed      who reviews the change
     ├── PolicyError              the reader's own rules forbid it             who wrote the rules
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 class EncenvError(Exception):
-    """Superclass of all encenv errors. Never raised itself.
+    """Superclass of all encenv errors; only its subclasses are raised.
 
     Attributes:
         message: What happened, in one line, without any value or key.
         hint: What to do about it, in the imperative.
-        variables: The names of the variables that are affected, perhaps none.
-        failures: The single failures, if this error reports several; else this error alone.
+        variables: The names of the affected variables; may be empty.
+        failures: Each failure, if this error reports several; else this error alone.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class EncenvError(Exception):
         return _rebuild, (type(self), self.message, self.hint, self.variables, failures), added or None
 
     def of(self, *variables: str) -> "Self":
-        """Return this error again, about *variables*, with no frames, cause or context of its own."""
+        """Return a copy of this error about *variables*, without traceback, cause or context."""
         return type(self)(self.message, hint=self.hint, variables=variables)
 
 
@@ -77,7 +77,7 @@ def _rebuild(
 
 
 class MalformedError(EncenvError):
-    """Raised if a text is not what the wire format, version 1, says."""
+    """Raised if a text breaks the rules of the wire format, version 1."""
 
 
 class KeyEntryError(EncenvError):
@@ -89,9 +89,9 @@ class KeyRefusedError(EncenvError):
 
 
 class KeyDeniedError(KeyRefusedError):
-    """Raised if a key provider refused for want of a permission, and for nothing else.
+    """Raised if a key provider refused only because a permission is missing.
 
-    Who may not unwrap may perhaps still add values; any other refusal may mean that someone changed the key entry.
+    Someone without this permission may still add values; any other refusal may mean that the key entry was changed.
     """
 
 
@@ -100,11 +100,11 @@ class KeyUnreachableError(EncenvError):
 
 
 class AuthenticationError(EncenvError):
-    """Raised if a sealed value does not authenticate: renamed, swapped or tampered with."""
+    """Raised if a sealed value does not authenticate: it was renamed, swapped or tampered with."""
 
 
 class PolicyError(EncenvError):
-    """Raised if the reader's own rules (pins, required context, limits) forbid what was found."""
+    """Raised if the reader's own rules (pins, required context, limits) forbid what a source holds."""
 
 
 class ConflictError(EncenvError):
@@ -118,7 +118,7 @@ class FileError(EncenvError):
 class UserCodeError(EncenvError):
     """Raised in place of an exception from a validator, factory or source of the application.
 
-    Its text and frames are left out because they may hold decrypted values.
+    That exception's text and frames are left out, because they may hold decrypted values.
     """
 
 
@@ -132,13 +132,12 @@ def combine(
     """Return one error that reports *failures* together.
 
     Args:
-        failures: At least one. Failures with the same message are reported as one line that names all their
-            variables.
-        whole: What they are in.
-        done: What could not be done with it.
+        failures: At least one. Those with the same message become one line that names all their variables.
+        whole: What they concern, such as a file's name.
+        done: What could not be done with it, as a participle.
 
     Returns:
-        An error of the class that all failures share, or a `LoadError`.
+        An error of the class that all failures share, else a `LoadError`.
     """
     grouped: dict[tuple[type[EncenvError], str, str], dict[str, None]] = {}
     for failure in failures:
@@ -157,7 +156,7 @@ def combine(
     shared = next((kind for kind in kinds if all(issubclass(other, kind) for other in kinds)), LoadError)
     return shared(
         f"{what} cannot be {done}:{lines}",
-        hint=f"mend each of them; nothing was {done}",
+        hint=f"fix each of them; nothing was {done}",
         variables=[name for failure in merged for name in failure.variables],
         failures=merged,
     )

@@ -1,7 +1,7 @@
 """AES-256-GCM, HKDF and padding over bytes.
 
-This layer is mute: whatever is wrong with a ciphertext, its error says the same. Which variable it was and what
-to do is added one layer above.
+This layer is mute: its error is the same whatever is wrong with a ciphertext. The layer above adds which variable it
+was and what to do.
 """
 
 import hmac
@@ -12,8 +12,8 @@ from encenv.errors import AuthenticationError
 from encenv.format.sealed import NONCE_BYTES
 
 try:
-    # The class that the public module names, from where it has it: with it all other ciphers and modes would be imported,
-    # which takes as long again as cryptography itself. Where it is no longer there, the public name holds.
+    # The same class as in the public module, taken from where that module takes it. Importing the public module also imports
+    # all other ciphers and modes, which doubles the time. If the class ever moves, the public name below still works.
     from cryptography.hazmat.bindings._rust import openssl
 
     AESGCM = openssl.aead.AESGCM
@@ -28,10 +28,10 @@ _MARK = b"\x80"  # ISO/IEC 7816-4 padding
 def derive(key: bytes, info: bytes) -> bytes:
     """Derive 32 bytes from *key* with HKDF-SHA256, RFC 5869, without salt.
 
-    With the standard library's `hmac`, which whoever asks KMS has anyway; cryptography's HKDF is three more imports.
+    This uses the standard library's `hmac`, which a request to KMS imports anyway; cryptography's HKDF is three more imports.
     """
-    extracted = hmac.digest(bytes(KEY_BYTES), key, "sha256")  # 2.2: no salt is zeros, as long as the hash
-    return hmac.digest(extracted, info + b"\x01", "sha256")  # 2.3: one block is all, and this is its number
+    extracted = hmac.digest(bytes(KEY_BYTES), key, "sha256")  # 2.2: without a salt, zeros as long as the hash
+    return hmac.digest(extracted, info + b"\x01", "sha256")  # 2.3: one block suffices; this is its number
 
 
 def derives(key: bytes, info: bytes, expected: bytes) -> bool:
@@ -64,10 +64,10 @@ def pad(value: bytes) -> bytes:
 
 
 def unpad(padded: bytes) -> bytes:
-    """Take any number of zeros and then 0x80 off the end of *padded*.
+    """Remove all trailing zeros and then one 0x80 from *padded*.
 
     Raises:
-        AuthenticationError: If there is no 0x80, or a zero byte stands inside the value.
+        AuthenticationError: If there is no 0x80, or the value holds a zero byte.
     """
     value = padded.rstrip(b"\x00")
     if value[-1:] != _MARK or 0 in value:
@@ -78,6 +78,6 @@ def unpad(padded: bytes) -> bytes:
 def unauthentic() -> AuthenticationError:
     """Return the one error of this layer."""
     return AuthenticationError(
-        "the sealed value does not authenticate: it was renamed, swapped, cut off or changed",
-        hint="restore the line from version control, or encrypt the value again under this name",
+        "the encrypted value was changed, cut off, renamed or swapped with another",
+        hint="restore the line from git, or set the value again under this name",
     )

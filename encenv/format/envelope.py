@@ -1,4 +1,4 @@
-"""A data key: what encrypts the values of one environment and opens them again, each under its own name only."""
+"""The data key of one environment: it encrypts and decrypts values, each under its own name only."""
 
 import os
 from typing import NoReturn, Self
@@ -41,7 +41,7 @@ class DataKey:
         if len(key) != cipher.KEY_BYTES:
             raise KeyRefusedError(
                 f"the unwrapped data key is not {cipher.KEY_BYTES} bytes long",
-                hint="restore the key entry from version control; the wrapped copy is not an encenv data key",
+                hint="restore the ENCENV_KEY_… line from git; this is not a data key of encenv",
             )
         self._key = key
         self._cipher = cipher.AESGCM(cipher.derive(key, b"encenv:1:value"))
@@ -62,7 +62,7 @@ class DataKey:
         raise TypeError("a data key is not pickled")
 
     def expose_key(self) -> bytes:
-        """Return the 32 bytes themselves, for a key provider to wrap. The only way to them."""
+        """Return the 32 bytes, for a key provider to wrap. There is no other way to get them."""
         return self._key
 
     def matches(self, commitment: bytes) -> bool:
@@ -73,24 +73,25 @@ class DataKey:
         """Encrypt *text* as the value of the variable *name*.
 
         Args:
-            name: The variable's whole name as it stands.
-            text: The value. May be empty; not NUL, and only text that comes back as it was.
-            nonce: 12 bytes, never used twice with one key; from the operating system if left out.
+            name: The variable's whole name, unchanged.
+            text: The value. May be empty; no NUL, and only text that decodes to itself after encoding.
+            nonce: 12 bytes, never used twice with one key; random if left out.
 
         Returns:
             The sealed value.
 
         Raises:
-            ConflictError: If *text* is, or holds, a sealed value already, or *name* is that of a key.
+            ConflictError: If *text* is a sealed value or contains one, or if *name* is the name of a key.
             MalformedError: If *text* cannot be the value of an environment variable.
         """
         if name == LOCAL_KEY_NAME or entry_kid(name) is not None:
             raise ConflictError(
-                f"{name} holds a key and is never sealed", hint="leave it out, or give it another name"
+                f"{name} holds a key and is never encrypted", hint="leave it out, or give it another name"
             )
         if claims(text) or embeds(text):
             raise ConflictError(
-                "the value holds a sealed value already", hint="decrypt it first, or leave it as it is"
+                "the value is encrypted already, or contains an encrypted value",
+                hint="decrypt it first, or leave it unchanged",
             )
         value = _encode(text)
         if value is None:
@@ -103,7 +104,7 @@ class DataKey:
         sealed = str(SealedValue(self.kid, payload))
         if len(sealed) > SEALED_MAX:
             raise MalformedError(
-                f"the value would be longer than {SEALED_MAX:,} characters when sealed",
+                f"the value would be longer than {SEALED_MAX:,} characters when encrypted",
                 hint="keep it in a file and put the file's path into the variable",
             )
         return sealed
@@ -112,7 +113,7 @@ class DataKey:
         """Decrypt *sealed* as the value of the variable *name*.
 
         Raises:
-            AuthenticationError: If it does not open under this key and this name.
+            AuthenticationError: If it does not decrypt under this key and this name.
         """
         if sealed.kid != self.kid:
             raise cipher.unauthentic()
@@ -121,17 +122,17 @@ class DataKey:
     def decrypt_text(self, name: str, text: str) -> str:
         """Decrypt the sealed value *text* as the value of the variable *name*.
 
-        What a load does a thousand times: what all texts under this key begin with is compared, not parsed.
+        A load may do this a thousand times, so the head that all texts under this key share is compared, not parsed.
 
         Raises:
             MalformedError: If *text* is not a whole sealed value of version 1.
-            AuthenticationError: If it does not open under this key and this name.
+            AuthenticationError: If it does not decrypt under this key and this name.
         """
         is_own = text.startswith(self._head) and len(text) <= SEALED_MAX
         payload = b64decode(text[HEAD_CHARACTERS:]) if is_own else None
         if payload is None or len(payload) < PAYLOAD_MIN:
-            SealedValue.parse(text)  # says what is wrong with it
-            raise cipher.unauthentic()  # nothing, but it is under another key
+            SealedValue.parse(text)  # raises the error that names the fault
+            raise cipher.unauthentic()  # well-formed, but of another key
         return self._decrypt(name, payload)
 
     def _decrypt(self, name: str, payload: bytes) -> str:
@@ -144,7 +145,7 @@ class DataKey:
             raise MalformedError(
                 f"{name!a} cannot be the name of a variable", hint="give the variable another name"
             )
-        # bytes.upper maps a-z and nothing else, whatever the locale; str.upper would fold other alphabets too.
+        # bytes.upper maps only a-z, whatever the locale; str.upper would change other alphabets too.
         return self._prefix + encoded.upper()
 
 
@@ -155,5 +156,5 @@ def _encode(text: str) -> bytes | None:
     try:
         value = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return None  # not raised on: the exception holds the whole text in its `object`
+        return None  # not re-raised: the exception holds the whole text in its `object`
     return value if "\x00" not in text and value.decode("utf-8", "surrogateescape") == text else None

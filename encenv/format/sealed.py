@@ -29,10 +29,10 @@ AWS_BLOB_MAX = 6144  # bytes, KMS API reference: CiphertextBlob
 LOCAL_WRAPPED_BYTES = NONCE_BYTES + 32 + TAG_BYTES
 ENTRY_PREFIX = "ENCENV_KEY_"
 LOCAL_KEY_NAME = "ENCENV_LOCAL_KEY"  # the variable that may hold a local key; never sealed
-ADDED_BY_WRITER = ("encenv-add", "1")  # the one reserved context pair that may stand in an entry
+ADDED_BY_WRITER = ("encenv-add", "1")  # the one reserved context pair that an entry may hold
 
-# Patterns as texts, which `re` compiles when one is first needed: that takes longer than to decrypt a hundred values.
-# What every load parses is taken apart without one.
+# Patterns are texts that `re` compiles on first use: compiling takes longer than decrypting a hundred values.
+# The texts that every load parses need no pattern.
 _EMBEDDED = r"encenv:[0-9]+:[A-Z2-7]{8}:"
 _NEWER = r"[1-9][0-9]*"
 
@@ -46,17 +46,17 @@ _ARN_FIELDS, _ACCOUNT_CHARACTERS, _AWS_KEY_ID_MAX = 6, 12, 128  # AWS IAM User G
 
 
 def claims(text: str) -> bool:
-    """Return whether *text* claims to be a sealed value: then it is one as a whole, or an error."""
+    """Return whether *text* claims to be a sealed value; it must then be one as a whole."""
     return text.startswith("encenv:") and "0" <= text[7:8] <= "9"
 
 
 def embeds(text: str) -> bool:
-    """Return whether a sealed value stands somewhere inside *text*: quoted, with white space, pasted into a URL."""
+    """Return whether *text* contains a sealed value: quoted, after white space, or pasted into a URL."""
     return "encenv:" in text and re.search(_EMBEDDED, text) is not None
 
 
 def kid_shown(text: str) -> str:
-    """Return what stands in *text*, of which `claims` is true, where a sealed value has its KID; nothing is checked."""
+    """Return the part of *text* where a sealed value has its KID, unchecked; `claims` must be true of *text*."""
     return text[HEAD_CHARACTERS - 1 - KID_CHARACTERS : HEAD_CHARACTERS - 1]
 
 
@@ -74,7 +74,7 @@ def b64encode(data: bytes) -> str:
 
 
 def b64decode(text: str) -> bytes | None:
-    """Decode base64url without padding; None for every text but the one that `b64encode` gives."""
+    """Decode base64url without padding; return None unless `b64encode` would give back exactly *text*."""
     padding, ends = _ENDS[len(text) % 4]
     if text[-1:] in ends and text.isascii():
         try:
@@ -84,12 +84,12 @@ def b64decode(text: str) -> bytes | None:
     return None
 
 
-# For each length modulo 4 the padding that is left out, and the last characters whose bits are all used, or zero.
-# After one character alone no byte is whole: there is no such text.
+# For each length modulo 4: the missing padding, and the last characters that leave no stray bits. Length 1 modulo 4 is
+# impossible, since one character holds less than a byte.
 _ENDS = ((b"", _BASE64), (b"", ""), (b"==", _BASE64[::16]), (b"=", _BASE64[::4]))
-# What belongs to the other alphabet, or to padding, becomes what belongs to neither.
+# Characters of the standard alphabet, and padding, become a byte that strict decoding refuses.
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/\0\0\0")
-COPY_AGAIN = "copy the whole value again from where it was written, or encrypt it again"
+COPY_AGAIN = "copy the whole value again, or encrypt it again"
 
 
 class SealedValue(NamedTuple):
@@ -105,14 +105,14 @@ class SealedValue(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse *text*, of which `claims` is true.
+        """Parse *text*; `claims` must be true of it.
 
         Raises:
             MalformedError: If it is not a whole sealed value of version 1.
         """
         if len(text) > SEALED_MAX:
             raise MalformedError(
-                f"the sealed value is longer than {SEALED_MAX:,} characters",
+                f"the encrypted value is longer than {SEALED_MAX:,} characters",
                 hint="keep it in a file and put the file's path into the variable",
             )
         kid, rest = kid_shown(text), text[HEAD_CHARACTERS:]
@@ -120,7 +120,7 @@ class SealedValue(NamedTuple):
             raise _not_sealed(text)
         payload = b64decode(rest)
         if payload is None or len(payload) < PAYLOAD_MIN:
-            raise MalformedError("the sealed value is cut off or changed", hint=COPY_AGAIN)
+            raise MalformedError("the encrypted value is cut off or changed", hint=COPY_AGAIN)
         return cls(kid, payload)
 
     def __str__(self) -> str:
@@ -131,10 +131,10 @@ def _not_sealed(text: str) -> MalformedError:
     version = text.split(":", 2)[1]
     if _is_newer(version):
         return MalformedError(
-            "the sealed value was made by a newer encenv",
+            "the encrypted value was made by a newer encenv",
             hint="upgrade encenv where the value is read",
         )
-    return MalformedError("the text begins like a sealed value but is not one", hint=COPY_AGAIN)
+    return MalformedError("the value begins like an encrypted value but is not one", hint=COPY_AGAIN)
 
 
 class WrappedKey(NamedTuple):
@@ -142,8 +142,8 @@ class WrappedKey(NamedTuple):
 
     Attributes:
         provider: The key provider's name, such as ``aws-kms`` or ``local``.
-        wrapped: What the provider gave; opaque.
-        reference: Which of the provider's wrapping keys wrapped it: an ARN, a local key id.
+        wrapped: The provider's bytes; opaque.
+        reference: The wrapping key that wrapped it: an ARN, or a local key id.
     """
 
     provider: str
@@ -155,12 +155,12 @@ class WrappedKey(NamedTuple):
 
 
 class KeyEntry(NamedTuple):
-    """A key entry, parsed: what is needed to unwrap one data key and to know it again.
+    """A key entry, parsed: how to unwrap one data key, and how to verify it.
 
     Attributes:
         commitment: 32 bytes that identify the data key.
-        context: The encryption context's pairs beside ``encenv=1``, which is always there.
-        items: The wrapped copies, in the order in which they stand.
+        context: The pairs of the encryption context, without ``encenv=1``, which is implied.
+        items: The wrapped copies, in the order of the text.
     """
 
     commitment: bytes
@@ -182,14 +182,14 @@ class KeyEntry(NamedTuple):
         """Parse the value *text* of the variable ``ENCENV_KEY_<kid>``.
 
         Raises:
-            MalformedError: If it is not a key entry of version 1, or not that of *kid*.
+            MalformedError: If it is not a key entry of version 1, or belongs to another KID.
         """
         if len(text) > ENTRY_MAX:
             raise _bad_entry(kid, f"is longer than {ENTRY_MAX:,} characters")
         version, colon, rest = text.partition(":")
         if colon and _is_newer(version):
             raise MalformedError(
-                f"the key entry {ENTRY_PREFIX}{kid} was made by a newer encenv",
+                f"{ENTRY_PREFIX}{kid} was made by a newer encenv",
                 hint="upgrade encenv where the value is read",
             )
         if version != VERSION or not colon:
@@ -208,7 +208,7 @@ class KeyEntry(NamedTuple):
             tuple(_parse_context(kid, pair) for pair in pairs),
             tuple(_parse_item(kid, item) for item in items[len(pairs) :]),
         )
-        check_context(entry.context, where=f"the key entry {entry.name}")
+        check_context(entry.context, where=entry.name)
         if not 1 <= len(entry.items) <= ITEMS_MAX:
             raise _bad_entry(kid, f"must hold 1 to {ITEMS_MAX} wrapped copies")
         if len({(item.provider, item.reference) for item in entry.items}) != len(entry.items):
@@ -226,7 +226,7 @@ def kid_of(commitment: bytes) -> str:
 
 
 def encryption_context(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Return what every wrap and unwrap is given: ``encenv=1`` and *pairs*."""
+    """Return the context of every wrap and unwrap: ``encenv=1`` and *pairs*."""
     return {"encenv": VERSION, **dict(pairs)}
 
 
@@ -239,21 +239,20 @@ def check_context(pairs: tuple[tuple[str, str], ...], *, where: str) -> None:
     """Check an encryption context against the limits of the format.
 
     Raises:
-        MalformedError: If there are too many pairs, or a key is reserved, or two are alike but for case.
+        MalformedError: If there are too many pairs, a key is reserved, or two keys differ only in case.
     """
     if len(pairs) > CONTEXT_MAX:
         raise _bad_context(where, f"has more than {CONTEXT_MAX} context pairs")
     if len({key.lower() for key, _ in pairs}) != len(pairs):
-        raise _bad_context(where, "has two context keys that differ in nothing but case")
+        raise _bad_context(where, "has two context keys that differ only in case")
     for pair in pairs:
         if not _is_pair(*pair):
             raise _bad_context(
-                where, "has a context key or value with a character outside A-Za-z0-9_.:/- or too long"
+                where,
+                "has a context key or value that is empty, too long, or has a character outside A-Za-z0-9_.:/-",
             )
         if pair[0].lower().startswith(("encenv", "aws:")) and pair != ADDED_BY_WRITER:
-            raise _bad_context(
-                where, "uses a context key that begins with encenv or aws:, which are reserved"
-            )
+            raise _bad_context(where, "uses a context key that begins with encenv or aws:, which is reserved")
 
 
 def aws_region(reference: str) -> str:
@@ -262,7 +261,7 @@ def aws_region(reference: str) -> str:
     Raises:
         MalformedError: If *reference* is not the full ARN of a KMS key.
     """
-    # All of it is looked at: no part of an environment variable is pasted unparsed into a host name.
+    # The whole ARN is checked: no unparsed part of an environment variable ever reaches a host name.
     fields = reference.split(":")
     arn, partition, service, region, account, key = (
         fields if len(fields) == _ARN_FIELDS else [""] * _ARN_FIELDS
@@ -278,13 +277,13 @@ def aws_region(reference: str) -> str:
     ):
         return region
     raise MalformedError(
-        "the reference of an aws-kms copy is not the full ARN of a KMS key",
+        "the name of the AWS KMS key is not its full ARN",
         hint="give arn:aws:kms:<region>:<account>:key/<id>; an alias is resolved when a value is encrypted",
     )
 
 
 def is_region(text: str) -> bool:
-    """Return whether *text* reads like the name of an AWS region: ``([a-z]+-){2,3}[0-9]+``."""
+    """Return whether *text* has the form of an AWS region: ``([a-z]+-){2,3}[0-9]+``."""
     *words, number = text.split("-")
     return len(words) in (2, 3) and all(_is_of(_LOWER, word) for word in words) and _is_of(_DIGIT, number)
 
@@ -319,7 +318,7 @@ def _parse_item(kid: str, text: str) -> WrappedKey:
 
 
 def _is_of(alphabet: str, text: str, longest: int = ENTRY_MAX) -> bool:
-    """Return whether *text* has characters of *alphabet* alone, 1 to *longest* of them."""
+    """Return whether *text* is 1 to *longest* characters, all of *alphabet*."""
     return 0 < len(text) <= longest and not text.strip(alphabet)
 
 
@@ -344,10 +343,13 @@ def _entry_bytes(kid: str, text: str) -> bytes:
 
 def _bad_entry(kid: str, what: str) -> MalformedError:
     return MalformedError(
-        f"the key entry {ENTRY_PREFIX}{kid} {what}",
-        hint="restore its line from version control; a key entry is never edited by hand",
+        f"{ENTRY_PREFIX}{kid} {what}",
+        hint="restore its line from git; it is never edited by hand",
     )
 
 
 def _bad_context(where: str, what: str) -> MalformedError:
-    return MalformedError(f"{where} {what}", hint="choose context pairs within the limits of the format")
+    return MalformedError(
+        f"{where} {what}",
+        hint="give at most 7 pairs KEY=VALUE, with keys that differ and do not begin with encenv or aws:",
+    )

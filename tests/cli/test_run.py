@@ -189,7 +189,7 @@ def test_demo(workspace):
         "  from the process environment: the same values\n",
         "  unwraps of the data key: 1, for two loads of 5 values\n",
         "\n4. What a changed value gives\n",
-        "  error: SECRET_KEY: the sealed value does not authenticate",
+        "  error: SECRET_KEY: the encrypted value was changed, cut off, renamed",
         "\nYour turn: encenv keygen && encenv encrypt --key local .env\n",
     ):
         assert part in result.out

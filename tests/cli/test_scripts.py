@@ -189,7 +189,7 @@ def test_large_files(workspace):
     assert len(parse(workspace.call("decrypt").out).bindings) == 4001
     workspace.write("huge.env", f"HUGE={'x' * 1_000_000}\n")
     message, hint = in_words(workspace.call("encrypt", "--key", "local", "huge.env"))
-    assert message == "HUGE: the value would be longer than 1,048,576 characters when sealed"
+    assert message == "HUGE: the value would be longer than 1,048,576 characters when encrypted"
     assert hint == "keep it in a file and put the file's path into the variable"
 
 

@@ -538,7 +538,7 @@ def test_errors_of_encenv_stay_what_they_are(environ):
     environ({"SECRET": CANARY}, OTHER="encenv:1:AAAAAAAA:AAAA")
     error = caught(Odd)
     assert type(error) is errors.MalformedError
-    assert error.message == "OTHER: the sealed value is cut off or changed"
+    assert error.message == "OTHER: the encrypted value is cut off or changed"
     assert_silent(error, CANARY)
 
 
