@@ -1,4 +1,4 @@
-"""What is to go wrong at a test KMS: for which requests, how often, and how."""
+"""The faults that a test asks a KMS for: which requests fail, how often, and how."""
 
 import base64
 import json
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from encenv.testing.operations import OPERATIONS
 from encenv.testing.request import Refusal, Request
@@ -14,15 +14,23 @@ from encenv.testing.request import Refusal, Request
 Act = Literal["deny", "fail", "delay", "drop", "halve", "tamper"]
 
 
-@dataclass
-class Fault:
-    """Something that is to go wrong, for the requests it matches and as often as it says."""
+class Where(TypedDict, total=False):
+    """The keyword arguments that restrict a fault: to one key, to one region, to the next *times* requests."""
 
-    act: Act
-    operation: str
     key: str | None
     region: str | None
     times: int | None
+
+
+@dataclass
+class Fault:
+    """One fault, and the requests it is for."""
+
+    act: Act
+    operation: str
+    key: str | None = None
+    region: str | None = None
+    times: int | None = None
     unless_context: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     code: str | None = None
@@ -30,13 +38,8 @@ class Fault:
     reset: bool = False
     change: Mapping[str, Any] | bytes = b""
 
-    def __post_init__(self) -> None:
-        # A misspelt operation would match nothing and let a test pass that tests nothing.
-        if not any(fnmatchcase(name, self.operation) for name in OPERATIONS):
-            raise ValueError(f"no operation is called {self.operation}; there are {', '.join(OPERATIONS)}")
-
     def matches(self, request: Request) -> bool:
-        """Return whether *request* is one that it is meant for."""
+        """Return whether the fault is for *request*."""
         excused = bool(self.unless_context) and self.unless_context.items() <= request.context.items()
         return (
             fnmatchcase(request.operation, self.operation)
@@ -47,139 +50,101 @@ class Fault:
 
 
 class Faults:
-    """The part of a test KMS that is told what is to go wrong.
+    """The part of a test KMS that can be told to fail.
 
-    In every method *operation* is a name or pattern such as ``"GenerateDataKey*"``, *key* (an ARN, of requests that
-    name their key) and *region* restrict the fault, and *times* says how often it happens: always, until `heal`, if
-    left out. The first fault of a kind that matches is taken.
+    In every method *operation* is a name or pattern such as ``"GenerateDataKey*"``. The keywords *key* (an ARN, for
+    requests that name their key), *region* and *times* restrict the fault; without *times* it lasts until `heal`. Of
+    several faults of one kind, the first that matches happens.
     """
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
-        # Of keys, faults and log. Reentrant: a key operation asks for faults while it holds it.
+        # For keys, faults and log. Reentrant: an operation on a key looks for faults while it holds the lock.
         self._lock = threading.RLock()
 
-    def fail(  # noqa: PLR0913 (what, for whom and how often)
+    def fail(
         self,
         operation: str = "*",
         *,
         code: str | None = "KMSInternalException",
         status: int | None = None,
-        key: str | None = None,
-        region: str | None = None,
-        times: int | None = None,
+        **where: Unpack[Where],
     ) -> None:
-        """Answer with an error instead of doing anything.
+        """Answer with an error and do nothing.
 
         Args:
             operation: Which requests.
             code: The error code, such as ``ThrottlingException``; None for an empty body, as a proxy might send.
             status: The HTTP status; the code's own if left out.
-            key: For which key.
-            region: In which region.
-            times: How often.
+            where: *key*, *region*, *times*.
         """
-        self._add(Fault("fail", operation, key, region, times, code=code, status=status))
+        self._add(Fault("fail", operation, code=code, status=status, **where))
 
-    def delay(
-        self,
-        seconds: float,
-        operation: str = "*",
-        *,
-        key: str | None = None,
-        region: str | None = None,
-        times: int | None = None,
-    ) -> None:
-        """Answer later by *seconds*, or never (``math.inf``); what was asked for is done, and logged, at once."""
-        self._add(Fault("delay", operation, key, region, times, seconds=seconds))
+    def delay(self, seconds: float, operation: str = "*", **where: Unpack[Where]) -> None:
+        """Answer *seconds* later, or never (``math.inf``). The request is performed and logged at once."""
+        self._add(Fault("delay", operation, seconds=seconds, **where))
 
-    def drop(
-        self,
-        operation: str = "*",
-        *,
-        reset: bool = False,
-        key: str | None = None,
-        region: str | None = None,
-        times: int | None = None,
-    ) -> None:
-        """Close the connection without an answer and without doing anything; with *reset* as a crash does."""
-        self._add(Fault("drop", operation, key, region, times, reset=reset))
+    def drop(self, operation: str = "*", *, reset: bool = False, **where: Unpack[Where]) -> None:
+        """Close the connection without an answer and do nothing; with *reset*, close it as a crash does."""
+        self._add(Fault("drop", operation, reset=reset, **where))
 
-    def half_answer(
-        self,
-        operation: str = "*",
-        *,
-        key: str | None = None,
-        region: str | None = None,
-        times: int | None = None,
-    ) -> None:
-        """Do what was asked for, send half of the answer and close the connection."""
-        self._add(Fault("halve", operation, key, region, times))
+    def half_answer(self, operation: str = "*", **where: Unpack[Where]) -> None:
+        """Perform the request, send half of the answer and close the connection."""
+        self._add(Fault("halve", operation, **where))
 
-    def tamper(
-        self,
-        change: Mapping[str, Any] | bytes,
-        operation: str = "*",
-        *,
-        key: str | None = None,
-        region: str | None = None,
-        times: int | None = None,
-    ) -> None:
-        """Do what was asked for and change the answer, as nobody at AWS does.
+    def tamper(self, change: Mapping[str, Any] | bytes, operation: str = "*", **where: Unpack[Where]) -> None:
+        """Perform the request and change the answer, as nobody at AWS does.
 
         Args:
-            change: Members to put in the place of the right ones, such as ``{"KeyId": other}`` or ``{"Plaintext":
-                b"short"}`` (bytes are sent as base64, None takes a member out); or the whole body, such as ``b"{"``.
+            change: Members that replace the right ones, such as ``{"KeyId": other}`` or ``{"Plaintext": b"short"}``
+                (bytes are sent as base64, None removes a member); or the whole body, such as ``b"{"``.
             operation: Which requests.
-            key: For which key.
-            region: In which region.
-            times: How often.
+            where: *key*, *region*, *times*.
         """
-        self._add(Fault("tamper", operation, key, region, times, change=change))
+        self._add(Fault("tamper", operation, change=change, **where))
 
     def deny(
         self,
         operation: str = "*",
         *,
-        key: str | None = None,
         unless_context: Mapping[str, str] | None = None,
-        region: str | None = None,
-        times: int | None = None,
+        **where: Unpack[Where],
     ) -> None:
-        """Answer AccessDeniedException, as a key policy with an explicit deny makes AWS do.
+        """Answer AccessDeniedException, as an explicit deny in a key policy does.
 
         Args:
             operation: Which requests.
-            key: The ARN of the key that it holds for; every key if left out.
-            unless_context: Pairs; a request with all of them in its encryption context is let through.
-            region: In which region.
-            times: How often.
+            unless_context: Pairs; a request with all of them in its encryption context is allowed.
+            where: *key*, *region*, *times*.
         """
-        self._add(Fault("deny", operation, key, region, times, unless_context=dict(unless_context or {})))
+        self._add(Fault("deny", operation, unless_context=dict(unless_context or {}), **where))
 
     def heal(self) -> None:
-        """End all faults and denials. Keys stay as they are."""
+        """End all faults and denials. Keys keep their state."""
         with self._lock:
             self._faults.clear()
 
     def _add(self, fault: Fault) -> None:
+        # A misspelt operation would match nothing, and the test that asked for it would test nothing.
+        if not any(fnmatchcase(name, fault.operation) for name in OPERATIONS):
+            raise ValueError(f"no operation is called {fault.operation}; there are {', '.join(OPERATIONS)}")
         with self._lock:
             self._faults.append(fault)
 
-    def _spend(self, act: Act, request: Request) -> Fault | None:
-        """Return the first fault for *request*, and count it off."""
+    def _next_fault(self, act: Act, request: Request) -> Fault | None:
+        """Return the first fault for *request*, and count it."""
         for fault in self._faults:
             if fault.act == act and fault.times != 0 and fault.matches(request):
                 fault.times = None if fault.times is None else fault.times - 1
                 return fault
         return None
 
-    def _permit(self, request: Request) -> None:
-        if self._spend("deny", request):
+    def _check_permission(self, request: Request) -> None:
+        if self._next_fault("deny", request):
             raise Refusal("AccessDeniedException", f"not authorized to perform: kms:{request.operation}")
 
 
-def tampered(members: Mapping[str, Any], change: Mapping[str, Any] | bytes) -> bytes:
+def changed_answer(members: Mapping[str, Any], change: Mapping[str, Any] | bytes) -> bytes:
     """Return the body of an answer of *members* with the *change* that `Faults.tamper` was given."""
     if isinstance(change, bytes):
         return change

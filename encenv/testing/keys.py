@@ -1,4 +1,4 @@
-"""The keys of a test KMS in all its regions: how they encrypt, who finds them, what state they are in.
+"""The keys of a test KMS in all its regions: how they encrypt, how requests name them, what state they are in.
 
 Encryption is real, so a changed blob or another context fails as it does at AWS. Codes and limits are those of the
 AWS KMS API reference.
@@ -18,34 +18,26 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from encenv.keys.aws.endpoint import partition_of
 from encenv.testing.request import Refusal, Request, invalid
 
 BLOB_MAX = 6144  # bytes: AWS KMS API reference
 MATERIAL_BYTES = 32
-KEY_USAGES = {  # by key spec, the default first; all but the first key spec are there to be refused
+KEY_USAGES = {  # by key spec, the default first; only the first key spec can be used
     "SYMMETRIC_DEFAULT": ("ENCRYPT_DECRYPT",),
     "RSA_2048": ("ENCRYPT_DECRYPT", "SIGN_VERIFY"),
     "ECC_NIST_P256": ("SIGN_VERIFY",),
     "HMAC_256": ("GENERATE_VERIFY_MAC",),
 }
-PARTITIONS = {  # by the region's name without its last two parts; all others are in "aws"
-    "cn": "aws-cn",
-    "us-gov": "aws-us-gov",
-    "us-iso": "aws-iso",
-    "us-isob": "aws-iso-b",
-    "eu-isoe": "aws-iso-e",
-    "us-isof": "aws-iso-f",
-    "eusc-de": "aws-eusc",
-}
 DAY_SECONDS = 86_400
 
-# A blob is magic, key material id, checksum, salt, nonce, ciphertext and tag. The first bytes and the whole length
+# A blob is magic, key material id, checksum, filler, nonce, ciphertext and tag. The first bytes and the whole length
 # (184 for a data key of 32) are those of AWS today; the rest is this server's own.
 _MAGIC = b"\x01\x02\x03\x00"
-_SALT = 56
+_NAMED = len(_MAGIC) + 32
+_FILLER = 56
 _NONCE = 12
-_HEADER = len(_MAGIC) + 32 + 32
-_OVERHEAD = _HEADER + _SALT + _NONCE + 16
+_HEAD = _NAMED + 32 + _FILLER
 
 _REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
 _ALIAS = re.compile(r"alias/(?!aws/)[A-Za-z0-9/_-]{1,250}")
@@ -68,12 +60,12 @@ class Key:
 
     @property
     def material_id(self) -> bytes:
-        """What a blob says of the material that encrypted it."""
+        """The id that a blob has of the material that encrypted it."""
         return hmac.digest(self.material, b"material id", "sha256")
 
     @property
     def region(self) -> str:
-        """The region that the key lives in."""
+        """The region that the key is in."""
         return self.arn.split(":")[3]
 
     @property
@@ -84,23 +76,17 @@ class Key:
     def encrypt(self, plaintext: bytes, context: Mapping[str, str]) -> bytes:
         """Return a blob that only this material and *context* open."""
         named = _MAGIC + self.material_id
-        salt, nonce = os.urandom(_SALT), os.urandom(_NONCE)
-        head = named + hashlib.sha256(named).digest() + salt
-        return head + nonce + self._cipher(salt).encrypt(nonce, plaintext, _aad(head, context))
+        head, nonce = named + hashlib.sha256(named).digest() + os.urandom(_FILLER), os.urandom(_NONCE)
+        return head + nonce + AESGCM(self.material).encrypt(nonce, plaintext, _aad(head, context))
 
     def decrypt(self, blob: bytes, context: Mapping[str, str]) -> bytes:
-        """Return the plaintext of *blob*, of which `material_id` is this key's."""
-        head, nonce = blob[: _HEADER + _SALT], blob[_HEADER + _SALT :][:_NONCE]
+        """Return the plaintext of *blob*, whose `material_id` is this key's."""
+        head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
         try:
-            return self._cipher(head[_HEADER:]).decrypt(
-                nonce, blob[_HEADER + _SALT + _NONCE :], _aad(head, context)
-            )
-        except InvalidTag:
+            return AESGCM(self.material).decrypt(nonce, sealed, _aad(head, context))
+        except (InvalidTag, ValueError):  # ValueError: no whole nonce
             pass
         raise Refusal("InvalidCiphertextException")
-
-    def _cipher(self, salt: bytes) -> AESGCM:
-        return AESGCM(hmac.digest(self.material, salt, "sha256"))
 
 
 def _aad(head: bytes, context: Mapping[str, str]) -> bytes:
@@ -109,27 +95,23 @@ def _aad(head: bytes, context: Mapping[str, str]) -> bytes:
 
 def material_id(blob: bytes) -> bytes:
     """Return which key material encrypted *blob*, before anything is decrypted."""
-    named = blob[: len(_MAGIC) + 32]
+    named = blob[:_NAMED]
     # The checksum tells a changed blob from another key's: AWS has a code for each.
-    checked = hashlib.sha256(named).digest() == blob[len(named) : _HEADER]
-    if checked and named.startswith(_MAGIC) and len(blob) > _OVERHEAD:
+    if named.startswith(_MAGIC) and hashlib.sha256(named).digest() == blob[_NAMED : _NAMED + 32]:
         return named[len(_MAGIC) :]
     raise Refusal("InvalidCiphertextException")
-
-
-Permit = Callable[[Request], None]
 
 
 class Keys:
     """The keys of all regions and the operations on them. No HTTP, no faults."""
 
-    def __init__(self, account: str, permit: Permit) -> None:
+    def __init__(self, account: str, check_permission: Callable[[Request], None]) -> None:
         self.account = account
-        self.permit = permit
+        self.check_permission = check_permission
         self.keys: dict[str, Key] = {}
         self.aliases: dict[tuple[str, str], Key] = {}
 
-    def create(
+    def create(  # noqa: PLR0913 (the members of CreateKey)
         self,
         region: str,
         *,
@@ -137,10 +119,9 @@ class Keys:
         spec: str = "SYMMETRIC_DEFAULT",
         usage: str | None = None,
         material: bytes | None = None,
+        description: str = "",
     ) -> Key:
-        """Make a key. What is made of given *material* has the same id everywhere."""
-        if not _REGION.fullmatch(region):
-            raise invalid("Region", "is not the name of a region")
+        """Make a key. The same *material* gives the same id everywhere."""
         usages = KEY_USAGES.get(spec)
         if usages is None:
             raise Refusal("UnsupportedOperationException", f"this test KMS has no key spec {spec}")
@@ -150,26 +131,22 @@ class Keys:
         if len(material) != MATERIAL_BYTES:
             raise invalid("KeyMaterial", f"must have {MATERIAL_BYTES} bytes")
         unique = uuid.UUID(bytes=hmac.digest(material, b"key id", "sha256")[:16], version=4)
-        key_id = f"mrk-{unique.hex}" if multi_region else str(unique)
-        arn = self.arn(region, f"key/{key_id}")
-        if arn in self.keys:
-            raise Refusal("AlreadyExistsException", f"{arn} already exists")
-        key = Key(arn, spec, usage or usages[0], multi_region, region, material)
-        self.keys[key.arn] = key
-        return key
+        arn = self.arn(region, f"key/mrk-{unique.hex}" if multi_region else f"key/{unique}")
+        return self._add(Key(arn, spec, usage or usages[0], multi_region, region, material, description))
 
     def copy(self, key: Key, region: str) -> Key:
         """Make the replica of *key* in *region*."""
         if not key.multi_region or key.primary_region != key.region:
             raise Refusal("UnsupportedOperationException", f"{key.arn} is not a multi-Region primary key")
-        if not _REGION.fullmatch(region):
-            raise invalid("ReplicaRegion", "is not the name of a region")
         arn = self.arn(region, f"key/{key.key_id}")
-        if arn in self.keys:
-            raise Refusal("AlreadyExistsException", f"{arn} already exists")
-        copy = replace(key, arn=arn, state="Enabled", created=time.time(), deleted=None)
-        self.keys[arn] = copy
-        return copy
+        return self._add(replace(key, arn=arn, state="Enabled", created=time.time(), deleted=None))
+
+    def _add(self, key: Key) -> Key:
+        if not _REGION.fullmatch(key.region):
+            raise invalid("Region", "is not the name of a region")
+        if self.keys.setdefault(key.arn, key) is not key:
+            raise Refusal("AlreadyExistsException", f"{key.arn} already exists")
+        return key
 
     def name(self, key: Key, alias: str) -> None:
         """Give *key* an alias in its region."""
@@ -187,8 +164,7 @@ class Keys:
 
     def arn(self, region: str, resource: str) -> str:
         """Return the ARN of ``key/<id>`` or ``alias/<name>`` in *region*."""
-        partition = PARTITIONS.get(region.rsplit("-", 2)[0], "aws")
-        return f"arn:{partition}:kms:{region}:{self.account}:{resource}"
+        return f"arn:{partition_of(region) or 'aws'}:kms:{region}:{self.account}:{resource}"
 
     def family(self, key: Key) -> list[Key]:
         """Return *key* and its copies in all regions."""
@@ -196,12 +172,10 @@ class Keys:
 
     def named(self, region: str, text: str) -> Key | None:
         """Return the key in *region* that has the id, ARN, alias or alias ARN *text*, if there is one."""
-        if text.startswith("alias/"):
-            return self.aliases.get((region, text))
-        if text.startswith("arn:"):
-            alias = text.removeprefix(self.arn(region, ""))
-            return self.keys.get(text) or self.aliases.get((region, alias))
-        return self.keys.get(self.arn(region, f"key/{text}"))
+        resource = text.removeprefix(self.arn(region, ""))
+        if resource.startswith("alias/"):
+            return self.aliases.get((region, resource))
+        return self.keys.get(text if text.startswith("arn:") else self.arn(region, f"key/{text}"))
 
     def find(self, request: Request, member: str, *, aliases: bool = True) -> Key:
         """Return the key that *member* names by id, ARN, alias or alias ARN, in the region of the request."""
@@ -224,46 +198,48 @@ class Keys:
     def usable(self, request: Request, key: Key) -> Key:
         """Return *key* if it may encrypt and decrypt, for this caller and in this state."""
         request.key = key.arn
-        self.permit(request)
+        self.check_permission(request)
         if key.state == "Disabled":
             raise Refusal("DisabledException", f"{key.arn} is disabled")
-        if key.state != "Enabled":
-            raise Refusal("KMSInvalidStateException", f"{key.arn} is pending deletion")
-        if key.spec != "SYMMETRIC_DEFAULT" or key.usage != "ENCRYPT_DECRYPT":
+        self._check_not_pending(key)
+        if key.spec != "SYMMETRIC_DEFAULT":
             raise Refusal("InvalidKeyUsageException", f"{key.arn} is not a symmetric encryption key")
         return key
 
     def managed(self, request: Request, member: str = "KeyId") -> Key:
         """Return the key that a management operation names, unless it is pending deletion."""
         key = self.find(request, member, aliases=False)
-        self.permit(request)
+        self.check_permission(request)
+        self._check_not_pending(key)
+        return key
+
+    def _check_not_pending(self, key: Key) -> None:
         if key.state.startswith("Pending"):
             raise Refusal("KMSInvalidStateException", f"{key.arn} is pending deletion")
-        return key
 
     def open(self, request: Request, member: str, context: str) -> tuple[Key, bytes]:
         """Return the plaintext of the request's blob, and the key that opened it."""
         blob = request.blob("CiphertextBlob", BLOB_MAX)
         pairs = request.pairs(context)
         if request.members.get(member) is None:
-            key = self.usable(request, self.owner(request, material_id(blob)))
-            return key, key.decrypt(blob, pairs)
-        key = self.usable(request, self.find(request, member))
-        if key.material_id != material_id(blob):
-            raise Refusal("IncorrectKeyException", f"{key.arn} did not encrypt the ciphertext")
+            key = self.usable(request, self._owner(request.region, material_id(blob)))
+        else:
+            key = self.usable(request, self.find(request, member))
+            if key.material_id != material_id(blob):
+                raise Refusal("IncorrectKeyException", f"{key.arn} did not encrypt the ciphertext")
         return key, key.decrypt(blob, pairs)
 
-    def owner(self, request: Request, material: bytes) -> Key:
-        """Return the key in the request's region whose material has this id."""
+    def _owner(self, region: str, material: bytes) -> Key:
+        """Return the key in *region* whose material has this id."""
         for key in self.keys.values():
-            if key.region == request.region and key.material_id == material:
+            if key.region == region and key.material_id == material:
                 return key
         raise Refusal(
             "AccessDeniedException", "the key of the ciphertext is not in this region, or not yours"
         )
 
     def metadata(self, key: Key) -> dict[str, Any]:
-        """Return what DescribeKey says."""
+        """Return the answer of DescribeKey."""
         about: dict[str, Any] = {
             "AWSAccountId": self.account,
             "KeyId": key.key_id,
@@ -278,11 +254,10 @@ class Keys:
             "KeySpec": key.spec,
             "CustomerMasterKeySpec": key.spec,
             "MultiRegion": key.multi_region,
+            **self.deletion_date(key),
         }
         if key.spec == "SYMMETRIC_DEFAULT":
             about["EncryptionAlgorithms"] = [key.spec]
-        if key.state == "PendingDeletion":
-            about["DeletionDate"] = key.deleted
         if key.multi_region:
             places = {copy.region: {"Arn": copy.arn, "Region": copy.region} for copy in self.family(key)}
             about["MultiRegionConfiguration"] = {
@@ -291,3 +266,7 @@ class Keys:
                 "ReplicaKeys": list(places.values()),
             }
         return about
+
+    def deletion_date(self, key: Key) -> dict[str, float | None]:
+        """Return the member of an answer that says when *key* will be deleted, if it will be."""
+        return {"DeletionDate": key.deleted} if key.state == "PendingDeletion" else {}

@@ -1,4 +1,4 @@
-"""A port of 127.0.0.1 that speaks HTTP/1.1, with or without TLS, and leaves nothing behind when it is closed."""
+"""A port of 127.0.0.1 that speaks HTTP/1.1, with or without TLS, and closes every connection when it is closed."""
 
 import socket
 import socketserver
@@ -25,19 +25,19 @@ Sent = Literal["whole", "half", "nothing", "reset"]
 
 
 class Answer(NamedTuple):
-    """What a request gets, and how much of it."""
+    """The answer to a request, and how much of it is sent."""
 
     status: int
     body: bytes
     sent: Sent
 
 
-class _Reset(Exception):  # noqa: N818 (asked for)
-    """The connection is to end without an end."""
+class _Reset(Exception):  # noqa: N818 (asked for by a test)
+    """Raised to end a connection without an orderly shutdown."""
 
 
 class Listener(socketserver.TCPServer):
-    """Accepts connections and gives each a thread; knows them all, so that a stop leaves none behind."""
+    """Accepts connections, gives each a thread, and ends them all when it stops."""
 
     allow_reuse_address = True
     request_queue_size = BACKLOG
@@ -48,14 +48,6 @@ class Listener(socketserver.TCPServer):
         self._tls = tls
         self._open: dict[threading.Thread, socket.socket] = {}
         self._thread = threading.Thread(target=self.serve_forever, args=(POLL_SECONDS,), daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self.server_address[1])
-
-    def start(self) -> None:
-        """Accept connections from now on."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -66,7 +58,7 @@ class Listener(socketserver.TCPServer):
         deadline = time.monotonic() + STOP_SECONDS
         for thread, connection in list(self._open.items()):
             with suppress(OSError):
-                # Not the method of an SSLSocket: that takes the session from under a thread that is reading.
+                # Not the method of an SSLSocket, which drops the session while another thread reads from it.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
             thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -74,7 +66,7 @@ class Listener(socketserver.TCPServer):
         """Return the next connection."""
         connection, address = super().get_request()
         if self._tls is not None:
-            # The handshake is left to the connection's own thread: a slow client must not stop others here.
+            # The connection's own thread does the handshake: a slow client must not stop others here.
             connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, address
 
@@ -88,7 +80,7 @@ class Listener(socketserver.TCPServer):
         try:
             self.finish_request(request, client_address)
         except OSError:
-            pass  # the client went away, or does not trust the certificate: its matter
+            pass  # the client closed the connection, or does not trust the certificate
         except _Reset:
             request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_request(request)  # before there is an orderly shutdown
@@ -111,12 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.send_error(HTTPStatus.LENGTH_REQUIRED)
             return
-        body = self.rfile.read(int(length))
-        answer = self.server.answer(self.path, self.headers, body)
-        if answer.sent != "whole":
-            self.close_connection = True
+        answer = self.server.answer(self.path, self.headers, self.rfile.read(int(length)))
         if answer.sent == "reset":
             raise _Reset
+        self.close_connection = self.close_connection or answer.sent != "whole"
         if answer.sent == "nothing":
             return
         self.send_response(answer.status)

@@ -12,48 +12,54 @@ PLAINTEXT_MAX = 4096  # bytes; this and the next three: AWS KMS API reference
 DATA_KEY_MAX = 1024  # bytes
 DATA_KEY_SPECS = {"AES_256": 32, "AES_128": 16}  # bytes
 DELETION_DAYS = range(7, 31)
+ALGORITHM = "SYMMETRIC_DEFAULT"
+
+Members = dict[str, Any]
 
 
-def _create_key(keys: Keys, request: Request) -> dict[str, Any]:
-    keys.permit(request)
-    spec = request.text("KeySpec", request.text("CustomerMasterKeySpec", "SYMMETRIC_DEFAULT"))
-    usage = request.text("KeyUsage") if "KeyUsage" in request.members else None
-    key = keys.create(request.region, multi_region=request.flag("MultiRegion"), spec=spec, usage=usage)
-    key.description = request.members.get("Description") or ""
+def _create_key(keys: Keys, request: Request) -> Members:
+    keys.check_permission(request)
+    key = keys.create(
+        request.region,
+        multi_region=request.flag("MultiRegion"),
+        spec=request.text("KeySpec", request.text("CustomerMasterKeySpec", "SYMMETRIC_DEFAULT")),
+        usage=request.text("KeyUsage") if "KeyUsage" in request.members else None,
+        description=request.members.get("Description") or "",
+    )
     request.key = key.arn
     return {"KeyMetadata": keys.metadata(key)}
 
 
-def _create_alias(keys: Keys, request: Request) -> dict[str, Any]:
+def _create_alias(keys: Keys, request: Request) -> Members:
     keys.name(keys.managed(request, "TargetKeyId"), request.text("AliasName"))
     return {}
 
 
-def _describe_key(keys: Keys, request: Request) -> dict[str, Any]:
+def _describe_key(keys: Keys, request: Request) -> Members:
     key = keys.find(request, "KeyId")
-    keys.permit(request)
+    keys.check_permission(request)
     return {"KeyMetadata": keys.metadata(key)}
 
 
-def _disable_key(keys: Keys, request: Request) -> dict[str, Any]:
+def _disable_key(keys: Keys, request: Request) -> Members:
     keys.managed(request).state = "Disabled"
     return {}
 
 
-def _enable_key(keys: Keys, request: Request) -> dict[str, Any]:
+def _enable_key(keys: Keys, request: Request) -> Members:
     keys.managed(request).state = "Enabled"
     return {}
 
 
-def _schedule_key_deletion(keys: Keys, request: Request) -> dict[str, Any]:
+def _schedule_key_deletion(keys: Keys, request: Request) -> Members:
     days = request.whole("PendingWindowInDays", 30, DELETION_DAYS)
     key = keys.managed(request)
     keys.delete(key, days)
     answer = {"KeyId": key.arn, "KeyState": key.state, "PendingWindowInDays": days}
-    return answer | ({"DeletionDate": key.deleted} if key.state == "PendingDeletion" else {})
+    return answer | keys.deletion_date(key)
 
 
-def _replicate_key(keys: Keys, request: Request) -> dict[str, Any]:
+def _replicate_key(keys: Keys, request: Request) -> Members:
     key = keys.managed(request)
     if key.state == "Disabled":
         raise Refusal("DisabledException", f"{key.arn} is disabled")
@@ -61,65 +67,57 @@ def _replicate_key(keys: Keys, request: Request) -> dict[str, Any]:
     return {"ReplicaKeyMetadata": keys.metadata(copy), "ReplicaTags": []}
 
 
-def _generate_data_key(keys: Keys, request: Request) -> dict[str, Any]:
-    sizes = [name for name in ("KeySpec", "NumberOfBytes") if request.members.get(name) is not None]
-    if len(sizes) != 1:
+def _generate_data_key(keys: Keys, request: Request) -> Members:
+    given = [name for name in ("KeySpec", "NumberOfBytes") if request.members.get(name) is not None]
+    if len(given) != 1:
         raise Refusal("ValidationException", "give either NumberOfBytes or KeySpec")
-    if sizes == ["NumberOfBytes"]:
+    if given == ["NumberOfBytes"]:
         size = request.whole("NumberOfBytes", None, range(1, DATA_KEY_MAX + 1))
     else:
         size = DATA_KEY_SPECS.get(request.text("KeySpec"), 0)
     if not size:
         raise invalid("KeySpec", f"must be one of {', '.join(DATA_KEY_SPECS)}")
-    pairs = request.pairs("EncryptionContext")
-    key = keys.usable(request, keys.find(request, "KeyId"))
-    request.dry_run()
     plaintext = os.urandom(size)
-    return _encrypted(key, plaintext, pairs) | {"Plaintext": _b64(plaintext)}
+    key, blob = _encrypted(keys, request, plaintext)
+    return {"KeyId": key.arn, "KeyMaterialId": key.material_id.hex(), **blob, "Plaintext": _b64(plaintext)}
 
 
-def _generate_data_key_without_plaintext(keys: Keys, request: Request) -> dict[str, Any]:
+def _generate_data_key_without_plaintext(keys: Keys, request: Request) -> Members:
     answer = _generate_data_key(keys, request)
     del answer["Plaintext"]
     return answer
 
 
-def _encrypt(keys: Keys, request: Request) -> dict[str, Any]:
-    plaintext, pairs = request.blob("Plaintext", PLAINTEXT_MAX), request.pairs("EncryptionContext")
+def _encrypt(keys: Keys, request: Request) -> Members:
+    plaintext = request.blob("Plaintext", PLAINTEXT_MAX)
     request.algorithm("EncryptionAlgorithm")
-    key = keys.usable(request, keys.find(request, "KeyId"))
-    request.dry_run()
-    answer = _encrypted(key, plaintext, pairs) | {"EncryptionAlgorithm": "SYMMETRIC_DEFAULT"}
-    del answer["KeyMaterialId"]
-    return answer
+    key, blob = _encrypted(keys, request, plaintext)
+    return {"KeyId": key.arn, **blob, "EncryptionAlgorithm": ALGORITHM}
 
 
-def _decrypt(keys: Keys, request: Request) -> dict[str, Any]:
+def _decrypt(keys: Keys, request: Request) -> Members:
     request.algorithm("EncryptionAlgorithm")
     key, plaintext = keys.open(request, "KeyId", "EncryptionContext")
     request.dry_run()
     return {
         "KeyId": key.arn,
         "Plaintext": _b64(plaintext),
-        "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        "EncryptionAlgorithm": ALGORITHM,
         "KeyMaterialId": key.material_id.hex(),
     }
 
 
-def _re_encrypt(keys: Keys, request: Request) -> dict[str, Any]:
+def _re_encrypt(keys: Keys, request: Request) -> Members:
     request.algorithm("SourceEncryptionAlgorithm")
     request.algorithm("DestinationEncryptionAlgorithm")
     source, plaintext = keys.open(request, "SourceKeyId", "SourceEncryptionContext")
-    pairs = request.pairs("DestinationEncryptionContext")
-    key = keys.usable(request, keys.find(request, "DestinationKeyId"))
-    request.dry_run()
-    answer = _encrypted(key, plaintext, pairs)
+    key, blob = _encrypted(keys, request, plaintext, "Destination")
     return {
-        "CiphertextBlob": answer["CiphertextBlob"],
         "KeyId": key.arn,
+        **blob,
         "SourceKeyId": source.arn,
-        "SourceEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
-        "DestinationEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        "SourceEncryptionAlgorithm": ALGORITHM,
+        "DestinationEncryptionAlgorithm": ALGORITHM,
         "SourceKeyMaterialId": source.material_id.hex(),
         "DestinationKeyMaterialId": key.material_id.hex(),
     }
@@ -129,12 +127,17 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _encrypted(key: Key, plaintext: bytes, pairs: Mapping[str, str]) -> dict[str, Any]:
-    blob = key.encrypt(plaintext, pairs)
-    return {"KeyId": key.arn, "CiphertextBlob": _b64(blob), "KeyMaterialId": key.material_id.hex()}
+def _encrypted(
+    keys: Keys, request: Request, plaintext: bytes, side: str = ""
+) -> tuple[Key, Mapping[str, str]]:
+    """Return the key that the request names and *plaintext* under it; *side* begins the names of the members."""
+    pairs = request.pairs(f"{side}EncryptionContext")
+    key = keys.usable(request, keys.find(request, f"{side}KeyId"))
+    request.dry_run()
+    return key, {"CiphertextBlob": _b64(key.encrypt(plaintext, pairs))}
 
 
-OPERATIONS: dict[str, Callable[[Keys, Request], dict[str, Any]]] = {
+OPERATIONS: dict[str, Callable[[Keys, Request], Members]] = {
     "CreateKey": _create_key,
     "CreateAlias": _create_alias,
     "DescribeKey": _describe_key,

@@ -1,7 +1,6 @@
-"""One request of the KMS protocol: its members, each checked as it is taken, and the refusals that answer it."""
+"""One request of the KMS protocol: its members, each checked when it is read, and the refusals that answer it."""
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,33 +15,30 @@ SERVER_FAULTS = {  # HTTP status by error code; every other code is a client's f
 CLIENT_FAULT = 400
 
 
-class Refusal(Exception):  # noqa: N818 (an answer of the protocol, not an error of this code)
-    """What the client gets instead of an answer."""
+class Refusal(ValueError):  # noqa: N818 (an answer of the protocol)
+    """The error that a client gets instead of an answer, and a test that calls the server's own methods."""
 
     def __init__(self, code: str | None, message: str = "", status: int | None = None) -> None:
-        super().__init__(code)
+        super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.status = status or SERVER_FAULTS.get(code or "", CLIENT_FAULT)
 
     @property
     def body(self) -> bytes:
-        """What the answer says; nothing without a code, as a proxy might."""
+        """The body of the answer; empty without a code, as a proxy might send it."""
         return (
             json.dumps({"__type": self.code, "message": self.message}).encode("ascii") if self.code else b""
         )
 
 
-Signature = Literal["missing", "malformed", "wrong", "verified"]
-
-
 @dataclass
 class Request:
-    """The members of one request, each checked as it is taken; also what the log will say of it."""
+    """The members of one request, each checked when it is read; also what the log says of the request."""
 
     operation: str
     region: str = ""
-    signature: Signature = "missing"
+    signature: Literal["missing", "malformed", "wrong", "verified"] = "missing"
     members: dict[str, Any] = field(default_factory=dict, repr=False)
     key: str | None = None
     context: dict[str, str] = field(default_factory=dict)
@@ -56,7 +52,7 @@ class Request:
         if not isinstance(members, dict):
             raise Refusal("SerializationException", "the body is not a JSON object")
         self.members = members
-        # Known before anything is judged, so that the log and the faults have them whatever comes of it.
+        # Set before any check, so that the log and the faults have them whatever the outcome.
         key = members.get("DestinationKeyId", members.get("KeyId"))
         context = members.get("DestinationEncryptionContext", members.get("EncryptionContext"))
         self.key = key if isinstance(key, str) else None
@@ -65,29 +61,29 @@ class Request:
             if members.get(name) is not None:
                 raise Refusal("UnsupportedOperationException", f"this test KMS has no {name}")
 
-    def text(self, name: str, default: str | None = None) -> str:
+    def text(self, name: str, default: str = "") -> str:
         """Return a text that is not empty."""
-        value = self._take(name, str, default)
+        value: str = self._member(name, str, default)
         if not value:
             raise invalid(name, "must not be null or empty")
-        return str(value)
+        return value
 
     def whole(self, name: str, default: int | None, allowed: range) -> int:
         """Return a number in *allowed*."""
-        value = self._take(name, int, default)
+        value = self._member(name, int, default)
         if value not in allowed:
             raise invalid(name, f"must be {allowed[0]} to {allowed[-1]}")
         return int(value)
 
     def flag(self, name: str) -> bool:
         """Return a truth value, false if it is left out."""
-        return self._take(name, bool, default=False) is True
+        return self._member(name, bool, default=False) is True
 
     def blob(self, name: str, longest: int) -> bytes:
         """Return 1 to *longest* bytes."""
         try:
-            value = base64.b64decode(self._take(name, str, ""), validate=True)
-        except (binascii.Error, ValueError):
+            value = base64.b64decode(self._member(name, str, ""), validate=True)
+        except ValueError:
             value = None
         if value is None:  # raised here, not above: the exception's context would hold the text
             raise Refusal("SerializationException", f"{name} is not base64")
@@ -96,24 +92,24 @@ class Request:
         return value
 
     def pairs(self, name: str) -> dict[str, str]:
-        """Return an encryption context, which is also what the log and the denials go by."""
-        value = self._take(name, dict, {})
+        """Return an encryption context, and make it the one that the log and the denials use."""
+        value = self._member(name, dict, {})
         if not _is_text_map(value):
             raise Refusal("SerializationException", f"{name} is not a map of strings")
         self.context = dict(value)
         return self.context
 
     def algorithm(self, name: str) -> None:
-        """Refuse every algorithm but the one there is."""
+        """Refuse every algorithm except that of a symmetric key."""
         if self.text(name, "SYMMETRIC_DEFAULT") != "SYMMETRIC_DEFAULT":
             raise Refusal("InvalidKeyUsageException", f"{name} is not an algorithm of a symmetric key")
 
     def dry_run(self) -> None:
-        """End the request here if it was only to be tried."""
+        """End the request here if it says DryRun."""
         if self.flag("DryRun"):
             raise Refusal("DryRunOperationException", "the request would have succeeded; DryRun is set")
 
-    def _take(self, name: str, kind: type, default: Any) -> Any:
+    def _member(self, name: str, kind: type, default: Any) -> Any:
         value = self.members.get(name)
         if value is None:
             return default
@@ -127,5 +123,5 @@ def _is_text_map(value: dict[Any, Any]) -> bool:
 
 
 def invalid(name: str, what: str) -> Refusal:
-    """Return the refusal of a member that is out of the limits of the API reference."""
+    """Return the refusal of a member outside the limits of the API reference."""
     return Refusal("ValidationException", f"1 validation error detected: {name} {what}")

@@ -1,30 +1,27 @@
-"""A KMS on a port of this machine: its keys by hand, its log, and how it takes a request apart."""
+"""A KMS on a port of this machine: its keys, its log, and how it answers a request."""
 
 import json
 import os
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
-from encenv.testing.certificate import Authority
-from encenv.testing.faults import Faults, tampered
+from encenv.testing.faults import Faults, changed_answer
 from encenv.testing.keys import Key, Keys
 from encenv.testing.listener import CONTENT_TYPE, HOST, Answer, Listener, Sent
 from encenv.testing.operations import OPERATIONS
 from encenv.testing.request import Refusal, Request
-from encenv.testing.signature import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Signature
+from encenv.testing.signature import ACCESS_KEY_ID, SECRET_ACCESS_KEY, authenticate
 
 ACCOUNT = "111122223333"  # the account of AWS's own examples
 REGION = "us-east-1"
 TARGET_PREFIX = "TrentService"
-# What a developer's own environment may hold that boto3 would prefer or stumble over. An empty AWS_PROFILE is an error.
+# Variables of a developer's own environment that boto3 would prefer or fail on. An empty AWS_PROFILE is an error.
 STRAY = (
     "AWS_DEFAULT_PROFILE",
     "AWS_PROFILE",
@@ -36,17 +33,17 @@ STRAY = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, as the log keeps it: never with a plaintext or a blob.
+    """One request in the log, without plaintext and blob.
 
     Attributes:
         operation: Such as ``Decrypt``.
-        key: The ARN of the wrapping key, or what the request named if there is no such key, or None. For ReEncrypt
+        key: The ARN of the wrapping key, or the name in the request if there is no such key, or None. For ReEncrypt
             the destination's.
         region: The region that the request was signed for; empty if it was not signed.
         context: The encryption context; for ReEncrypt the destination's.
         error: The AWS error code, ``"dropped"``, ``"half-answered"``, ``"tampered"``, or None for a success.
-        signature: ``"verified"`` if it was signed with the key pair of `KmsServer.environ`, ``"wrong"`` if with another
-            or not so, ``"malformed"`` or ``"missing"``. Not compared: a test that minds asks for it.
+        signature: ``"verified"`` if the key pair of `KmsServer.environ` signed it, else ``"wrong"``, ``"malformed"`` or
+            ``"missing"``. Two calls are equal whatever their signatures.
     """
 
     operation: str
@@ -65,8 +62,8 @@ class KmsServer(Faults):
     Args:
         account: The AWS account id that all keys are in.
         check_signatures: Also refuse requests that are not signed with the key pair of `environ`, as AWS does.
-        tls: Whether to speak TLS, with a certificate of an authority made for this server, which `environ` has
-            clients trust; or the server's side of TLS with a certificate for 127.0.0.1. Plain HTTP if left out.
+        tls: Whether to speak TLS, with a certificate of an authority made for this server, which clients with
+            `environ` trust; or the server's side of TLS with a certificate for 127.0.0.1. Plain HTTP if left out.
         watch: Called with each request as it is logged.
     """
 
@@ -79,18 +76,18 @@ class KmsServer(Faults):
         watch: Callable[[Call], None] | None = None,
     ) -> None:
         super().__init__()
-        self._keys = Keys(account, self._permit)
+        self._keys = Keys(account, self._check_permission)
         self._check_signatures = check_signatures
-        self._authority = Authority() if tls is True else None
         self._tls = tls if isinstance(tls, ssl.SSLContext) else None
-        if self._authority:
-            self._tls = self._authority.server(HOST)
+        self._authority: bytes | None = None
+        if tls is True:
+            self._tls, self._authority = _own_tls()
         self._watch = watch
         self._calls: list[Call] = []
         self._stopping = threading.Event()
         self._listener: Listener | None = None
         self._url: str | None = None
-        self._bundle: Path | None = None
+        self._bundle: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -103,27 +100,25 @@ class KmsServer(Faults):
         return f"<KmsServer {self._url}: {len(self._keys.keys)} keys, {len(self._calls)} calls>"
 
     def start(self) -> None:
-        """Listen on a free port. Keys, log and faults of an earlier start are still there."""
+        """Listen on a free port. Keys, log and faults of an earlier start are kept."""
         if self._listener is None:
             self._stopping.clear()
             self._listener = Listener(self._answer, self._tls)
-            self._url = f"{'https' if self._tls else 'http'}://{HOST}:{self._listener.port}"
-            self._listener.start()
+            self._url = f"{'https' if self._tls else 'http'}://{HOST}:{self._listener.server_address[1]}"
             if self._authority:
-                descriptor, name = tempfile.mkstemp(suffix=".pem")
-                os.write(descriptor, self._authority.certificate)
-                os.close(descriptor)
-                self._bundle = Path(name)
+                self._bundle = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 (until stop)
+                self._bundle.write(self._authority)
+                self._bundle.flush()
 
     def stop(self) -> None:
-        """Close the port and all connections; from then on the server cannot be reached."""
+        """Close the port and all connections; after that the server cannot be reached."""
         self._stopping.set()
         listener, self._listener = self._listener, None
+        bundle, self._bundle = self._bundle, None
         if listener is not None:
             listener.stop()
-        if self._bundle is not None:
-            self._bundle.unlink(missing_ok=True)
-            self._bundle = None
+        if bundle is not None:
+            bundle.close()
 
     @property
     def url(self) -> str:
@@ -136,28 +131,25 @@ class KmsServer(Faults):
         """Return variables that make boto3 and encenv use this server and nothing of a developer's own AWS.
 
         Args:
-            base: An environment to add them to, for a child process. Variables that would stand against them, such
-                as ``AWS_PROFILE``, are left out of it.
+            base: An environment to add them to, for a child process. Variables that would override them, such as
+                ``AWS_PROFILE``, are left out.
         """
-        kept = {name: value for name, value in (base or {}).items() if name not in STRAY}
-        trusted = {"AWS_CA_BUNDLE": str(self._bundle)} if self._bundle else {}
-        return (
-            kept
-            | trusted
-            | {
-                "AWS_ENDPOINT_URL_KMS": self.url,
-                "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
-                "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-                "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
-                "AWS_REGION": REGION,
-                "AWS_DEFAULT_REGION": REGION,
-                "AWS_CONFIG_FILE": os.devnull,
-                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "NO_PROXY": HOST,
-                "no_proxy": HOST,  # preferred to the other where both are set
-            }
-        )
+        environ = {name: value for name, value in (base or {}).items() if name not in STRAY}
+        if self._bundle:
+            environ["AWS_CA_BUNDLE"] = self._bundle.name
+        return environ | {
+            "AWS_ENDPOINT_URL_KMS": self.url,
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": HOST,
+            "no_proxy": HOST,  # preferred to the other where both are set
+        }
 
     def create_key(
         self,
@@ -178,7 +170,7 @@ class KmsServer(Faults):
             material: 32 bytes that the key and its ARN are made of, so that another server given the same opens what
                 this one wrapped; random if left out.
         """
-        with self._lock, _as_value_error():
+        with self._lock:
             key = self._keys.create(region, multi_region=multi_region, spec=key_spec, material=material)
             if alias is not None:
                 self._keys.name(key, alias)
@@ -186,7 +178,7 @@ class KmsServer(Faults):
 
     def replicate(self, arn: str, region: str) -> str:
         """Copy the multi-region key *arn* to *region* and return the copy's ARN."""
-        with self._lock, _as_value_error():
+        with self._lock:
             return self._keys.copy(self._key(arn), region).arn
 
     def disable(self, arn: str) -> None:
@@ -227,78 +219,66 @@ class KmsServer(Faults):
     def _answer(self, path: str, headers: Message, body: bytes) -> Answer:
         prefix, _, operation = headers.get("X-Amz-Target", "").partition(".")
         request = Request(operation if prefix == TARGET_PREFIX else "")
-        with self._lock:
-            seconds, answer = self._decide(request, path, headers, body)
-        # Outside the lock, so that other requests are answered meanwhile, and logged already: a client that gives
-        # up waiting finds its request in the log.
-        if seconds and self._stopping.wait(min(seconds, threading.TIMEOUT_MAX)):
-            return answer._replace(sent="nothing")
-        return answer
-
-    def _decide(self, request: Request, path: str, headers: Message, body: bytes) -> tuple[float, Answer]:
-        """Do what *request* asks for, or what it is to get instead; log it; return the answer and its delay."""
         seconds = 0.0
         sent: Sent = "whole"
         error: str | None
-        try:
-            self._authenticate(request, path, headers, body)
-            _check_protocol(request.operation, path, headers)
-            request.read(body)
-            named = self._keys.named(request.region, request.key or "")
-            request.key = named.arn if named else request.key
-            if delay := self._spend("delay", request):
-                seconds = delay.seconds
-            if drop := self._spend("drop", request):
-                sent = "reset" if drop.reset else "nothing"
-                status, content, error = 0, b"", "dropped"
-            else:
-                sent = "half" if self._spend("halve", request) else "whole"
-                status, (content, error) = 200, self._perform(request)
-        except Refusal as refusal:
-            status, content, error = refusal.status, refusal.body, refusal.code or str(refusal.status)
-        if sent == "half":
-            error = "half-answered"
-        self._log(
-            Call(request.operation, request.key, request.region, request.context, error, request.signature)
-        )
-        return seconds, Answer(status, content, sent)
+        with self._lock:
+            try:
+                self._check_protocol(request, path, headers, body)
+                if delay := self._next_fault("delay", request):
+                    seconds = delay.seconds
+                if drop := self._next_fault("drop", request):
+                    sent = "reset" if drop.reset else "nothing"
+                    status, content, error = 0, b"", "dropped"
+                else:
+                    sent = "half" if self._next_fault("halve", request) else "whole"
+                    status, (content, error) = 200, self._perform(request)
+            except Refusal as refusal:
+                status, content, error = refusal.status, refusal.body, refusal.code or str(refusal.status)
+            error = "half-answered" if sent == "half" else error
+            self._log(request, error)
+        # The wait is outside the lock, so that other requests are answered meanwhile, and after the log: a client
+        # that stops waiting finds its request there.
+        if seconds and self._stopping.wait(min(seconds, threading.TIMEOUT_MAX)):
+            sent = "nothing"
+        return Answer(status, content, sent)
 
-    def _authenticate(self, request: Request, path: str, headers: Message, body: bytes) -> None:
-        authorization = headers.get("Authorization")
-        request.signature = "missing" if authorization is None else "malformed"
-        signature = Signature.parse(authorization)
-        request.region, request.signature = signature.region, "wrong"
-        try:
-            signature.verify(path, headers, body)
-            request.signature = "verified"
-        except Refusal:
-            if self._check_signatures:
-                raise
+    def _check_protocol(self, request: Request, path: str, headers: Message, body: bytes) -> None:
+        """Read *body* into *request*, if it is a request of this protocol."""
+        refusal = authenticate(request, headers, body)
+        if refusal and self._check_signatures:
+            raise refusal
+        if request.operation not in OPERATIONS or headers.get("Content-Type") != CONTENT_TYPE or path != "/":
+            raise Refusal("UnknownOperationException", "not an operation of this test KMS")
+        request.read(body)
+        named = self._keys.named(request.region, request.key or "")
+        request.key = named.arn if named else request.key
 
     def _perform(self, request: Request) -> tuple[bytes, str | None]:
-        """Return the body of the answer, and what the log calls it if it is not the right one."""
-        if fail := self._spend("fail", request):
+        """Return the body of the answer, and its name in the log if it is not the right one."""
+        if fail := self._next_fault("fail", request):
             raise Refusal(fail.code, "a fault that the test asked for", fail.status)
         members = OPERATIONS[request.operation](self._keys, request)
-        if tamper := self._spend("tamper", request):
-            return tampered(members, tamper.change), "tampered"
+        if tamper := self._next_fault("tamper", request):
+            return changed_answer(members, tamper.change), "tampered"
         return json.dumps(members).encode("ascii"), None
 
-    def _log(self, call: Call) -> None:
+    def _log(self, request: Request, error: str | None) -> None:
+        call = Call(request.operation, request.key, request.region, request.context, error, request.signature)
         self._calls.append(call)
         if self._watch:
             self._watch(call)
 
 
-def _check_protocol(operation: str, path: str, headers: Message) -> None:
-    if operation not in OPERATIONS or headers.get("Content-Type") != CONTENT_TYPE or path != "/":
-        raise Refusal("UnknownOperationException", "not an operation of this test KMS")
-
-
-@contextmanager
-def _as_value_error() -> Iterator[None]:
-    """Turn what a client would get into what a caller gets."""
+def _own_tls() -> tuple[ssl.SSLContext, bytes]:
+    """Return the server's side of TLS for 127.0.0.1 and localhost, and the certificate of a new authority for it."""
     try:
-        yield
-    except Refusal as refusal:
-        raise ValueError(f"{refusal.code}: {refusal.message}") from None
+        import trustme  # only a server with tls=True needs it
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "KmsServer(tls=True) needs trustme: pip install 'encenv[testing]'", name="trustme"
+        ) from None
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST, "localhost").configure_cert(context)
+    return context, authority.cert_pem.bytes()

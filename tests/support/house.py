@@ -191,14 +191,13 @@ FACES = {
     "__main__": {"cli.main"},
     "testing.request": set[str](),
     "testing.signature": {"testing.request"},
-    "testing.keys": {"testing.request"},
+    "testing.keys": {"testing.request", "keys.aws.endpoint"},
     "testing.operations": {"testing.request", "testing.keys"},
     "testing.faults": {"testing.request", "testing.operations"},
-    "testing.certificate": set[str](),
     "testing.listener": set[str](),
     "testing.server": {
         *("testing.request", "testing.signature", "testing.keys", "testing.operations", "testing.faults"),
-        *("testing.certificate", "testing.listener"),
+        "testing.listener",
     },
     "testing.fixtures": {"testing.server", "keys.cache", "keys.local"},
     "testing": {"testing.signature", "testing.server", "testing.fixtures"},
@@ -240,7 +239,7 @@ OWNERS = {
         "cli.verbs.demo",
         "cli.group",
     },
-    "cryptography": {"format.cipher", "testing.keys", "testing.certificate"},
+    "cryptography": {"format.cipher", "testing.keys"},
     "dotenv.parser": {"files.quoting", "files.document"},
     "dotenv.variables": {"files.expand"},
     "mypy_boto3_kms": {"keys.aws.kms", "keys.aws.probe"},  # for the type checker
@@ -265,6 +264,7 @@ OWNERS = {
     },
     "pytest": {"testing.fixtures"},
     "snapshot_restore_py": {"keys.process_safety"},  # AWS's, which Lambda's Python runtime brings along
+    "trustme": {"testing.server"},
     "typing_extensions": {"load.options"},
 }
 

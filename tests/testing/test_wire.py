@@ -290,6 +290,13 @@ def test_tls_of_its_own():
         assert not bundle.exists()
 
 
+def test_tls_without_trustme(monkeypatch):
+    """Where trustme is not installed, tls=True is an error that names the extra to install."""
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    with pytest.raises(ModuleNotFoundError, match=r"needs trustme: pip install 'encenv\[testing\]'"):
+        KmsServer(tls=True)
+
+
 def test_material():
     """Servers that are given the same material have the same key: what one wrapped the other opens."""
     with KmsServer() as one, KmsServer() as other:

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+import trustme
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from support.python_process import wait_until
@@ -17,7 +18,6 @@ from support.raw_server import RawServer
 
 from encenv.keys.aws.endpoint import Endpoint
 from encenv.keys.aws.http import ANSWER_MAX, BODY_MAX, Answer, AnswerError, Patience, _plain, exchange
-from encenv.testing.certificate import Authority
 
 SECONDS = 20.0
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -419,5 +419,5 @@ def test_no_socket_is_left(monkeypatch):
 
 def _client():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=Authority().certificate.decode())
+    context.load_verify_locations(cadata=trustme.CA().cert_pem.bytes().decode())
     return context
