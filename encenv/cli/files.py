@@ -1,8 +1,12 @@
-"""The .env files that a command is given: read whole and understood whole, or an error that names every bad line."""
+"""The files that a command is given and the text that it writes: ``-`` is standard input, or standard output."""
 
-from encenv.cli.options import STANDARD_INPUT
+from collections.abc import Callable, Sequence
+
+from encenv.cli.options import STANDARD_INPUT, STANDARD_OUTPUT
+from encenv.cli.terminal import progress, write
 from encenv.cli.terminal import read as read_standard_input
 from encenv.errors import EncenvError, FileError, combine
+from encenv.files.atomic import PRIVATE, create
 from encenv.files.document import EnvFile, parse
 from encenv.files.read import read
 from encenv.files.text import decode, printable
@@ -11,7 +15,7 @@ from encenv.keys.entries import local_key_beside_values
 
 
 def read_text(path: str) -> str:
-    """Return the text of the file *path*, or of standard input for ``-``, newlines untranslated.
+    """Return the text of the file *path*, with newlines unchanged.
 
     Raises:
         FileError: If it cannot be read, or is not UTF-8.
@@ -20,9 +24,44 @@ def read_text(path: str) -> str:
     return decode(data, place(path))
 
 
+def write_text(path: str, text: str, mode: int = PRIVATE) -> None:
+    """Write *text* to the new file *path*.
+
+    Raises:
+        EncenvError: If it exists already or cannot be written.
+        OSError: If standard output cannot be written.
+    """
+    data = text.encode("utf-8", "surrogateescape")
+    if path == STANDARD_OUTPUT:
+        write(data)
+    else:
+        create(path, data, mode)
+
+
 def place(path: str) -> str:
     """Return what to call the file *path* in messages."""
     return "standard input" if path == STANDARD_INPUT else printable(path)
+
+
+def target(path: str) -> str:
+    """Return what to call the file *path* that was written in messages."""
+    return "standard output" if path == STANDARD_OUTPUT else printable(path)
+
+
+def for_each_file(files: Sequence[str], doing: str, act: Callable[[str], None]) -> None:
+    """Call *act* with each of *files*; if there are several, an error names its file."""
+    for path in progress(files, doing):
+        try:
+            act(path)
+        except EncenvError as error:
+            if len(files) == 1 or place(path) in error.message:
+                raise
+            failure = type(error)(
+                f"{place(path)}: {error.message}", hint=error.hint, variables=error.variables
+            )
+        else:
+            continue
+        raise failure
 
 
 def parsed(text: str, where: str) -> EnvFile:

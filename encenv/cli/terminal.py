@@ -100,6 +100,11 @@ def read() -> bytes:
     return sys.stdin.buffer.read()
 
 
+def can_ask() -> bool:
+    """Return whether a person can be asked: standard input is a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def give_up_output() -> None:
     """Send what is still to be written nowhere, so that the interpreter does not fail over it again at exit."""
     _give_up(sys.stdout)

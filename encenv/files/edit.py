@@ -64,7 +64,7 @@ def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".e
 
 
 @frameless
-def unset(text: str, names: Collection[str], where: str = ".env") -> str:
+def unset(text: str, names: Collection[str], where: str = ".env") -> Rewritten:
     """Return the .env file *text* without the variables *names*, and without key entries that only they used.
 
     No key is needed.
@@ -90,7 +90,8 @@ def unset(text: str, names: Collection[str], where: str = ".env") -> str:
                 f"{name} is the key entry of values in {where}: without it they are lost",
                 hint="unset those values; the key entry goes with the last of them",
             )
-    return without_unused(str(rest), _kids(file.bindings[index].value for index in gone))
+    done = without_unused(str(rest), _kids(file.bindings[index].value for index in gone))
+    return Rewritten(done, tuple(dict.fromkeys(names)), 0, None, is_new=False)
 
 
 @frameless

@@ -54,7 +54,7 @@ def test_edit(sealed):
     )
     result = sealed.run("edit")
     assert result.code == 0, result.err
-    assert result.err.startswith(".env: changed 1 variable under data key ")
+    assert result.err.startswith(".env: changed 1 variable (key local:")
     path, folder_mode, mode = (sealed.folder / "seen").read_text().split()
     assert (folder_mode, mode) == ("0o700", "0o600")
     assert path.endswith("/.env")
@@ -106,7 +106,7 @@ def test_edit_what_does_not_exist(sealed):
 def kept(workspace, result, name=".env.unsaved"):
     """Return the edit that was kept, having seen that only its sealed text is anywhere."""
     said, rest = result.err.removeprefix("Killed\n").split("\n", 1)  # the shell says its own of a crash
-    assert said == f"encenv: warning: what you wrote is kept, sealed; to see it: encenv get EDITED -f {name}"
+    assert said == f"encenv: warning: your text is kept, encrypted; to see it: encenv get EDITED -f {name}"
     assert rest.startswith("encenv: error: ")
     path = workspace.folder / name
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -135,7 +135,7 @@ def test_an_edit_that_cannot_even_be_kept(sealed):
     """Where the text can be neither saved nor kept, that is said, without any of it."""
     editor(sealed, f"path.write_bytes(b'A={CANARY}\\0')")
     result = sealed.run("edit")
-    assert "what you wrote could not be kept: " in result.err
+    assert "your text could not be kept: " in result.err
     assert CANARY not in result.err
     assert [path.name for path in sealed.folder.iterdir()] == [".env"]
 
@@ -148,7 +148,7 @@ def test_changed_meanwhile(sealed):
     )
     result = sealed.run("edit")
     assert result.code == 0, result.err
-    assert "put together" in result.err
+    assert "merged with what another program changed" in result.err
     assert sealed.run("get", "OTHER").out == "other"
     assert sealed.run("get", "NEW").out == "1"
     editor(
@@ -156,7 +156,7 @@ def test_changed_meanwhile(sealed):
         f"os.system(\"printf theirs | '{PROGRAM}' set OTHER --stdin -q\")\npath.write_text(text.replace('=other', '=mine'))",
     )
     result = sealed.run("edit")
-    assert "and so was what you changed: OTHER\n" in result.err
+    assert "you and another program changed the same variables of .env: OTHER\n" in result.err
     assert "OTHER=mine" in kept(sealed, result)
     assert sealed.run("get", "OTHER").out == "theirs"
 
@@ -228,7 +228,7 @@ def test_which_places_are_in_memory(monkeypatch, tmp_path):
 
 def test_set_asks_unseen(sealed):
     """On a terminal the value is asked for and never shown; get ends its line there."""
-    code, screen = on_a_terminal(sealed, [("A (unseen)", CANARY + "\n")], "set", "A")
+    code, screen = on_a_terminal(sealed, [("A (not shown)", CANARY + "\n")], "set", "A")
     assert code == 0, screen
     assert CANARY not in screen
     code, screen = on_a_terminal(sealed, [], "get", "A")
@@ -239,7 +239,7 @@ def test_set_asks_unseen(sealed):
 def test_set_interrupted(sealed, answer):
     """Ctrl-C and Ctrl-D at the prompt leave the file as it was."""
     before = (sealed.folder / ".env").read_bytes()
-    code, screen = on_a_terminal(sealed, [("A (unseen)", answer)], "set", "A")
+    code, screen = on_a_terminal(sealed, [("A (not shown)", answer)], "set", "A")
     assert code == 1
     assert "interrupted" in screen
     assert (sealed.folder / ".env").read_bytes() == before
@@ -247,7 +247,7 @@ def test_set_interrupted(sealed, answer):
 
 def test_set_refuses_a_part_of_a_value(sealed):
     """A certificate that is pasted would lose all but its first line, so it is refused."""
-    code, screen = on_a_terminal(sealed, [("A (unseen)", "-----BEGIN PRIVATE KEY-----\n")], "set", "A")
+    code, screen = on_a_terminal(sealed, [("A (not shown)", "-----BEGIN PRIVATE KEY-----\n")], "set", "A")
     assert code == 1
     assert "--from-file" in screen
 
@@ -284,7 +284,7 @@ def test_a_bad_edit_is_offered_again(sealed):
     assert sealed.run("get", "C").out == "3"
     before = (sealed.folder / ".env").read_bytes()
     for answer, said, name in (
-        ("n\n", "was left as it was", ""),
+        ("n\n", "was not changed", ""),
         ("\3", "interrupted", "-2"),
         ("\4", "", "-3"),
     ):

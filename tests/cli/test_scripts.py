@@ -165,7 +165,7 @@ def test_no_permission(sealed):
         )
         assert refused("keygen", "-o", "folder/key")[0] == "no permission to write into the folder folder"
         assert refused("keygen", "-o", "folder/new/key")[0].endswith(
-            "folder/new cannot be made: permission denied"
+            "folder/new cannot be created: permission denied"
         )
         assert [path.name for path in inside.parent.iterdir()] == [".env"]
         key.chmod(0)
@@ -184,7 +184,7 @@ def test_large_files(workspace):
     text = "".join(f"NAME_{i}=value {i}\n" for i in range(4000)) + f"BIG={'x' * 700_000}\n"
     path = workspace.write(".env", text)
     workspace.call("keygen")
-    assert "encrypted 4001 values" in workspace.call("encrypt", "--key", "local").err
+    assert "encrypted 4,001 values" in workspace.call("encrypt", "--key", "local").err
     assert path.read_text().count("=encenv:1:") == 4001
     assert len(parse(workspace.call("decrypt").out).bindings) == 4001
     workspace.write("huge.env", f"HUGE={'x' * 1_000_000}\n")
@@ -200,7 +200,7 @@ def test_many_at_once(workspace):
     processes = [workspace.start("encrypt", "--key", "local") for _ in range(8)]
     said = sorted(process.communicate(timeout=60)[1] for process in processes)
     assert [process.returncode for process in processes] == [0] * 8
-    assert sum("encrypted 50 values under new data key" in text for text in said) == 1
+    assert sum("encrypted 50 values (new data key under local:" in text for text in said) == 1
     assert sum("nothing to encrypt (50 values encrypted already)" in text for text in said) == 7
     assert workspace.call("decrypt").out == "".join(f"NAME_{i}={i}\n" for i in range(50))
     assert [path.name for path in workspace.folder.iterdir()] == [".env"]

@@ -184,7 +184,7 @@ def test_rotate_merges_contributions(encenv_kms, encenv_kms_key):
     with pytest.raises(PolicyError, match="contributor"):
         rotate(done.text, Writer())
     encenv_kms.heal()
-    alone = unset(added.text, ["A"])
+    alone = unset(added.text, ["A"]).text
     with pytest.raises(PolicyError, match="contributors' data keys only"):
         rotate(alone, Writer())
 

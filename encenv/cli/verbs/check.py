@@ -11,7 +11,7 @@ import click
 
 from encenv.cli.file_findings import damage, plaintext
 from encenv.cli.files import place, read_text
-from encenv.cli.options import FILE, STANDARD_INPUT, quiet
+from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, named_files_argument, quiet
 from encenv.cli.options import as_json as json_option
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
 from encenv.cli.terminal import progress, say
@@ -52,7 +52,7 @@ class _Version:
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
+@named_files_argument
 @click.option("--staged", is_flag=True, help="Look at what is staged instead: what git would commit.")
 @click.option("--range", "revisions", metavar="A..B", help="Look at every version in these commits instead.")
 @click.option(
@@ -92,7 +92,9 @@ def command(
             raise click.UsageError(f"--range: {revisions!r} is not a range of commits")
         versions, noun = _in_history(files, revisions, projects), "version"
     else:
-        versions = [_Version(path, place(path), partial(read_text, path)) for path in files or (".env",)]
+        versions = [
+            _Version(path, place(path), partial(read_text, path)) for path in files or (DEFAULT_FILE,)
+        ]
     findings: dict[Finding, None] = {}
     for version in progress(versions, "checking"):
         of_version = sorted(

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import click
 
-from encenv.cli.files import parsed, place, read_text
-from encenv.cli.options import FILE, OUTPUT, STANDARD_INPUT, chooser, chosen_names, quiet
-from encenv.cli.terminal import progress, say, through_values, write
+from encenv.cli.files import for_each_file, parsed, place, read_text, write_text
+from encenv.cli.name_options import chooser, name_options
+from encenv.cli.options import STANDARD_OUTPUT, files_argument, output_option, quiet
+from encenv.cli.terminal import say, through_values
 from encenv.errors import EncenvError
-from encenv.files.atomic import create
 from encenv.files.document import EnvFile, with_value
 from encenv.files.opening import open_possible, reading_session, values_of
 from encenv.files.text import printable
@@ -17,47 +17,40 @@ from encenv.format.sealed import SealedValue, claims, entry_kid
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=OUTPUT,
-    help="Write there instead, readable by you alone; - is stdout.",
-)
-@chosen_names
+@files_argument
+@output_option("Write there instead, readable only by you; - is standard output.")
+@name_options
 @quiet
 def command(
     files: tuple[str, ...], output: str | None, only: tuple[str, ...], excepted: tuple[str, ...]
 ) -> None:
-    """Write FILE (.env) with its values decrypted to standard output; - is standard input.
+    """Print FILE (.env) with its values decrypted; - is standard input.
 
-    Comments, order and all else stay; the key entries are left out, except for those of values that --only or
-    --except leave sealed. FILE itself stays as it is, and nothing is written to disk without -o. Several FILEs come
-    one behind the other.
+    Comments and order stay. Key entries are left out, except those of values that --only or --except leave
+    encrypted. FILE does not change, and nothing is written to disk without -o. Several FILEs are printed one after
+    the other.
 
     \b
     Example:
       encenv decrypt .env | grep DATABASE_URL
       encenv decrypt --only 'DATABASE_*' -o plain.env .env
     """
-    files = files or (".env",)
-    if output not in (None, STANDARD_INPUT) and len(files) > 1:
+    output = STANDARD_OUTPUT if output is None else output
+    if output != STANDARD_OUTPUT and len(files) > 1:
         raise click.UsageError("-o takes one FILE")
     chosen = chooser(only, excepted)
-    texts = [
-        str(_decrypted(parsed(read_text(path), place(path)), chosen))
-        for path in progress(files, "decrypting")
-    ]
-    whole = "".join(
-        text if text.endswith(("\n", "\r")) or not text else text + "\n" for text in texts[:-1]
-    ) + "".join(texts[-1:])
-    if output is None or output == STANDARD_INPUT:
-        write(whole.encode())
-    else:
-        create(output, whole.encode())
+    texts: list[str] = []
+
+    def decrypt_file(path: str) -> None:
+        if texts and texts[-1] and not texts[-1].endswith(("\n", "\r")):
+            texts.append("\n")
+        texts.append(str(_decrypted(parsed(read_text(path), place(path)), chosen)))
+
+    for_each_file(files, "decrypting", decrypt_file)
+    write_text(output, "".join(texts))
+    if output != STANDARD_OUTPUT:
         say(
-            f"{printable(output)}: holds plaintext; keep it out of version control, and delete it when it is not needed"
+            f"{printable(output)}: holds plaintext; do not commit it, and delete it when you no longer need it"
         )
 
 

@@ -15,7 +15,7 @@ from encenv import __version__
 from encenv.cli.file_findings import damage, plaintext
 from encenv.cli.files import place, read_text
 from encenv.cli.key_health import local_keys, with_aws, without_aws
-from encenv.cli.options import FILE
+from encenv.cli.options import DEFAULT_FILE, named_files_argument
 from encenv.cli.options import as_json as json_option
 from encenv.cli.report import Finding, count, errors, failure, write_checklist, write_json
 from encenv.errors import EncenvError
@@ -28,13 +28,12 @@ from encenv.keys.aws.probe import KmsProbe
 from encenv.policy.project import Project, project, project_of
 from encenv.policy.rules import Policy
 
-DEFAULT_FILE = ".env"
 SHOWN_MAX = 5  # findings of one kind in one file
 _PACKAGES = ("pydantic-settings", "python-dotenv", "cryptography", "boto3")
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
+@named_files_argument
 @click.option("--offline", is_flag=True, help="Don't contact AWS.")
 @json_option
 def command(files: tuple[str, ...], offline: bool, as_json: bool) -> int:

@@ -1,51 +1,43 @@
-"""``encenv edit``: edit a .env file as plaintext, and seal what changed."""
+"""``encenv edit``: edit a .env file as plaintext, and encrypt what changed."""
 
 import os
-import re
 import shlex
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from encenv.cli.editor import run_editor
 from encenv.cli.files import place
-from encenv.cli.key_options import FILE_MODE, count, key_options, report
-from encenv.cli.options import FILE, STANDARD_INPUT, quiet
+from encenv.cli.key_options import key_options
+from encenv.cli.options import DEFAULT_FILE, FILE, STANDARD_INPUT, quiet
 from encenv.cli.ram_folder import private_folder
-from encenv.cli.terminal import fail, say, through_values, warn
+from encenv.cli.report import count
+from encenv.cli.rewrite_file import FILE_MODE, is_there, report
+from encenv.cli.terminal import can_ask, fail, say, through_values, warn
 from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import PRIVATE, create, edit_file
 from encenv.files.edit import EDITED, Opened, close_edited, keep_edited, open_to_edit
-from encenv.files.encrypt import Rewritten, Wanted, Writer
+from encenv.files.encrypt import Rewritten, Writer
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.read import read
 from encenv.files.text import decode, printable
 from encenv.git.merge import merge
 from encenv.policy.project import project_of
 
-EDITORS = ("editor", "nano", "vi")  # the first that is there, if none is configured
-# Vim writes swap and backup files, undo histories and, in .viminfo, what was deleted. Told to leave it, also where
-# it is called vi or editor.
-_VIM = re.compile(r"(?:[gnr]?vim|vimx)(?:\.\w+)?")
-_QUIETLY = ("-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup")
-
 
 @click.command()
-@click.argument("file", metavar="[FILE]", default=".env", type=FILE)
+@click.argument("file", metavar="[FILE]", default=DEFAULT_FILE, type=FILE)
 @key_options
 @quiet
 def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None:
-    """Open FILE (.env) decrypted in your editor ($VISUAL, else $EDITOR), and seal what you changed.
+    """Open FILE (.env) decrypted in your editor ($VISUAL, else $EDITOR), and encrypt what you change.
 
-    Values that you leave alone keep their bytes. What is changed or new is sealed if it was, or if it must be: see
+    Values that you leave alone keep their bytes. A changed or new value is encrypted if it was, or if it must be: see
     encenv check --help. The plaintext is in a folder that only you can enter, in memory where the system has such a
-    place, and is wiped when the editor ends. If the text cannot be saved, you can go on editing it; if you do not, it
-    is kept, sealed, in FILE.unsaved. Vim is told to leave no copies; see to it that an editor that keeps a history
-    elsewhere, as VS Code does, keeps none of this.
+    place, and is wiped when the editor ends. If the text cannot be saved, you can edit it again; if you do not, it is
+    kept, encrypted, in FILE.unsaved. Vim is told to leave no copies. An editor that keeps a history of files, as VS
+    Code does, keeps one of this text as well, unless you switch that off.
 
     \b
     Example:
@@ -54,35 +46,51 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
     """
     if file == STANDARD_INPUT:
         raise click.UsageError("FILE is a file; - cannot be edited")
-    of = project_of(file)
-    writer, wanted = of.writer(keys, context, through_values), of.policy().requires
-    exists = Path(file).exists() or Path(file).is_symlink()
+    project = project_of(file)
+    writer, wanted = project.writer(keys, context, through_values), project.policy().requires
+    exists = is_there(file)
     if not exists and not writer.keys:
         raise FileError(
             f"the file {printable(file)} does not exist",
-            hint="check the path; or, to make it, name a wrapping key: --key local",
+            hint="check the path, or create the file by naming a key: --key local",
         )
     _check_folder(Path(file).parent)
-    text = None
-    if exists:
-        with edit_file(file) as now:  # what cannot be replaced is refused before it is edited
-            text = decode(now.data, place(file))
-    opened = open_to_edit(text or "", writer, place(file))
+    opened = open_to_edit(_read(file) if exists else "", writer, place(file))
+
+    def save(edited: str) -> Rewritten:
+        outcome = close_edited(opened, edited, writer, place(file), wanted)
+        if not exists and outcome.text:
+            create(file, outcome.text.encode(), FILE_MODE)
+        elif outcome.text != opened.text:
+            _replace(file, opened.text, outcome.text)
+        return outcome
+
     with private_folder(os.environ) as (folder, in_memory):
         if not in_memory:
-            warn(f"there is no folder in memory here: until the editor ends the plaintext is in {folder}")
-        path = folder / (Path(file).name or ".env")
+            warn(f"there is no folder in memory here: until the editor ends, the plaintext is in {folder}")
+        path = folder / (Path(file).name or DEFAULT_FILE)
         path.touch(PRIVATE)
         path.write_bytes(opened.shown.encode("utf-8"))
-        outcome = _edited(file, path, opened, writer, wanted, is_new=text is None)
+        is_saved = False
+        try:
+            outcome = _edit_until_saved(path, file, save)
+            is_saved = True
+        finally:  # also for Ctrl-C, and for the signals that end a process
+            if not is_saved:
+                _keep(file, path, opened, writer)
     if outcome.text == opened.text:
         say(f"{printable(file)}: no change")
         return
     report(file, f"changed {count(len(outcome.names), 'variable')}" if outcome.names else "changed", outcome)
 
 
+def _read(file: str) -> str:
+    with edit_file(file) as now:  # a file that cannot be replaced is refused before it is edited
+        return decode(now.data, place(file))
+
+
 def _check_folder(folder: Path) -> None:
-    """Refuse a *folder* in which nothing could be saved, before somebody has written it."""
+    """Refuse a *folder* in which nothing could be saved, before somebody has edited a text for it."""
     if not folder.is_dir():
         raise FileError(
             f"the folder {printable(str(folder))} does not exist",
@@ -95,100 +103,50 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _edited(  # noqa: PLR0913 (what an edit is made of)
-    file: str, path: Path, opened: Opened, writer: Writer, wanted: Wanted, *, is_new: bool
-) -> Rewritten:
-    """Have *path* edited until it can be saved as *file*; if it never is, keep what was written."""
-    is_saved = False
-    try:
-        while True:
-            _run_editor(path, os.environ)
-            try:
-                edited = decode(read(path), place(file))
-                outcome = close_edited(opened, edited, writer, place(file), wanted)
-                _save(file, opened, outcome, is_new=is_new)
-            except EncenvError as error:
-                failure = error.of()
-            else:
-                is_saved = True
-                return outcome
-            if sys.stdin is None or not sys.stdin.isatty():
-                raise failure
-            fail(failure.message, failure.hint)
-            if not click.confirm("Edit it again? (No: your text is kept, sealed)", default=True, err=True):
-                raise ConflictError(
-                    f"{printable(file)} was left as it was", hint="run encenv edit again to begin anew"
-                )
-    finally:  # also for Ctrl-C, and for the signals that end a process
-        if not is_saved:
-            _keep(file, path, opened, writer)
+def _edit_until_saved(path: Path, file: str, save: Callable[[str], Rewritten]) -> Rewritten:
+    """Let the person edit *path* until *save* accepts its text or they give up."""
+    while True:
+        run_editor(path, os.environ)
+        try:
+            return save(decode(read(path), place(file)))
+        except EncenvError as error:
+            failure = error.of()
+        if not can_ask():
+            raise failure
+        fail(failure.message, failure.hint)
+        if not click.confirm("Edit it again? (No: your text is kept, encrypted)", default=True, err=True):
+            raise ConflictError(f"{printable(file)} was not changed", hint="run encenv edit to start again")
 
 
 def _keep(file: str, path: Path, opened: Opened, writer: Writer) -> None:
-    """Keep what the editor has saved in *path*, if it is something new, sealed in a file beside *file*."""
+    """Keep the text that the editor has saved in *path*, if it is new, encrypted in a file beside *file*."""
     try:
         edited = read(path).decode("utf-8", "surrogateescape")
         if edited in (opened.shown, opened.shown + "\n"):
             return
         text = keep_edited(opened, edited, writer, place(file))
-        beside = (f"{file}.unsaved", *(f"{file}.unsaved-{number}" for number in range(2, 1000)))
-        kept = next(one for one in beside if not os.path.lexists(one))
-        create(kept, text.encode())
+        names = (f"{file}.unsaved", *(f"{file}.unsaved-{number}" for number in range(2, 1000)))
+        beside = next(name for name in names if not os.path.lexists(name))
+        create(beside, text.encode())
     except EncenvError as error:
-        warn(f"what you wrote could not be kept: {error.message}")
+        warn(f"your text could not be kept: {error.message}")
     else:
-        warn(f"what you wrote is kept, sealed; to see it: encenv get {EDITED} -f {shlex.quote(kept)}")
+        warn(f"your text is kept, encrypted; to see it: encenv get {EDITED} -f {shlex.quote(beside)}")
 
 
-def _save(file: str, opened: Opened, outcome: Rewritten, *, is_new: bool) -> None:
-    if outcome.text == opened.text:
-        return
-    if is_new:
-        create(file, outcome.text.encode(), FILE_MODE)
-        return
+def _replace(file: str, before: str, after: str) -> None:
+    """Replace the text *before* of *file* by *after*, merged with what another program changed in the meantime."""
     with edit_file(file) as now:
         text = decode(now.data, place(file))
-        if text == opened.text:
-            now.replace(outcome.text.encode())
+        if text == before:
+            now.replace(after.encode())
             return
-        # Somebody else changed it meanwhile: what differs in other variables goes together.
-        merged = merge(opened.text, outcome.text, text)
+        merged = merge(before, after, text)
         if merged.conflicts:
-            names = ", ".join(printable(name) for name in merged.conflicts)
+            names = ", ".join(map(printable, merged.conflicts))
             raise ConflictError(
-                f"{printable(file)} was changed by another program meanwhile, and so was what you changed: {names}",
-                hint="look at it in another window; to keep its change, edit again and leave those lines as they were",
+                f"you and another program changed the same variables of {printable(file)}: {names}",
+                hint="look at the file in another window; to keep its values, leave those lines unchanged",
             )
         now.replace(merged.text.encode())
-        say(f"{printable(file)}: put together with what another program changed meanwhile")
-
-
-def _program(editor: str) -> Path:
-    try:
-        words = shlex.split(editor)
-    except ValueError:  # what the shell will say, too
-        words = editor.split()
-    return Path(words[0] if words else "")
-
-
-def _run_editor(path: Path, environ: Mapping[str, str]) -> None:
-    """Let the person edit *path*; the signals of the terminal are the editor's."""
-    editor = environ.get("VISUAL") or environ.get("EDITOR")
-    editor = editor or next((name for name in EDITORS if shutil.which(name)), "vi")
-    program = _program(editor)
-    is_vim = any(_VIM.fullmatch(one.name) for one in (program, Path(shutil.which(program) or "").resolve()))
-    arguments = [*(_QUIETLY if is_vim else ()), str(path)]
-    # As git does: the setting is a piece of shell, with options and quotes.
-    line = [editor, *arguments] if os.name == "nt" else ["sh", "-c", f'{editor} "$@"', editor, *arguments]
-    before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the editor would inherit
-    try:
-        code = subprocess.call(line)  # noqa: S603 (the editor that the user chose)
-    except OSError:
-        code = 127
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if code:
-        raise FileError(
-            f"the editor {printable(program.name)} ended with exit code {code}; nothing was changed",
-            hint="set EDITOR to an editor that is installed and waits, for example: export EDITOR=nano",
-        )
+        say(f"{printable(file)}: merged with what another program changed in the meantime")

@@ -2,29 +2,23 @@
 
 import click
 
-from encenv.cli.files import place, read_text
-from encenv.cli.key_options import FILE_MODE, count, key_options, under
-from encenv.cli.options import FILE, OUTPUT, STANDARD_INPUT, chooser, chosen_names, quiet
-from encenv.cli.terminal import progress, say, through_values, write
-from encenv.files.atomic import create, edit_file
-from encenv.files.encrypt import Rewritten, encrypt, reencrypt
+from encenv.cli.files import for_each_file, place, read_text, write_text
+from encenv.cli.key_options import key_options
+from encenv.cli.name_options import chooser, name_options
+from encenv.cli.options import STANDARD_INPUT, files_argument, output_option, quiet
+from encenv.cli.report import count
+from encenv.cli.rewrite_file import FILE_MODE, report, rewrite
+from encenv.cli.terminal import through_values
+from encenv.files.encrypt import encrypt, every, reencrypt
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.text import decode, printable
-from encenv.format.sealed import ADDED_BY_WRITER
 from encenv.policy.project import project_of
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
+@files_argument
 @key_options
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=OUTPUT,
-    help="Write there instead, under a data key of its own; - is stdout.",
-)
-@chosen_names
+@output_option("Write a copy there instead, with a data key of its own; - is standard output.")
+@name_options
 @quiet
 def command(  # noqa: PLR0913, PLR0917 (its options)
     files: tuple[str, ...],
@@ -34,14 +28,14 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     only: tuple[str, ...],
     excepted: tuple[str, ...],
 ) -> None:
-    """Encrypt every value in FILE (.env) that must be sealed and is not encrypted yet.
+    """Encrypt every value in FILE (.env) that must be encrypted and is plaintext.
 
-    The file is rewritten in place; comments, order and all else stay. For - standard input is read and standard
-    output written. KEY is local, the ARN of a KMS key, or alias/<name>. A file that has encrypted values keeps
-    using its data key, so then KEY may be left out.
+    The file is rewritten in place; its comments and order stay. For - standard input is read and standard output
+    written. KEY is local, the ARN of a KMS key, or alias/<name>. A file that has encrypted values keeps its key, so
+    then KEY may be left out.
 
-    Every value must be sealed, unless pyproject.toml says otherwise: see encenv check --help. With --only the
-    values that it matches are encrypted instead. pyproject.toml may give KEY and the context, too.
+    Every value must be encrypted, unless pyproject.toml says otherwise: see encenv check --help. With --only, the
+    values that match are encrypted instead. pyproject.toml can also give KEY and the context.
 
     \b
     Example:
@@ -49,37 +43,21 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
       encenv encrypt --key local .env
       encenv encrypt --key alias/staging --context stage=staging .env.staging
     """
-    files = files or (".env",)
     if output is not None and len(files) > 1:
         raise click.UsageError("-o takes one FILE")
-    for path in progress(files, "encrypting"):
-        to = STANDARD_INPUT if output is None and path == STANDARD_INPUT else output
-        of = project_of(path)
-        writer = of.writer(keys, context, through_values)
-        wanted = chooser(only, excepted, (lambda _: True) if only else of.policy().requires)
-        if to is None:
-            with edit_file(path) as file:
-                outcome = encrypt(decode(file.data, printable(path)), writer, printable(path), wanted)
-                file.replace(outcome.text.encode())
-            _report(printable(path), outcome)
-            continue
-        outcome = reencrypt(read_text(path), writer, place(path), wanted)
-        if to == STANDARD_INPUT:
-            write(outcome.text.encode())
+
+    def encrypt_file(path: str) -> None:
+        project = project_of(path)
+        writer = project.writer(keys, context, through_values)
+        wanted = chooser(only, excepted, every if only else project.policy().requires)
+        to = path if output is None else output
+        if output is None and path != STANDARD_INPUT:
+            outcome = rewrite(path, lambda text: encrypt(text, writer, place(path), wanted))
         else:
-            create(to, outcome.text.encode(), FILE_MODE)
-        _report("standard output" if to == STANDARD_INPUT else printable(to), outcome)
+            outcome = reencrypt(read_text(path), writer, place(path), wanted)
+            write_text(to, outcome.text, FILE_MODE)
+        already = f" ({count(outcome.kept, 'value')} encrypted already)" if outcome.kept else ""
+        done = f"encrypted {count(len(outcome.names), 'value')}"
+        report(to, done if outcome.entry else f"nothing to encrypt{already}", outcome)
 
-
-def _report(where: str, outcome: Rewritten) -> None:
-    entry = outcome.entry
-    if entry is None:
-        kept = f" ({count(outcome.kept)} encrypted already)" if outcome.kept else ""
-        say(f"{where}: nothing to encrypt{kept}")
-        return
-    what = "new data key" if outcome.is_new else "data key"
-    say(f"{where}: encrypted {count(len(outcome.names))} under {what} {entry.kid} ({under(entry)})")
-    if outcome.is_new and ADDED_BY_WRITER in entry.context:
-        say(
-            f"{where}: it is a contributor's, for decrypting is not permitted here; encenv rotate folds it in"
-        )
+    for_each_file(files, "encrypting", encrypt_file)

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from encenv.cli.files import parsed, place, read_text
-from encenv.cli.options import FILE, OUTPUT, chooser, chosen_names, quiet
+from encenv.cli.name_options import chooser, name_options
+from encenv.cli.options import DEFAULT_FILE, FILE, output_option, quiet
 from encenv.cli.terminal import say, through_values, warn, write
 from encenv.errors import EncenvError, FileError, PolicyError
 from encenv.export.final_values import (
@@ -30,7 +31,7 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
 
 
 @click.command()
-@click.argument("file", metavar="[FILE]", default=".env", type=FILE)
+@click.argument("file", metavar="[FILE]", default=DEFAULT_FILE, type=FILE)
 @click.option(
     "--format",
     "form",
@@ -48,14 +49,8 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
     default="",
     help="The name of the function, the Terraform variable or the object.",
 )
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=OUTPUT,
-    help="Write there; for github, append there.",
-)
-@chosen_names
+@output_option("Write there; for github, append there.")
+@name_options
 @quiet
 def command(  # noqa: PLR0913, PLR0917 (one for each option)
     file: str,

@@ -6,8 +6,8 @@ import sys
 import click
 
 from encenv.cli.files import place, read_text
-from encenv.cli.key_options import file_option
-from encenv.cli.options import complete_names
+from encenv.cli.name_options import complete_names
+from encenv.cli.options import file_option
 from encenv.cli.terminal import write
 from encenv.errors import FileError
 from encenv.files.document import parse

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from encenv.cli.files import parsed, place, read_text
-from encenv.cli.options import FILE, quiet
+from encenv.cli.options import files_argument, quiet
 from encenv.cli.terminal import say, write
 from encenv.errors import KeyEntryError, combine
 from encenv.files.inspect import survey
@@ -28,7 +28,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
+@files_argument
 @click.option("--contributor", is_flag=True, help="For a role that adds values and cannot read any.")
 @click.option(
     "--region",
@@ -53,7 +53,6 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
     for region in regions:
         if not is_region(region):
             raise click.UsageError(f"--region: {region!r} is not the name of a region")
-    files = files or (".env",)
     entries = [entry for path in files for entry in _entries(path)]
     policy = contributor_policy(entries, regions) if contributor else runtime_policy(entries, regions)
     if not policy["Statement"]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from encenv.cli.options import OUTPUT
-from encenv.cli.terminal import say, write
+from encenv.cli.files import write_text
+from encenv.cli.options import STANDARD_OUTPUT, output_option
+from encenv.cli.terminal import say
 from encenv.errors import ConflictError, FileError
-from encenv.files.atomic import create
 from encenv.files.text import printable
 from encenv.keys.local import FILE_VARIABLE, TEXT_VARIABLE, default_path, generate_key_text, parse_keys
 
@@ -17,13 +17,13 @@ FOLDER_MODE = 0o700
 
 
 @click.command()
-@click.option("-o", "--output", metavar="FILE", type=OUTPUT, help="Where to write it; - is standard output.")
+@output_option("Write it there instead; - is standard output.")
 def command(output: str | None) -> None:
-    """Make a local key: a wrapping key in a file, for a laptop or for CI.
+    """Make a local key: a key in a file, for a laptop or for CI.
 
     It is written to the file that ENCENV_LOCAL_KEY_FILE names, else to encenv's folder in your configuration
-    folder, for you alone to read. A file that exists is never overwritten. Who shall read the same values needs
-    the same key: hand its text over as you would a password.
+    folder. Only you can read it. A file that exists is never overwritten. Other people need the same key to read
+    the same values: give them its text as you would a password.
 
     \b
     Example:
@@ -31,25 +31,25 @@ def command(output: str | None) -> None:
       encenv encrypt --key local .env
     """
     text = generate_key_text()
-    if output == "-":
-        write(f"{text}\n".encode())
+    if output == STANDARD_OUTPUT:
+        write_text(output, f"{text}\n")
         return
     usual = Path(os.environ.get(FILE_VARIABLE) or default_path(os.environ)).expanduser()
     path = Path(output) if output else usual
     if path == usual and os.path.lexists(path):
         raise ConflictError(
             f"there is a local key already: {printable(str(path))}",
-            hint="use it: encenv encrypt --key local .env, or make another one elsewhere: encenv keygen -o FILE",
+            hint="use it: encenv encrypt --key local .env   or make another one: encenv keygen -o FILE",
         )
     _make_folder(path.parent)
-    create(path, f"{text}\n".encode())
+    write_text(str(path), f"{text}\n")
     (key_id,) = parse_keys(text, str(path))
     say(f"made local key {key_id} in {printable(str(path))}")
     say("keep a copy where you keep passwords: without it, what it encrypts is lost")
     if path != usual:
         say(f"to use it: export {FILE_VARIABLE}={shlex.quote(printable(str(path.absolute())))}")
     if os.environ.get(TEXT_VARIABLE):
-        say(f"{TEXT_VARIABLE} is set, and is used instead of any file as long as it is")
+        say(f"{TEXT_VARIABLE} is set, so it is used instead of any file")
 
 
 def _make_folder(folder: Path) -> None:
@@ -57,8 +57,8 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
         failure = FileError(
-            f"the folder {printable(str(folder))} cannot be made: {(error.strerror or '').lower()}",
-            hint="give another place: encenv keygen -o FILE",
+            f"the folder {printable(str(folder))} cannot be created: {(error.strerror or '').lower()}",
+            hint="write the key elsewhere: encenv keygen -o FILE",
         )
     else:
         return

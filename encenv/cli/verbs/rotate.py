@@ -4,11 +4,13 @@ from collections.abc import Iterable
 
 import click
 
-from encenv.cli.files import place
-from encenv.cli.key_options import count, key_options, report, rewrite
-from encenv.cli.options import FILE, quiet
-from encenv.cli.terminal import progress, say, through_values, warn
-from encenv.files.encrypt import Rewritten, Writer, rotate
+from encenv.cli.files import for_each_file, place
+from encenv.cli.key_options import key_options
+from encenv.cli.options import files_argument, quiet
+from encenv.cli.report import count
+from encenv.cli.rewrite_file import key_texts, report, rewrite
+from encenv.cli.terminal import say, through_values, warn
+from encenv.files.encrypt import Rewritten, rotate
 from encenv.files.inspect import survey
 from encenv.files.key_names import KeyName, Pairs
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
@@ -16,17 +18,17 @@ from encenv.policy.project import project_of
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
+@files_argument
 @key_options
 @quiet
 def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | None) -> None:
-    """Encrypt every sealed value of FILE (.env) anew, under a new data key; the key entries before go.
+    """Encrypt every encrypted value of FILE (.env) again, under a new data key that replaces all others.
 
-    What contributors added under data keys of their own is folded in. KEY and the context may change; left out,
-    they are those of pyproject.toml, else the file's. A wrapping key of the file that is not among them no longer
-    opens it, which is said. Plain values stay plain.
+    What contributors added is merged. KEY and the context can change; if they are left out, those of pyproject.toml
+    are used, else the file's. A key of the file that is not among them no longer opens it; you are told which.
+    Plaintext stays plaintext.
 
-    Whoever could decrypt before still can decrypt what version control kept. So after someone left, change the
+    People who could decrypt before can still decrypt what version control kept. So after someone left, change the
     secrets themselves as well.
 
     \b
@@ -34,30 +36,32 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
       encenv rotate .env .env.staging
       encenv rotate --key alias/production --context stage=production .env.production
     """
-    changed = False
-    files = files or (".env",)
-    for path in progress(files, "rotating"):
+    rotated: list[str] = []
+
+    def rotate_file(path: str) -> None:
         writer = project_of(path).writer(keys, context, through_values)
+        before: list[KeyEntry] = []
 
-        def change(
-            text: str, path: str = path, writer: Writer = writer
-        ) -> tuple[str, tuple[Rewritten, set[str]]]:
-            outcome = rotate(text, writer, place(path))
-            return outcome.text, (outcome, _keys(survey(text).entries) - _keys(survey(outcome.text).entries))
+        def change(text: str) -> Rewritten:
+            before.extend(survey(text).entries)
+            return rotate(text, writer, place(path))
 
-        outcome, dropped = rewrite(path, change, among=files)
+        outcome = rewrite(path, change)
         if outcome.entry is None:
-            say(f"{place(path)}: nothing to rotate: no value is sealed")
-            continue
-        changed = True
-        report(path, f"rotated {count(len(outcome.names))}", outcome)
-        for key in sorted(dropped):
-            warn(f"{place(path)}: {key} no longer opens it; if it has to: encenv rewrap --add KEY")
-    if changed:
-        say("what was encrypted before still opens with the data key before: change secrets that should not")
+            say(f"{place(path)}: nothing to rotate: no value is encrypted")
+            return
+        rotated.append(path)
+        report(path, f"rotated {count(len(outcome.names), 'value')}", outcome)
+        for key in sorted(_readers(before) - key_texts(outcome.entry)):
+            warn(f"{place(path)}: {key} no longer opens it; to add it again: encenv rewrap --add KEY")
+
+    for_each_file(files, "rotating", rotate_file)
+    if rotated:
+        say(
+            "earlier versions of the file still open with the old data key: change the secrets that they hold"
+        )
 
 
-def _keys(entries: Iterable[KeyEntry]) -> set[str]:
-    """Return the wrapping keys of *entries*, but for those that contributors added."""
-    kept = (entry for entry in entries if ADDED_BY_WRITER not in entry.context)
-    return {f"{item.provider}:{item.reference}" for entry in kept for item in entry.items}
+def _readers(entries: Iterable[KeyEntry]) -> set[str]:
+    """Return the wrapping keys of *entries*, except of those that contributors added."""
+    return {key for entry in entries if ADDED_BY_WRITER not in entry.context for key in key_texts(entry)}

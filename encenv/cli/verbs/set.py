@@ -1,18 +1,16 @@
 """``encenv set``: encrypt one value into a .env file."""
 
-import sys
-from pathlib import Path
-
 import click
 
 from encenv.cli.files import place
-from encenv.cli.key_options import file_option, key_options, report, rewrite
-from encenv.cli.options import FILE, STANDARD_INPUT, Misuse, complete_names, quiet, use_standard_input
+from encenv.cli.key_options import key_options
+from encenv.cli.name_options import complete_names
+from encenv.cli.options import FILE, STANDARD_INPUT, Misuse, file_option, quiet, use_standard_input
+from encenv.cli.rewrite_file import is_there, report, rewrite_or_create
+from encenv.cli.terminal import can_ask, say, through_values, warn
 from encenv.cli.terminal import read as read_standard_input
-from encenv.cli.terminal import say, through_values, warn
 from encenv.errors import FileError, PolicyError
 from encenv.files.edit import set_value
-from encenv.files.encrypt import Rewritten
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.read import read
 from encenv.files.text import printable
@@ -21,9 +19,9 @@ from encenv.policy.project import project_of
 LINE_MAX = 4095  # characters that a terminal takes in one line: termios(3), "Canonical and noncanonical mode"
 
 
-def _note_stdin(context: click.Context, _: click.Parameter, is_used: bool) -> bool:
+def _note_stdin(context: click.Context, option: click.Parameter, is_used: bool) -> bool:
     if is_used:
-        use_standard_input(context, "--stdin")
+        use_standard_input(context, option.opts[0])
     return is_used
 
 
@@ -50,12 +48,12 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
 ) -> None:
     """Encrypt a value as the variable NAME of the file (.env), without decrypting any other.
 
-    The value is asked for, unseen; it is never an argument, where other programs and the shell's history would
-    see it. One newline at its end is dropped. A variable that is there keeps its line, a new one comes last, and all
-    else stays as it is. ${OTHER} in a value is replaced when it is loaded, as in any .env file.
+    You type the value and it is not shown; it is never an argument, where other programs and the shell's history
+    would see it. One newline at its end is dropped. A variable that exists keeps its line, a new one is added at the
+    end, and nothing else changes. ${OTHER} in a value is replaced when it is loaded, as in any .env file.
 
-    Who may not decrypt can still set: the value then comes under a data key of its own. A file that does not exist
-    is made if a wrapping key is named.
+    Without permission to decrypt you can still set a value: you then add it as a contributor. A file that does not
+    exist is created if KEY is given.
 
     \b
     Example:
@@ -68,23 +66,20 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
             "a value is never an argument",
             "give the name alone and enter the value when asked; it is in your shell's history now, so change it",
         )
-    if from_stdin and from_file is not None:
-        raise click.UsageError("give --stdin or --from-file, not both")
-    if not from_stdin and from_file is None:
+    if from_stdin:
+        if from_file is not None:
+            raise click.UsageError("--stdin and --from-file exclude each other")
+        from_file = STANDARD_INPUT
+    if from_file is None:
         use_standard_input(click.get_current_context(), "the value that you type")
     writer = project_of(file).writer(keys, context, through_values)
-    if file != STANDARD_INPUT and not writer.keys and not Path(file).exists():
+    if not writer.keys and not is_there(file):
         raise FileError(
             f"the file {printable(file)} does not exist",
-            hint=f"check the path; or, to make it, name a wrapping key: encenv set {printable(name)} --key local",
+            hint=f"check the path, or create the file by naming a key: encenv set {printable(name)} --key local",
         )
-    value = _value(name, from_file, from_stdin=from_stdin)
-
-    def change(text: str) -> tuple[str, Rewritten]:
-        outcome = set_value(text, name, value, writer, place(file))
-        return outcome.text, outcome
-
-    outcome = rewrite(file, change, make=True)
+    value = _ask(name) if from_file is None else _read(from_file)
+    outcome = rewrite_or_create(file, lambda text: set_value(text, name, value, writer, place(file)))
     if not outcome.names:
         say(f"{place(file)}: {printable(name)} has that value already")
         return
@@ -93,26 +88,21 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
         warn(f"{printable(name)} holds ${{…}}, which is replaced by another variable when it is loaded")
 
 
-def _value(name: str, from_file: str | None, *, from_stdin: bool) -> str:
-    if from_stdin:
-        return _text(read_standard_input(), "standard input")
-    if from_file is not None:
-        if from_file == STANDARD_INPUT:
-            return _text(read_standard_input(), "standard input")
-        return _text(read(from_file), printable(from_file))
-    if sys.stdin is None or not sys.stdin.isatty():
+def _ask(name: str) -> str:
+    if not can_ask():
         raise click.UsageError("there is no terminal to ask for the value: give --stdin or --from-file FILE")
-    value: str = click.prompt(f"{printable(name)} (unseen)", hide_input=True, err=True)
+    value: str = click.prompt(f"{printable(name)} (not shown)", hide_input=True, err=True)
     if value.startswith("-----BEGIN ") or len(value) >= LINE_MAX:
         raise PolicyError(
-            "a terminal takes one line of at most 4095 characters, so a part of the value is missing",
+            f"a terminal takes one line of at most {LINE_MAX} characters, so a part of the value is missing",
             hint="give it as a file: --from-file FILE, or through a pipe: --stdin",
         )
     return value
 
 
-def _text(data: bytes, where: str) -> str:
-    """Return *data* as a value, without one newline at its end."""
+def _read(path: str) -> str:
+    """Return the value that the file *path* holds, without one newline at its end."""
+    data = read_standard_input() if path == STANDARD_INPUT else read(path)
     line = 0
     try:
         text = data.decode()
@@ -122,6 +112,6 @@ def _text(data: bytes, where: str) -> str:
         return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
     del data
     raise FileError(
-        f"{where} is not UTF-8: see line {line}",
+        f"{place(path)} is not UTF-8: see line {line}",
         hint="encode it, for example as base64, and decode it where it is used",
     )

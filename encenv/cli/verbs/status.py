@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from encenv.cli.files import place, read_text
-from encenv.cli.options import FILE, STANDARD_INPUT
+from encenv.cli.options import STANDARD_INPUT, files_argument
 from encenv.cli.options import as_json as json_option
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
 from encenv.files.inspect import LAMBDA_BYTES, Survey, Variable, survey
@@ -34,7 +34,7 @@ class _File:
 
 
 @click.command()
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
+@files_argument
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> None:
     """Show each variable of FILE (.env): sealed, plaintext, or plaintext that must be sealed; never a value.
@@ -49,7 +49,7 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
     """
     policies: dict[str, Policy] = {}
     looked: list[_File] = []
-    for path in files or (".env",):
+    for path in files:
         of = project_of(path)
         at = str(of.folder)
         if at not in policies:

@@ -3,9 +3,9 @@
 import click
 
 from encenv.cli.files import place
-from encenv.cli.key_options import file_option, rewrite
-from encenv.cli.options import complete_names, quiet
-from encenv.cli.terminal import say
+from encenv.cli.name_options import complete_names
+from encenv.cli.options import file_option, quiet
+from encenv.cli.rewrite_file import report, rewrite
 from encenv.files.edit import unset
 from encenv.files.text import printable
 
@@ -15,13 +15,13 @@ from encenv.files.text import printable
 @file_option
 @quiet
 def command(names: tuple[str, ...], file: str) -> None:
-    """Remove the lines of the variables NAME from the file (.env); no key is needed.
+    """Remove the variables NAME from the file (.env); no key is needed.
 
-    A key entry goes with the last value that is under it. Comments stay.
+    A key entry is removed with the last value that needs it. Comments stay.
 
     \b
     Example:
       encenv unset OLD_TOKEN
     """
-    rewrite(file, lambda text: (unset(text, names, place(file)), None))
-    say(f"{place(file)}: removed {', '.join(printable(name) for name in dict.fromkeys(names))}")
+    outcome = rewrite(file, lambda text: unset(text, names, place(file)))
+    report(file, f"removed {', '.join(map(printable, outcome.names))}", outcome)
