@@ -1,4 +1,4 @@
-"""Draw from ``results.json`` what the README shows, tables and plot, and say how far the aims are reached.
+"""Draw the tables, the plot and the key figures of the READMEs from ``results.json``, and compare them with the aims.
 
 python tests/benchmarks/report.py
 """
@@ -12,11 +12,13 @@ from plot import Bar, bars
 from reach import reached
 
 HERE = Path(__file__).parent
-README = HERE.parents[1] / "README.md"
+README = HERE.parents[1] / "README.md"  # the key figures and the plot
+TABLES = HERE / "README.md"  # everything
 PLOT = HERE / "cold-start.svg"
 BEGIN = "<!-- benchmarks: drawn by tests/benchmarks/report.py -->"
 END = "<!-- end of benchmarks -->"
 COUNT = 20
+MANY = 1_000
 PLACES = ("http, 0 ms", "http, 20 ms", "tls, 0 ms", "tls, 20 ms")
 PLOTTED = "http, 0 ms"  # where all peers could be measured
 MEGABYTES = (1024, 512, 128)
@@ -25,35 +27,87 @@ Results = dict[str, Any]
 
 
 def main() -> None:
-    """Write the plot and, between its marks, the README's part."""
+    """Write the plot and, between their marks, the tables and the key figures; say how far the aims are reached."""
     results = json.loads((HERE / "results.json").read_text())
-    text = README.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"the README has no lines {BEGIN!r} and {END!r}")
-    if bare := _plot(results):
-        PLOT.write_text(bare)
-    parts = [
-        part
-        for part in (
-            _cold(results),
-            _runtime(results),
-            _instructions(results),
-            _commands(results),
-            _size(results),
-            _scale(results),
-            _machine(results),
-        )
-        if part
-    ]
-    README.write_text("\n\n".join([before + begin, *parts, end + after]))
+    for path, text in written(results).items():
+        path.write_text(text)
     for name, part in results.items():
         load, cores = part["machine"]["load"][0], part["machine"]["cores"]
         if load > cores / 2:
             print(f"{name} was measured on a machine with a load of {load:g}, {cores} cores: do not quote it")
     for aim in reached(results):
         print(aim)
+
+
+def written(results: Results) -> dict[Path, str]:
+    """Return each file that shows results, with its new text: the plot, the README and this folder's README."""
+    files = {
+        README: _between_marks(README, _figures(results)),
+        TABLES: _between_marks(TABLES, _tables(results)),
+    }
+    plot = _plot(results)
+    return {**files, PLOT: plot} if plot else files
+
+
+def _between_marks(path: Path, part: str) -> str:
+    before, begin, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{path} has no lines {BEGIN!r} and {END!r}")
+    return "\n\n".join([before + begin, part, end + after])
+
+
+def _figures(results: Results) -> str:
+    """Return the few figures that the main README shows."""
+    lines = []
+    instructions = _part(results, "instructions").get(f"{COUNT} secrets, http", {})
+    if instructions:
+        ours, theirs = (instructions[name]["overhead"] for name in ("encenv", "boto3 envelope"))
+        lines.append(
+            f"A cold start with {COUNT} secrets takes {ours:.0f} million instructions more than with plaintext variables. "
+            f"One `Decrypt` through boto3 takes {theirs:.0f} million."
+        )
+    cold = _part(results, "cold").get(f"{COUNT} secrets, {PLOTTED}", {})
+    if cold:
+        ours, theirs = (cold[name]["overhead"] for name in ("encenv", "boto3 envelope"))
+        lines.append(
+            f"That is {ours:.0f} ms against {theirs:.0f} ms on the machine below, with KMS answering at once."
+        )
+    scale = {
+        row["subject"]: row for row in _part(results, "scale").get("rows", []) if row["variables"] == MANY
+    }
+    if scale:
+        ours, theirs = (scale[name]["median_ms"] for name in ("EncryptedSettings", "BaseSettings"))
+        lines.append(
+            f"{MANY:,} encrypted variables load in {ours:.0f} ms; pydantic-settings alone takes {theirs:.0f} ms for the "
+            "same in plaintext."
+        )
+    size = {row["way"]: row for row in _part(results, "size").get("rows", [])}
+    if size:
+        ours = size["encenv, KMS"]
+        lines.append(
+            f"A secret of 32 characters takes {ours['value_characters']} characters encrypted; {ours['fit']} of them fit "
+            "the 4,096 bytes of a Lambda function's variables."
+        )
+    plot = f"![Cold start: what each way adds]({PLOT.relative_to(README.parent)})"
+    more = "All tables, how they were measured, and with which versions: [tests/benchmarks](tests/benchmarks/README.md)."
+    return "\n\n".join(
+        [plot, "\n".join(f"- {line}" for line in lines), f"{_machine(results)} {more}".strip()]
+    )
+
+
+def _tables(results: Results) -> str:
+    """Return all tables, for this folder's README."""
+    parts = [
+        _cold(results),
+        _runtime(results),
+        _instructions(results),
+        _commands(results),
+        _size(results),
+        _scale(results),
+        _machine(results),
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _part(results: Results, name: str) -> Results:
@@ -83,9 +137,9 @@ def _cold(results: Results) -> str:
     base = [column.get("plaintext", {}).get("median") for _, column in shown]
     rows.append(["*plaintext, the whole process*", *("" if one is None else f"{one:.0f}" for one in base)])
     text = (
-        f"What {COUNT} secrets add to a cold start: milliseconds over the same program with plaintext variables, and "
-        "in proportion to one `Decrypt` through boto3. By how the test KMS is reached and how long it takes to "
-        "answer; on the right with as much of a processor as a Lambda function of that size has."
+        f"Milliseconds that {COUNT} secrets add to a cold start, compared with the same program and plaintext variables; "
+        "in brackets, in proportion to one `Decrypt` through boto3. The columns say how the test KMS is reached and how long "
+        "it takes to answer; those on the right have as much of a processor as a Lambda function of that size."
     )
     runs = [
         column["plaintext"] for column in columns[: len(PLACES)] if "median" in column.get("plaintext", {})
@@ -93,11 +147,10 @@ def _cold(results: Results) -> str:
     if runs:
         least, most = min(run["min"] for run in runs), max(run["q3"] for run in runs)
         text += (
-            f" How quiet the machine was: the program with plaintext variables, always the same, took {least:.0f} to "
-            f"{most:.0f} ms in these runs."
+            f" In these runs the program with plaintext variables took {least:.0f} to {most:.0f} ms, which shows how quiet "
+            "the machine was."
         )
-    plot = f"![Cold start: milliseconds added by each way]({PLOT.relative_to(README.parent)})"
-    return "\n\n".join([text, plot, _table(["", *(head for head, _ in shown)], rows)])
+    return "\n\n".join([text, _table(["", *(head for head, _ in shown)], rows)])
 
 
 def _runtime(results: Results) -> str:
@@ -112,8 +165,8 @@ def _runtime(results: Results) -> str:
     names = [name for name in next(iter(columns.values())) if name != "plaintext"]
     rows = [[name, *(_overhead(column.get(name, {})) for column in columns.values())] for name in names]
     text = (
-        "The same of the first request to a function, initialisation included, under AWS's own runtime client and "
-        "runtime emulator on this machine:"
+        "The same for the first request to a function, initialisation included, under AWS's own runtime client and "
+        "runtime emulator:"
     )
     return f"{text}\n\n{_table(['', *columns], rows)}"
 
@@ -132,8 +185,8 @@ def _instructions(results: Results) -> str:
         for name in names
     ]
     text = (
-        "The same in millions of instructions, which are the same whatever else a machine is doing, and leave out waiting "
-        "and the system's own work "
+        "The same in millions of instructions. Their number does not depend on what else the machine is doing; waiting and "
+        "the system's own work are not counted "
         f"(the whole program with plaintext variables: {columns['http']['plaintext']['millions']:.0f}):"
     )
     table = _table(["", "http", "TLS"], rows)
@@ -145,8 +198,7 @@ def _instructions(results: Results) -> str:
         "through boto3. Instructions are the same whatever else a machine is doing; waiting for KMS and the system's own "
         "work come on top."
     )
-    plot = f"![Cold start: instructions added by each way]({PLOT.relative_to(README.parent)})"
-    return f"{text}\n\n{plot}\n\n{table}"
+    return f"{text}\n\n{table}"
 
 
 def _overhead(result: Results) -> str:
@@ -164,9 +216,7 @@ def _commands(results: Results) -> str:
     if not rows or ours is None:
         return ""
     lines = [[row["command"], f"{row['median_ms'] / ours:.2f}"] for row in rows]
-    text = (
-        "How long it takes to start `true` with 20 decrypted variables, as a multiple of encenv's own time:"
-    )
+    text = "Time to start `true` with 20 decrypted variables, as a multiple of the time of `encenv run`:"
     return f"{text}\n\n{_table(['', 'times'], lines)}"
 
 
@@ -176,8 +226,8 @@ def _size(results: Results) -> str:
         return ""
     lines = [[row["way"], str(row["value_characters"]), str(row["fit"])] for row in rows]
     return (
-        "A stored secret of 32 characters, and how many of them, with names of 16, fit the 4,096 bytes of a Lambda "
-        "function's variables:\n\n" + _table(["", "characters", "fit"], lines)
+        "Length of a stored secret of 32 characters, and how many of them, with names of 16 characters, fit the 4,096 bytes of "
+        "a Lambda function's variables:\n\n" + _table(["", "characters", "fit"], lines)
     )
 
 
@@ -193,8 +243,8 @@ def _scale(results: Results) -> str:
             [subject, *(_time(row["median_ms"]) for row in own), f"{own[-1]['peak_kib'] / 1024:.0f}"]
         )
     text = (
-        "Milliseconds for so many variables, without the start of Python and what it imports, and the memory that the last "
-        "column's number takes at its height, in MiB:"
+        "Milliseconds for so many variables, without starting Python and importing modules; and the peak memory for the largest "
+        "number, in MiB:"
     )
     return f"{text}\n\n{_table(['', *(f'{size:,}' for size in sizes), 'MiB'], lines)}"
 
@@ -210,7 +260,7 @@ def _machine(results: Results) -> str:
     last = max(machines, key=lambda machine: machine["date"])
     return (
         f"Measured on {last['date'][:10]}: {last['processor']}, {last['cores']} cores, Python {last['python']}, "
-        f"{last['openssl']}. How, and with which versions: [tests/benchmarks](tests/benchmarks/README.md)."
+        f"{last['openssl']}."
     )
 
 

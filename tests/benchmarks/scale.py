@@ -26,7 +26,7 @@ SIZES = (10, 100, 1000, 10_000)
 BESIDE = {  # what does the same without encryption
     "encenv.dotenv_values": "dotenv.dotenv_values",
     "EncryptedSettings": "BaseSettings",
-    "EncryptedSettings, nothing sealed": "BaseSettings",
+    "EncryptedSettings, nothing encrypted": "BaseSettings",
 }
 VERBS = ("encrypt", "decrypt", "status", "check", "run")
 
@@ -180,7 +180,7 @@ SUBJECTS: dict[str, Callable[[int], Callable[[], int]]] = {
     "encenv.dotenv_values": _dotenv_values,
     "dotenv.dotenv_values": _plain_dotenv_values,
     "EncryptedSettings": lambda size: _settings(size, encrypted=True, file="sealed"),
-    "EncryptedSettings, nothing sealed": lambda size: _settings(size, encrypted=True, file="plain"),
+    "EncryptedSettings, nothing encrypted": lambda size: _settings(size, encrypted=True, file="plain"),
     "BaseSettings": lambda size: _settings(size, encrypted=False, file="plain"),
     **{f"encenv {verb}": lambda size, verb=verb: _verb(verb, size) for verb in VERBS},
 }

@@ -1,5 +1,6 @@
 """What a newcomer does first: the sample service, its frameworks, and every command and program that a README shows."""
 
+import importlib
 import json
 import os
 import re
@@ -343,6 +344,14 @@ def test_readme_prefetch(workspace, kms):
     done = workspace.shell(f"{PYTHON} start.py")
     assert done.out == "s3cret None\n", done.err
     assert kms.count("Decrypt") == 1
+
+
+def test_readme_figures(monkeypatch):
+    """The figures in the READMEs, and the plot, are those of results.json: tests/benchmarks/report.py draws them."""
+    monkeypatch.syspath_prepend(ROOT / "tests" / "benchmarks")
+    report = importlib.import_module("report")
+    for path, text in report.written(json.loads((report.HERE / "results.json").read_text())).items():
+        assert path.read_text() == text, path
 
 
 def test_readme_is_complete():
