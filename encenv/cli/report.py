@@ -11,6 +11,14 @@ from encenv.files.text import printable
 
 Severity = Literal["ok", "skipped", "warning", "error"]
 _STYLES: dict[Severity, str] = {"ok": GREEN, "skipped": DIM, "warning": YELLOW, "error": f"{BOLD};{RED}"}
+# The states of a value (`encenv.files.inspect`, `encenv.files.compare`) as screens and JSON call them.
+STATES = {
+    "sealed": "encrypted",
+    "plain": "plaintext",
+    "bare": "no value",
+    "damaged": "damaged",
+    "unopenable": "key missing",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,7 +251,7 @@ def test_two_thousand_variables(repo):
     repo.write(".env", "".join(f"NAME_{i}=value {i}\n" for i in range(2000)))
     assert repo.call("encrypt").code == 0
     before = (repo.folder / ".env").read_bytes()
-    assert "2000 sealed" in repo.call("status").out.replace(",", "")
+    assert "2000 encrypted" in repo.call("status").out.replace(",", "")
     assert repo.call("check").code == 0
     assert repo.call("encrypt").code == 0
     assert (repo.folder / ".env").read_bytes() == before
@@ -305,7 +305,7 @@ def on_a_terminal(workspace, *args: str, **env: str) -> str:
 def test_colour(repo):
     """Colour is for terminals, and not for NO_COLOR."""
     repo.write(".env", "A=1\n")
-    assert "\033[31mmust be sealed" in on_a_terminal(repo, "status")
+    assert "\033[31mmust be encrypted" in on_a_terminal(repo, "status")
     assert "\033" not in on_a_terminal(repo, "status", NO_COLOR="1")
     assert "\033" not in repo.run("status").out
 

@@ -93,7 +93,7 @@ def test_sealed_again(repository):
     repository.call("encrypt", "--key", "local", "copy.env")
     out = repository.call("diff", ".env", "copy.env").out
     assert out == "".join(
-        f"~ {name}  re-encrypted: another data key, perhaps another value\n" for name in "ABC"
+        f"~ {name}  re-encrypted: under another data key; the value may have changed\n" for name in "ABC"
     )
     out = repository.call("diff", ".env", "copy.env", "--show").out
     assert out == (
@@ -105,7 +105,7 @@ def test_plaintext_that_comes_and_goes(repository):
     """A value that stands in plaintext where it was sealed is called out."""
     repository.write("plain.env", repository.call("decrypt").out)
     out = repository.call("diff", ".env", "plain.env").out
-    assert out.splitlines()[0] == "~ A  DECRYPTED: was sealed, is plaintext"
+    assert out.splitlines()[0] == "~ A  DECRYPTED: was encrypted, is plaintext"
     assert repository.call("diff", "plain.env", ".env").out.splitlines()[0] == "~ A  encrypted: was plaintext"
     assert CANARY not in out
 
@@ -118,7 +118,7 @@ def test_re_wrapped(repository):
     path.write_text(f"{head}+aws-kms:AAAA:arn:aws:kms:eu-west-1:111122223333:key/x\n{rest}")
     out = repository.call("diff").out
     kid = head.partition("=")[0].removeprefix("ENCENV_KEY_")
-    said = "re-wrapped: same value, other wrapping keys or context"
+    said = "re-wrapped: same value, other keys or context"
     assert out == (
         f"~ A  {said}\n~ B  {said}\n~ C  {said}\n* data key {kid}: re-wrapped\n"
         "    + aws-kms:arn:aws:kms:eu-west-1:111122223333:key/x\n"
@@ -130,9 +130,9 @@ def test_json(repository):
     change(repository)
     report = json.loads(repository.call("diff", "HEAD", "--json").out)
     assert [(one["name"], one["change"], one["before"], one["after"]) for one in report["variables"]] == [
-        ("A", "removed", "sealed", None),
-        ("B", "changed", "sealed", "sealed"),
-        ("D", "added", None, "plain"),
+        ("A", "removed", "encrypted", None),
+        ("B", "changed", "encrypted", "encrypted"),
+        ("D", "added", None, "plaintext"),
     ]
     assert CANARY not in json.dumps(report)
     report = json.loads(repository.call("diff", "HEAD", "--json", "--show").out)

@@ -168,7 +168,7 @@ def test_what_is_said(workspace, kms):
     workspace.call("encrypt", "--key", "local", "local.env")
     assert (
         in_words(workspace.call("iam-policy", "local.env"))[0]
-        == "no value in local.env is under an AWS KMS key"
+        == "no value in local.env is encrypted with an AWS KMS key"
     )
     both = workspace.call("iam-policy", "local.env", ".env")
     assert both.code == 0

@@ -1,8 +1,8 @@
-"""``encenv status``: what stands in .env files, without a key."""
+"""``encenv status``: show what .env files hold, without a key."""
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,72 +11,77 @@ import click
 from encenv.cli.files import place, read_text
 from encenv.cli.options import STANDARD_INPUT, files_argument
 from encenv.cli.options import as_json as json_option
+from encenv.cli.report import STATES, count
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
 from encenv.files.inspect import LAMBDA_BYTES, Survey, Variable, survey
 from encenv.files.secret_names import mask_name
 from encenv.files.text import printable
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
-from encenv.policy.project import project_of
+from encenv.policy.project import Projects
 from encenv.policy.rules import Policy
+
+NAME_WIDTH_MAX = 40
+_STYLES = {"sealed": GREEN, "plain": DIM, "bare": DIM, "damaged": RED, "unopenable": RED}
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file that was looked at."""
+    """A file and the rules for it."""
 
     path: str
-    found: Survey
+    facts: Survey
     policy: Policy
 
-    def must(self, variable: Variable) -> bool:
-        """Return whether *variable* must be sealed, and is not."""
-        return variable.state == "plain" and self.policy.requires(variable.name)
+    def word(self, variable: Variable) -> tuple[str, str]:
+        """Return the state of *variable* in words, and their style."""
+        if variable.state == "plain" and self.policy.requires(variable.name):
+            return "must be encrypted", RED
+        return STATES[variable.state], _STYLES[variable.state]
+
+    def values(self) -> Counter[str | None]:
+        """Return the number of values by data key."""
+        return Counter(variable.kid for variable in self.facts.variables)
 
 
 @click.command()
 @files_argument
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> None:
-    """Show each variable of FILE (.env): sealed, plaintext, or plaintext that must be sealed; never a value.
+    """Show whether each variable of FILE (.env) is encrypted, plaintext, or must be encrypted; never a value.
 
-    Besides: under which data key and with how many bytes; for the file, its wrapping keys, their encryption
-    context, and how much of the 4,096 bytes that an AWS Lambda function may have is left. Neither a key nor a
-    network is needed. What must be sealed, pyproject.toml says: see encenv check --help.
+    Also shown are each value's data key and its bytes, and for the file its keys, their encryption context, and how
+    much is left of the 4,096 bytes that an AWS Lambda function may have. Neither a key nor a network is needed.
+    pyproject.toml says what must be encrypted: see encenv check --help.
 
     \b
     Example:
       encenv status .env .env.staging
     """
-    policies: dict[str, Policy] = {}
-    looked: list[_File] = []
-    for path in files:
-        of = project_of(path)
-        at = str(of.folder)
-        if at not in policies:
-            policies[at] = of.policy()
-        looked.append(_File(path, survey(read_text(path)), policies[at]))
+    projects = Projects()
+    surveys = [(path, survey(read_text(path))) for path in files]
+    reports = [_File(path, facts, projects.policy(path)) for path, facts in surveys]
     if as_json:
-        text = json.dumps({"files": [_as_json(file) for file in looked]}, indent=2) + "\n"
+        text = json.dumps({"files": [_as_json(file) for file in reports]}, indent=2) + "\n"
     else:
-        text = "\n".join("".join(f"{line}\n" for line in _lines(file)) for file in looked)
+        text = "\n".join("".join(f"{line}\n" for line in _lines(file)) for file in reports)
     write(text.encode("utf-8", "backslashreplace"))
 
 
 def _as_json(file: _File) -> dict[str, Any]:
-    found, uses = file.found, _uses(file.found)
+    facts, values = file.facts, file.values()
     return {
         "path": file.path if file.path == STANDARD_INPUT else place(file.path),
         "variables": [
             {
                 "name": mask_name(variable.name),
                 "line": variable.line,
-                "state": variable.state,
-                "must_be_sealed": file.policy.requires(variable.name),
+                "state": STATES[variable.state],
+                "must_be_encrypted": file.policy.requires(variable.name),
                 "kid": variable.kid,
                 "bytes": variable.size,
                 "problem": variable.problem,
             }
-            for variable in found.variables
+            for variable in facts.variables
         ],
         "keys": [
             {
@@ -84,86 +89,48 @@ def _as_json(file: _File) -> dict[str, Any]:
                 "wrapping_keys": _wrapping_keys(entry),
                 "context": {key: value for key, value in entry.context if (key, value) != ADDED_BY_WRITER},
                 "contributed": ADDED_BY_WRITER in entry.context,
-                "values": uses[entry.kid],
+                "values": values[entry.kid],
             }
-            for entry in found.entries
+            for entry in facts.entries
         ],
-        "problems": [{"line": one.line, "problem": one.text} for one in (*found.problems, *found.warnings)],
-        "lambda_bytes": found.size,
-        "lambda_bytes_left": found.left,
+        "problems": [{"line": one.line, "problem": one.text} for one in (*facts.problems, *facts.warnings)],
+        "lambda_bytes": facts.size,
+        "lambda_bytes_left": facts.left,
     }
 
 
-def _lines(file: _File) -> list[str]:
-    found, uses = file.found, _uses(file.found)
-    lines = [f"{painted(place(file.path), BOLD)}  {_summary(file)}"]
-    for entry in found.entries:
-        many = uses[entry.kid]
-        about = [f"{many:,} value{'' if many == 1 else 's'}"]
+def _lines(file: _File) -> Iterator[str]:
+    facts, values = file.facts, file.values()
+    words = Counter(file.word(variable)[0] for variable in facts.variables)
+    summary = ", ".join(f"{number:,} {word}" for word, number in words.items()) or "no variables"
+    yield f"{painted(place(file.path), BOLD)}  {summary}"
+    for entry in facts.entries:
+        about = [count(values[entry.kid], "value")]
         about += [f"{key}={value}" for key, value in entry.context if (key, value) != ADDED_BY_WRITER]
         if ADDED_BY_WRITER in entry.context:
-            about.append("added by a contributor: encenv rotate folds it in")
-        for index, key in enumerate(_wrapping_keys(entry)):
-            lines.append(
-                f"  {entry.kid if not index else '':8}  {key}{'' if index else '  ' + ', '.join(about)}"
-            )
-    room = f"{found.left:,} left" if found.left >= 0 else painted(f"{-found.left:,} too many", RED)
-    lines.append(f"  {found.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {room}")
-    lines += _table(file)
-    for remarks, style in ((found.problems, RED), (found.warnings, YELLOW)):
-        lines += [f"  line {one.line}: {painted(printable(one.text), style)}" for one in remarks]
-    return lines
+            about.append("added by someone who cannot decrypt; encenv rotate merges it")
+        first, *others = _wrapping_keys(entry)
+        yield f"  {entry.kid}  {first}  {', '.join(about)}"
+        yield from (f"  {'':{len(entry.kid)}}  {other}" for other in others)
+    left = f"{facts.left:,} left" if facts.left >= 0 else painted(f"{-facts.left:,} too many", RED)
+    yield f"  {facts.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {left}"
+    yield from _table(file)
+    for remarks, style in ((facts.problems, RED), (facts.warnings, YELLOW)):
+        yield from (f"  line {one.line}: {painted(printable(one.text), style)}" for one in remarks)
 
 
-def _summary(file: _File) -> str:
-    counts: dict[str, int] = {}
-    for variable in file.found.variables:
-        word = _word(file, variable)[0]
-        counts[word] = counts.get(word, 0) + 1
-    return ", ".join(f"{count:,} {word}" for word, count in counts.items()) or "no variables"
-
-
-def _word(file: _File, variable: Variable) -> tuple[str, str]:
-    """Return how *variable* stands, in words, and their style."""
-    if file.must(variable):
-        return "must be sealed", RED
-    words = {
-        "sealed": ("sealed", GREEN),
-        "plain": ("plaintext", DIM),
-        "bare": ("without a value", DIM),
-        "damaged": ("damaged", RED),
-        "unopenable": ("without its key entry", RED),
-    }
-    return words[variable.state]
-
-
-def _table(file: _File) -> list[str]:
+def _table(file: _File) -> Iterator[str]:
     rows = [
-        (
-            printable(mask_name(variable.name)),
-            *_word(file, variable),
-            variable.kid or "",
-            f"{variable.size:,}",
-        )
-        for variable in file.found.variables
+        (printable(mask_name(one.name)), *file.word(one), one.kid or "", f"{one.size:,}")
+        for one in file.facts.variables
     ]
-    if not rows:
-        return []
-    names, words, sizes = (max(len(row[column]) for row in rows) for column in (0, 1, 4))
-    names = min(names, 40)
-    return ["", *(_row(row, (names, words, sizes)) for row in rows)]
-
-
-def _row(row: Sequence[str], widths: tuple[int, int, int]) -> str:
-    name, word, style, kid, size = row
-    names, words, sizes = widths
-    return f"  {name:{names}}  {painted(f'{word:{words}}', style)}  {kid:8}  {size:>{sizes}}"
+    if rows:
+        names, words, sizes = (max(len(row[column]) for row in rows) for column in (0, 1, 4))
+        names = min(names, NAME_WIDTH_MAX)
+        yield ""
+        for name, word, style, kid, size in rows:
+            yield f"  {name:{names}}  {painted(f'{word:{words}}', style)}  {kid:8}  {size:>{sizes}}"
 
 
 def _wrapping_keys(entry: KeyEntry) -> list[str]:
     return [f"{item.provider}:{item.reference}" for item in entry.items]
-
-
-def _uses(found: Survey) -> Counter[str | None]:
-    """Return how many values stand under each data key."""
-    return Counter(variable.kid for variable in found.variables)
