@@ -29,7 +29,7 @@ _VERBS = {
     "export": ("encenv.cli.verbs.export", "Write a .env file's variables for another place."),
     "iam-policy": ("encenv.cli.verbs.iam_policy", "Write the IAM policy that a role needs for a .env file."),
     "doctor": ("encenv.cli.verbs.doctor", "Find out what keeps encenv from working here."),
-    "hook": ("encenv.cli.verbs.hook", "Let git check, show and merge .env files."),
+    "hook": ("encenv.cli.verbs.hook", "Install or remove the git hook and drivers."),
     "demo": ("encenv.cli.verbs.demo", "See encenv at work, in a temporary folder."),
 }
 WRONG_CALL = 2

@@ -8,6 +8,7 @@ import os
 import posixpath
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +109,21 @@ def git(
             return done.stdout
         failure = _failure(done.returncode, done.stderr.decode(errors="replace")[:_COMPLAINT_MAX].strip())
     raise failure
+
+
+def config(key: str) -> str | None:
+    """Return the setting *key* of this clone; None if it is not set."""
+    try:
+        return os.fsdecode(git("config", "--local", "--get", key).removesuffix(b"\n"))
+    except GitError:
+        return None
+
+
+def remove_config(section: str) -> Iterator[str]:
+    """Remove a section from the configuration of this clone; yield that it was there."""
+    with suppress(GitError):
+        git("config", "--local", "--remove-section", section)
+        yield f"git config: the section {section} is removed"
 
 
 def top_level(cwd: str | os.PathLike[str] | None = None) -> Path | None:

@@ -19,7 +19,7 @@ says otherwise, a forked child keeps the state, and so does a snapshot.
 - `load.snapstart._living`: the settings objects to empty before a snapshot and to load again after it. Filled only
   in a process that is written to a snapshot.
 - `load.snapstart._making`: the settings objects whose ``__init__`` is running. Empty otherwise.
-- `policy.project._pattern`: compiled patterns of ``files =``, by their texts.
+- `policy.file_globs._regex`: compiled patterns of ``files =``, by their texts.
 - `cli.terminal._is_quiet`, `cli.terminal._bar_stands`: the option ``--quiet``, and whether a progress bar is on the
   terminal. Only a command sets them.
 """

@@ -9,7 +9,6 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
 from encenv.files.opening import Each
 from encenv.files.read import read
 from encenv.files.text import printable
+from encenv.policy.file_globs import covers
 from encenv.policy.rules import Policy
 from encenv.policy.settings_import import import_settings
 
@@ -67,18 +67,10 @@ class Project:
     def covers(self, path: str | os.PathLike[str]) -> bool:
         """Return whether the file *path* is one of the project's .env files.
 
-        A glob without a slash is compared with the file's name in any folder, one with a slash with the path from the
-        project's folder. The last glob that matches decides.
+        See `encenv.policy.file_globs` for what a glob matches.
         """
-        whole = Path(os.path.normpath(self.folder.absolute() / path))
-        below = os.path.relpath(whole, self.folder.absolute()).replace(os.sep, "/")
-        answer = False
-        for glob in self.files:
-            bare = glob.removeprefix("!")
-            text = below if "/" in bare else whole.name
-            if _pattern(bare.removeprefix("/")).fullmatch(text):
-                answer = not glob.startswith("!")
-        return answer
+        whole = os.path.normpath(self.folder.absolute() / path)
+        return covers(self.files, os.path.relpath(whole, self.folder.absolute()).replace(os.sep, "/"))
 
     def policy(self) -> Policy:
         """Return which variables must be encrypted.
@@ -208,19 +200,6 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "seal": (_texts, 'seal = ["*_KEY", "*_PASSWORD"]'),
     "plain": (_texts, 'plain = ["DEBUG", "LOG_*"]'),
 }
-
-
-@cache
-def _pattern(glob: str) -> re.Pattern[str]:
-    """Return *glob* as a pattern: ``*`` and ``?`` stay within a folder, ``**/`` is any folders.
-
-    Case is ignored, as some file systems do: there ``.ENV`` is read for ``.env``.
-    """
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
-    means = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile(
-        "".join(means.get(part) or re.escape(part) for part in parts), re.DOTALL | re.IGNORECASE
-    )
 
 
 def _relative(path: Path) -> Path:

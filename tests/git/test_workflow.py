@@ -130,7 +130,7 @@ def guarded(request, repo) -> Repository:
 
 
 @pytest.fixture
-def armed(repo) -> Repository:
+def protected(repo) -> Repository:
     """A repository with hooks and drivers, and a sealed file of three variables."""
     assert repo.shell("encenv hook install").code == 0
     repo.env("A=1\nB=2\nC=3\n")
@@ -267,7 +267,7 @@ def test_an_existing_hook_is_chained(repo):
     assert hook.read_text() == before
     assert os.access(hook, os.X_OK)
     assert "encenv" not in repo.git("config --local --list")
-    assert "not armed" in repo.shell("encenv hook uninstall").err
+    assert "not protected" in repo.shell("encenv hook uninstall").err
 
 
 def test_with_pre_commit_around_it(repo):
@@ -311,7 +311,7 @@ def test_a_hook_is_kept_already(repo):
     (hooks / "pre-commit").write_text("#!/bin/sh\n# two\n")
     done = repo.shell("encenv hook install")
     assert done.code == 1
-    assert "is kept in .git/hooks/pre-commit.before-encenv already" in done.err
+    assert ".git/hooks/pre-commit.before-encenv holds an earlier hook already" in done.err
     assert (hooks / "pre-commit").read_text() == "#!/bin/sh\n# two\n"
 
 
@@ -331,55 +331,55 @@ def test_hooks_path(repo):
     repo.git("-C ../other commit --quiet -m 'no concern of ours'")
 
 
-def test_linked_worktree(armed):
-    """A linked work tree is guarded, shows and merges as the main one does; it can be armed from there as well."""
-    armed.git("worktree add --quiet ../linked")
-    (armed.root / "linked" / ".env").write_text(f"A={CANARY}\n")
-    armed.git("-C ../linked commit -a -m plain", code=1)
-    assert "A: plaintext, masked" in armed.git("-C ../linked diff")
-    assert "already" in armed.shell("cd ../linked && encenv hook install").err
+def test_linked_worktree(protected):
+    """A linked work tree is guarded, shows and merges as the main one does; it can be protected from there as well."""
+    protected.git("worktree add --quiet ../linked")
+    (protected.root / "linked" / ".env").write_text(f"A={CANARY}\n")
+    protected.git("-C ../linked commit -a -m plain", code=1)
+    assert "A: plaintext, masked" in protected.git("-C ../linked diff")
+    assert "already" in protected.shell("cd ../linked && encenv hook install").err
 
 
-def test_from_a_subfolder(armed):
+def test_from_a_subfolder(protected):
     """A commit from a folder below is checked as a whole, and the paths are the ones of that folder."""
-    (armed.folder / "app").mkdir()
-    armed.write("app/prod.env", "P=1\n")
-    armed.git("add .")
-    armed.git("-C app commit -m plain", code=1)
-    said = armed.shell("cd app && encenv check --staged")
+    (protected.folder / "app").mkdir()
+    protected.write("app/prod.env", "P=1\n")
+    protected.git("add .")
+    protected.git("-C app commit -m plain", code=1)
+    said = protected.shell("cd app && encenv check --staged")
     assert said.out.startswith("prod.env:1: P: plaintext")
 
 
-def test_encenv_is_gone(armed):
+def test_encenv_is_gone(protected):
     """Where encenv is not found, a commit is refused, a diff shows no content, and git merges by itself."""
     old, new = f"{Path(sys.executable).as_posix()}", "/gone/python"
-    for path in (armed.folder / ".git" / "config", armed.folder / ".git" / "hooks" / "pre-commit"):
+    for path in (protected.folder / ".git" / "config", protected.folder / ".git" / "hooks" / "pre-commit"):
         path.write_text(path.read_text().replace(old, new))
-    armed.environ["PATH"] = "/usr/bin:/bin"
-    armed.write(".env", (armed.folder / ".env").read_text().replace("A=", "Z=") + f"P={CANARY}\n")
-    shown = armed.git("diff")
+    protected.environ["PATH"] = "/usr/bin:/bin"
+    protected.write(".env", (protected.folder / ".env").read_text().replace("A=", "Z=") + f"P={CANARY}\n")
+    shown = protected.git("diff")
     assert "+masked: encenv is not found" in shown
     assert CANARY not in shown
-    assert "encenv is not found, so what is staged is not checked" in armed.git("commit -a -m x", code=1)
-    armed.git("commit --quiet --no-verify -a -m ours")
-    armed.git("switch --quiet -c topic HEAD~1")
-    armed.write(".env", (armed.folder / ".env").read_text() + "P=other\n")
-    armed.git("commit --quiet --no-verify -a -m theirs")
-    armed.git("merge main", code=1)
-    assert "<<<<<<< ours\nP=other\n=======\n" in (armed.folder / ".env").read_text()
+    assert "encenv is not found, so what is staged is not checked" in protected.git("commit -a -m x", code=1)
+    protected.git("commit --quiet --no-verify -a -m ours")
+    protected.git("switch --quiet -c topic HEAD~1")
+    protected.write(".env", (protected.folder / ".env").read_text() + "P=other\n")
+    protected.git("commit --quiet --no-verify -a -m theirs")
+    protected.git("merge main", code=1)
+    assert "<<<<<<< ours\nP=other\n=======\n" in (protected.folder / ".env").read_text()
 
 
-@pytest.mark.parametrize("breaks", [("hook merge --", "hook none --"), ("encenv hook merge", "none")])
-def test_the_merge_driver_fails(armed, breaks):
+@pytest.mark.parametrize("breaks", [("hook merge --", "hook none --"), ("-m encenv hook", "-m none")])
+def test_the_merge_driver_fails(protected, breaks):
     """A driver that fails, as an old or a broken encenv would, is no merge: theirs is in the file, by git's own merge."""
-    branches(armed, ("A", "x"), ("B", "y"))
-    theirs = armed.git("show topic:.env").splitlines()[2]
-    driver = armed.git("config merge.encenv.driver").strip()
-    armed.git(
+    branches(protected, ("A", "x"), ("B", "y"))
+    theirs = protected.git("show topic:.env").splitlines()[2]
+    driver = protected.git("config merge.encenv.driver").strip()
+    protected.git(
         f"config merge.encenv.driver '{driver.replace(*breaks).replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'"
     )
-    armed.git("merge topic", code=1)
-    text = (armed.folder / ".env").read_text()
+    protected.git("merge topic", code=1)
+    text = (protected.folder / ".env").read_text()
     assert "<<<<<<< ours\n" in text
     assert theirs in text.splitlines()
 
@@ -387,12 +387,12 @@ def test_the_merge_driver_fails(armed, breaks):
 # What is shown
 
 
-def test_a_diff_needs_no_key(armed):
+def test_a_diff_needs_no_key(protected):
     """A diff names what changed, without a key and without any plaintext, whether it is sealed or not."""
-    armed.change("B", CANARY)
-    armed.shell(f"echo 'P={CANARY}' >> .env; echo '# OLD={CANARY}' >> .env; echo '# a note' >> .env")
-    armed.environ["ENCENV_LOCAL_KEY"] = ""
-    shown = armed.git("diff")
+    protected.change("B", CANARY)
+    protected.shell(f"echo 'P={CANARY}' >> .env; echo '# OLD={CANARY}' >> .env; echo '# a note' >> .env")
+    protected.environ["ENCENV_LOCAL_KEY"] = ""
+    shown = protected.git("diff")
     changed = [line for line in shown.splitlines() if line[0] in "+-"][2:]
     expected = [
         r"-B: sealed under \w{8} \(\w{8}\)",
@@ -403,56 +403,56 @@ def test_a_diff_needs_no_key(armed):
     ]
     assert len(changed) == len(expected)
     assert all(re.fullmatch(*pair) for pair in zip(expected, changed, strict=True)), changed
-    armed.git("commit --quiet --no-verify -a -m x")
+    protected.git("commit --quiet --no-verify -a -m x")
     for command in ("show", "log -p", "blame .env", "diff HEAD~1"):
-        assert CANARY not in armed.git(command)
-    armed.shell("sed -i 's/^P=.*/P=other/' .env")
-    assert len(re.findall(r"^[+-]P: plaintext, masked", armed.git("diff"), re.MULTILINE)) == 2
+        assert CANARY not in protected.git(command)
+    protected.shell("sed -i 's/^P=.*/P=other/' .env")
+    assert len(re.findall(r"^[+-]P: plaintext, masked", protected.git("diff"), re.MULTILINE)) == 2
 
 
-def test_marks_of_plaintext_are_of_this_clone(armed):
+def test_marks_of_plaintext_are_of_this_clone(protected):
     """The mark of a plaintext tells nothing outside of the clone: another clone has another one."""
-    armed.shell("echo P=1 > p.env && git add -N p.env")
-    first = armed.git("diff p.env")
-    key = armed.folder / ".git" / "encenv-mask.key"
+    protected.shell("echo P=1 > p.env && git add -N p.env")
+    first = protected.git("diff p.env")
+    key = protected.folder / ".git" / "encenv-mask.key"
     assert key.stat().st_mode & 0o777 == 0o600
-    assert armed.git("diff p.env") == first
+    assert protected.git("diff p.env") == first
     key.unlink()
-    assert armed.git("diff p.env") != first
+    assert protected.git("diff p.env") != first
 
 
-def test_any_file_can_be_shown(armed):
+def test_any_file_can_be_shown(protected):
     """A file that is no .env file at all is shown too, and does not end git diff."""
     for nul, said in ((b"", "a line that cannot be parsed, masked"), (b"\x00", "not a .env file")):
         text = b"\xff\xfe" + nul + b" \x1b[31m='open\nA='x\r\n\r\n\"\n-----BEGIN\n"
-        (armed.folder / "odd.env").write_bytes(text)
-        armed.git("add -N odd.env")
-        shown = armed.git("diff odd.env")
+        (protected.folder / "odd.env").write_bytes(text)
+        protected.git("add -N odd.env")
+        shown = protected.git("diff odd.env")
         assert said in shown
         assert "\x1b" not in shown
 
 
-def test_set_is_one_line_of_the_diff(armed):
+def test_set_is_one_line_of_the_diff(protected):
     """A value that is set anew changes one line; what was never sealed before brings its key entry as well."""
-    assert armed.shell("printf x | encenv set B --stdin").code == 0
-    assert armed.git("diff --no-textconv --numstat").split() == ["1", "1", ".env"]
-    armed.git("commit --quiet -a -m x")
-    assert armed.shell("printf x | encenv set N --stdin").code == 0
-    assert armed.git("diff --no-textconv --numstat").split() == ["1", "0", ".env"]
-    armed.write("new.env", "A=1\n")
-    armed.git("add -N new.env")
-    assert armed.shell("printf x | encenv set A -f new.env --stdin --key local").code == 0
-    assert armed.git("diff --no-textconv --numstat -- new.env").split() == ["2", "0", "new.env"]
+    assert protected.shell("printf x | encenv set B --stdin").code == 0
+    assert protected.git("diff --no-textconv --numstat").split() == ["1", "1", ".env"]
+    protected.git("commit --quiet -a -m x")
+    assert protected.shell("printf x | encenv set N --stdin").code == 0
+    assert protected.git("diff --no-textconv --numstat").split() == ["1", "0", ".env"]
+    protected.write("new.env", "A=1\n")
+    protected.git("add -N new.env")
+    assert protected.shell("printf x | encenv set A -f new.env --stdin --key local").code == 0
+    assert protected.git("diff --no-textconv --numstat -- new.env").split() == ["2", "0", "new.env"]
 
 
-def test_stash(armed):
+def test_stash(protected):
     """A change that is stashed comes back beside another one that was made meanwhile."""
-    armed.change("A", "x")
-    armed.git("stash")
-    armed.change("B", "y")
-    armed.git("commit --quiet -a -m B")
-    armed.git("stash pop")
-    assert armed.values() == {"A": "x", "B": "y", "C": "3"}
+    protected.change("A", "x")
+    protected.git("stash")
+    protected.change("B", "y")
+    protected.git("commit --quiet -a -m B")
+    protected.git("stash pop")
+    assert protected.values() == {"A": "x", "B": "y", "C": "3"}
 
 
 # Merges
@@ -474,20 +474,20 @@ def branches(repo, ours, theirs):
     [(("A", "x"), ("B", "y")), (("N", "x"), ("M", "y")), (("C", "x"), ("N", "y"))],
     ids=["neighbours", "two appended", "one appended below the other"],
 )
-def test_different_variables(armed, how, ours, theirs):
+def test_different_variables(protected, how, ours, theirs):
     """With the driver, different variables merge cleanly, whatever stands beside them, and every value opens."""
-    branches(armed, ours, theirs)
-    armed.git(f"{how} topic")
-    assert armed.values() == {"A": "1", "B": "2", "C": "3"} | dict([ours, theirs])
-    assert armed.shell("encenv check --range HEAD~1..HEAD").code == 0
+    branches(protected, ours, theirs)
+    protected.git(f"{how} topic")
+    assert protected.values() == {"A": "1", "B": "2", "C": "3"} | dict([ours, theirs])
+    assert protected.shell("encenv check --range HEAD~1..HEAD").code == 0
 
 
 @pytest.mark.parametrize("how", ["merge --no-edit", "rebase", "cherry-pick"])
-def test_the_same_variable(armed, how):
+def test_the_same_variable(protected, how):
     """The same variable changed on both sides is a conflict with markers round it alone, and no plaintext in it."""
-    branches(armed, ("B", CANARY), ("B", CANARY + "2"))
-    assert "changed on both sides: B" in armed.git(f"{how} topic", code=1)
-    text = (armed.folder / ".env").read_text()
+    branches(protected, ("B", CANARY), ("B", CANARY + "2"))
+    assert "changed on both sides: B" in protected.git(f"{how} topic", code=1)
+    text = (protected.folder / ".env").read_text()
     assert [line[:5] for line in text.splitlines()[2:]] == [
         "<<<<<",
         "B=enc",
@@ -497,10 +497,10 @@ def test_the_same_variable(armed, how):
         "C=enc",
     ]
     assert CANARY not in text
-    armed.write(".env", re.sub(r"<<<<<<<.*\n(.*\n)=======\n.*\n>>>>>>>.*\n", r"\1", text))
-    assert armed.values()["B"].startswith(CANARY)
-    armed.git("add .env")
-    assert armed.shell("encenv check --staged").code == 0
+    protected.write(".env", re.sub(r"<<<<<<<.*\n(.*\n)=======\n.*\n>>>>>>>.*\n", r"\1", text))
+    assert protected.values()["B"].startswith(CANARY)
+    protected.git("add .env")
+    assert protected.shell("encenv check --staged").code == 0
 
 
 @pytest.mark.parametrize("name", ["-x.env", "a b.env", "q'uo\"te.env", "new\nline.env"])
@@ -522,71 +522,71 @@ def test_odd_paths(repo, name):
     assert path.read_text() == "A=x\nB=y\n"
 
 
-def test_branches_that_merged_each_other(armed):
+def test_branches_that_merged_each_other(protected):
     """Two sides of a conflict, each resolved its own way, are a conflict again: no choice passes for the other's."""
-    branches(armed, ("B", "ours"), ("B", "theirs"))
-    sides = {name: armed.git(f"show {name}:.env") for name in ("main", "topic")}
-    armed.git("branch old")
+    branches(protected, ("B", "ours"), ("B", "theirs"))
+    sides = {name: protected.git(f"show {name}:.env") for name in ("main", "topic")}
+    protected.git("branch old")
     for name, other in (("main", "topic"), ("topic", "old")):
-        armed.git(f"switch --quiet {name}")
-        armed.git(f"merge {other}", code=1)
-        armed.write(".env", sides[name])
-        armed.git("commit --quiet -a -m merged")
-    assert "changed on both sides: B" in armed.git("merge main", code=1)
+        protected.git(f"switch --quiet {name}")
+        protected.git(f"merge {other}", code=1)
+        protected.write(".env", sides[name])
+        protected.git("commit --quiet -a -m merged")
+    assert "changed on both sides: B" in protected.git("merge main", code=1)
 
 
-def test_rotated_without_the_driver(armed):
+def test_rotated_without_the_driver(protected):
     """A rotated file that git alone merged with a value under the old data key does not pass the gate."""
-    armed.write(".env", (armed.folder / ".env").read_text() + "# 1\n# 2\n# 3\n")
-    armed.git("commit --quiet -a -m more --no-verify")
-    armed.shell("encenv hook uninstall")
-    branches(armed, ("N", "x"), ("A", "1"))
-    armed.git("switch --quiet topic")
-    assert armed.shell("encenv rotate --key local").code == 0
-    armed.git("commit --quiet -a -m rotated")
-    armed.git("switch --quiet main")
-    before = armed.git("rev-parse HEAD").strip()
-    armed.git("merge --no-edit topic")
-    done = armed.shell("encenv check")
+    protected.write(".env", (protected.folder / ".env").read_text() + "# 1\n# 2\n# 3\n")
+    protected.git("commit --quiet -a -m more --no-verify")
+    protected.shell("encenv hook uninstall")
+    branches(protected, ("N", "x"), ("A", "1"))
+    protected.git("switch --quiet topic")
+    assert protected.shell("encenv rotate --key local").code == 0
+    protected.git("commit --quiet -a -m rotated")
+    protected.git("switch --quiet main")
+    before = protected.git("rev-parse HEAD").strip()
+    protected.git("merge --no-edit topic")
+    done = protected.shell("encenv check")
     assert done.code == 1
     assert re.search(r"N: its key entry ENCENV_KEY_\w{8} is missing", done.out)
-    armed.git(f"reset --quiet --hard {before}")
-    armed.shell("encenv hook install")
-    armed.git("merge --no-edit topic")
-    assert armed.values() == {"A": "1", "B": "2", "C": "3", "N": "x"}
+    protected.git(f"reset --quiet --hard {before}")
+    protected.shell("encenv hook install")
+    protected.git("merge --no-edit topic")
+    assert protected.values() == {"A": "1", "B": "2", "C": "3", "N": "x"}
 
 
 @pytest.mark.parametrize("how", ["merge --no-edit", "rebase", "cherry-pick"])
-def test_without_the_driver(armed, how):
-    """Without the driver (a merge button, a clone that is not armed) neighbours conflict and distant lines do not."""
-    armed.env("".join(f"{name}={n}\n" for n, name in enumerate("ABCDEFGH")))
-    armed.git("commit --quiet -a -m more")
-    armed.shell("encenv hook uninstall")
-    branches(armed, ("A", "x"), ("H", "y"))
-    armed.git(f"{how} topic")
-    assert (armed.values()["A"], armed.values()["H"]) == ("x", "y")
-    armed.git("switch --quiet main")
-    armed.git("branch --quiet -D topic")
-    branches(armed, ("C", "x"), ("D", "y"))
-    armed.git(f"{how} topic", code=1)
-    # What the guide says to do then: merge again in an armed clone.
-    armed.git(f"{how.split()[0]} --abort")
-    armed.shell("encenv hook install")
-    armed.git(f"{how} topic")
-    assert (armed.values()["C"], armed.values()["D"]) == ("x", "y")
+def test_without_the_driver(protected, how):
+    """Without the driver (a merge button, a clone that is not protected) neighbours conflict and distant lines do not."""
+    protected.env("".join(f"{name}={n}\n" for n, name in enumerate("ABCDEFGH")))
+    protected.git("commit --quiet -a -m more")
+    protected.shell("encenv hook uninstall")
+    branches(protected, ("A", "x"), ("H", "y"))
+    protected.git(f"{how} topic")
+    assert (protected.values()["A"], protected.values()["H"]) == ("x", "y")
+    protected.git("switch --quiet main")
+    protected.git("branch --quiet -D topic")
+    branches(protected, ("C", "x"), ("D", "y"))
+    protected.git(f"{how} topic", code=1)
+    # What the guide says to do then: merge again in an protected clone.
+    protected.git(f"{how.split()[0]} --abort")
+    protected.shell("encenv hook install")
+    protected.git(f"{how} topic")
+    assert (protected.values()["C"], protected.values()["D"]) == ("x", "y")
 
 
-def test_both_brought_a_key(armed):
+def test_both_brought_a_key(protected):
     """Two branches that each encrypted a file for the first time, or rotated, keep the entries that are needed."""
-    armed.git("switch --quiet -c topic")
-    armed.env("A=1\nB=2\nC=3\n")  # under a new data key
-    armed.git("commit --quiet -a -m rotated")
-    armed.git("switch --quiet main")
-    armed.change("N", "new")
-    armed.git("commit --quiet -a -m added")
-    armed.git("merge --no-edit topic")
-    assert armed.values() == {"A": "1", "B": "2", "C": "3", "N": "new"}
-    assert (armed.folder / ".env").read_text().count("ENCENV_KEY_") == 2
+    protected.git("switch --quiet -c topic")
+    protected.env("A=1\nB=2\nC=3\n")  # under a new data key
+    protected.git("commit --quiet -a -m rotated")
+    protected.git("switch --quiet main")
+    protected.change("N", "new")
+    protected.git("commit --quiet -a -m added")
+    protected.git("merge --no-edit topic")
+    assert protected.values() == {"A": "1", "B": "2", "C": "3", "N": "new"}
+    assert (protected.folder / ".env").read_text().count("ENCENV_KEY_") == 2
 
 
 # init
@@ -638,7 +638,7 @@ def test_init_makes_a_local_key(repo):
 
 
 def test_init_in_a_clone_without_the_key(repo):
-    """A second developer is told whom to ask for what, and the clone is armed all the same."""
+    """A second developer is told whom to ask for what, and the clone is protected all the same."""
     repo.shell("encenv init --yes")
     repo.git("add .")
     repo.git("commit --quiet -m base")

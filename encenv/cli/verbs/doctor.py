@@ -22,7 +22,7 @@ from encenv.errors import EncenvError
 from encenv.files.inspect import Survey, survey
 from encenv.files.key_names import AWS_KMS, KeyName
 from encenv.format.sealed import KeyEntry
-from encenv.git.install import installed
+from encenv.git.install import status
 from encenv.git.repository import is_repository
 from encenv.keys.aws.probe import KmsProbe
 from encenv.policy.project import Project, project, project_of
@@ -143,7 +143,7 @@ def _git(here: Project) -> Iterator[Finding]:
         yield Finding("skipped", "git", "this folder is not in a git repository")
         return
     try:
-        for part, is_there in installed(here.files).items():
+        for part, is_there in status(here).items():
             if is_there:
                 yield Finding("ok", "git", f"{part}: in place")
             else:

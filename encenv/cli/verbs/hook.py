@@ -1,4 +1,4 @@
-"""``encenv hook``: arm a clone, for those who have no pre-commit, and what git calls then."""
+"""``encenv hook``: protect a clone without pre-commit; and what git calls in such a clone."""
 
 import os
 from contextlib import suppress
@@ -12,7 +12,8 @@ from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import create
 from encenv.files.read import read
 from encenv.files.text import printable
-from encenv.git import install as arming
+from encenv.git.install import install as protect_clone
+from encenv.git.install import remove
 from encenv.git.merge import MARKER_SIZE, merge
 from encenv.git.repository import GitError, git
 from encenv.git.textconv import masked
@@ -25,7 +26,7 @@ DRIVER_FAILED = 129  # gitattributes(5): a status above 128 is no conflict but a
 
 @click.group(no_args_is_help=False)
 def command() -> None:
-    """Let git check what is staged, show .env files masked, and merge them by variable.
+    """Install or remove the git hook and drivers: check what is staged, show .env files masked, merge them by variable.
 
     \b
     Example:
@@ -34,34 +35,34 @@ def command() -> None:
     """
 
 
-@command.command(short_help="Arm this clone.")
+@command.command(short_help="Protect this clone.")
 @quiet
 def install() -> None:
-    """Arm this clone: hooks, diff and merge drivers, .gitattributes. Run it once in each clone.
+    """Protect this clone: install the hooks, the diff and merge drivers, and the lines of .gitattributes.
 
-    A commit is refused if a plaintext that must be sealed is staged (encenv check --staged). A hook that is there
-    already is kept and called first; core.hooksPath and linked work trees are honoured. git diff then shows names
-    and which key each value is sealed under, never a plaintext; git merge, rebase and cherry-pick merge .env files
-    by variable.
+    Run it once in each clone. A commit is then refused if a plaintext that must be encrypted is staged (encenv check
+    --staged). A hook that is there already is kept and runs first; core.hooksPath and linked work trees work as well.
+    git diff shows names and the key of each value, never a plaintext; git merge, rebase and cherry-pick merge .env
+    files by variable.
 
     \b
     Example:
       encenv hook install
     """
-    for line in arming.arm(project().files) or ["this clone is armed already"]:
+    for line in protect_clone(project()) or ["this clone is protected already"]:
         say(line)
 
 
-@command.command(short_help="Disarm this clone.")
+@command.command(short_help="Remove the hook and the drivers.")
 @quiet
 def uninstall() -> None:
-    """Take the hooks and the drivers from this clone; a hook that was there before comes back.
+    """Remove the hooks and the drivers from this clone; a hook that was there before comes back.
 
     \b
     Example:
       encenv hook uninstall
     """
-    for line in arming.disarm() or ["this clone is not armed"]:
+    for line in remove() or ["this clone is not protected"]:
         say(line)
 
 

@@ -18,7 +18,7 @@ from encenv.files.inspect import Survey, survey
 from encenv.files.key_names import KeyName, Pairs, parse_keys
 from encenv.files.read import read
 from encenv.files.text import printable
-from encenv.git import install as arming
+from encenv.git.install import install as protect_clone
 from encenv.git.key_owner import hint_of
 from encenv.git.plaintext_history import plaintext_history
 from encenv.git.repository import git, is_ignored, is_repository, top_level
@@ -57,7 +57,7 @@ def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None
     if not is_repository():
         say("this is not a git repository: make one (git init), then run: encenv hook install")
         return
-    for line in arming.arm(here.files):
+    for line in protect_clone(here):
         say(line)
     _say_what_is_next(here)
     _say_what_history_holds(here)

@@ -1,0 +1,128 @@
+"""Install and remove the hooks that check what is staged.
+
+Another hook of the same name is never overwritten: it is kept beside ours, which runs it first.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from encenv.errors import ConflictError
+from encenv.files.atomic import create, edit_file
+from encenv.files.os_errors import attempt
+from encenv.files.text import printable
+from encenv.git.repository import config, git, remove_config
+from encenv.git.script import read_script
+
+HOOKS = ("pre-commit", "pre-merge-commit")  # git calls the second for a merge that it commits by itself
+ENABLED = "encenv.hook"  # set in each clone, for a folder of hooks may serve other repositories as well
+PREVIOUS = ".before-encenv"  # behind the name of a hook that we found
+LEGACY = ".legacy"  # behind the name of a hook that pre-commit found; it calls that first
+_PRE_COMMIT = b"pre-commit.com"  # is in each hook that pre-commit writes
+_MARK = b"# encenv hook"
+_MODE = 0o777  # before the umask
+
+
+def install_hooks(top: Path) -> Iterator[str]:
+    """Install the hooks into the work tree *top*; yield what was done, nothing if all were installed.
+
+    Raises:
+        EncenvError: If a hook cannot be written, or two other hooks claim its place.
+    """
+    for name in HOOKS:
+        yield from _install(_folder(top) / name, top)
+    if config(ENABLED) != "true":
+        git("config", "--local", ENABLED, "true")
+
+
+def remove_hooks(top: Path) -> Iterator[str]:
+    """Remove the hooks from the work tree *top*, and put back those that they replaced; yield what was done.
+
+    Raises:
+        EncenvError: If a hook cannot be removed.
+    """
+    for name in HOOKS:
+        path = _installed_path(_folder(top) / name)
+        if _is_ours(path):
+            previous = path.with_name(name + PREVIOUS)
+            if path.suffix == LEGACY and _is_pre_commits(previous):  # it is at that hook's own path, too
+                attempt("write", previous, previous.unlink, "hook")
+            if os.path.lexists(previous):
+                attempt("write", path, lambda: previous.replace(path), "hook")  # noqa: B023 (called at once)
+                yield f"{_label(path, top)}: the hook that was there before is back"
+            else:
+                attempt("write", path, path.unlink, "hook")
+                yield f"{_label(path, top)}: removed"
+    yield from remove_config("encenv")
+
+
+def is_protected(top: Path, name: str) -> bool:
+    """Return whether git calls the check from the hook *name* in *top*: ours, or one that pre-commit runs."""
+    path = _folder(top) / name
+    ours = _installed_path(path)
+    if _is_ours(ours) and os.access(ours, os.X_OK) and config(ENABLED) == "true":
+        return True
+    try:
+        return _is_pre_commits(path) and b"encenv-check" in (top / ".pre-commit-config.yaml").read_bytes()
+    except OSError:
+        return False
+
+
+def _folder(top: Path) -> Path:
+    """Return where git looks for hooks: core.hooksPath, or one folder for a work tree and all that are linked to it."""
+    return top / os.fsdecode(git("rev-parse", "--git-path", "hooks", cwd=top).removesuffix(b"\n"))
+
+
+def _install(path: Path, top: Path) -> Iterator[str]:
+    text = read_script("hook.sh").encode()
+    path = _installed_path(path)
+    label = _label(path, top)
+    if _is_ours(path):
+        if path.read_bytes() != text:
+            with edit_file(path) as file:
+                file.replace(text)
+            yield f"{label}: updated"
+        return
+    if not os.path.lexists(path):
+        attempt("write", path, lambda: path.parent.mkdir(parents=True, exist_ok=True), "hook")
+        create(path, text, _MODE)
+        yield f"{label}: checks what is staged"
+        return
+    previous = path.with_name(path.name + PREVIOUS)
+    if os.path.lexists(previous):
+        raise ConflictError(
+            f"{label} is not encenv's, and {_label(previous, top)} holds an earlier hook already",
+            hint="put both into one file, remove the other, and run the command again",
+        )
+    # Moved, not copied: it may be a link, whose copy would mean another file.
+    attempt("write", previous, lambda: path.rename(previous), "hook")
+    try:
+        create(path, text, _MODE)
+    except BaseException:
+        previous.rename(path)
+        raise
+    yield f"{label}: checks what is staged, after the hook that was there, now {previous.name}"
+
+
+def _installed_path(path: Path) -> Path:
+    """Return where our hook is for the hook *path*: pre-commit may have moved it aside for its own."""
+    legacy = path.with_name(path.name + LEGACY)
+    return legacy if _is_ours(legacy) and _is_pre_commits(path) else path
+
+
+def _is_pre_commits(path: Path) -> bool:
+    try:
+        return _PRE_COMMIT in path.read_bytes()
+    except OSError:
+        return False
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return _MARK in path.read_bytes()[:200]
+    except OSError:
+        return False
+
+
+def _label(path: Path, top: Path) -> str:
+    return printable(path.relative_to(top) if path.is_relative_to(top) else path)
