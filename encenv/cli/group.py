@@ -1,33 +1,40 @@
-"""The group of all verbs, and what each kind of failure becomes: two lines and an exit code, never a stack trace."""
+"""The group of all verbs. Each kind of failure becomes two lines and an exit code, never a stack trace."""
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from encenv import __version__
 from encenv.cli.terminal import fail, give_up_output
 from encenv.errors import EncenvError, place_of
+from encenv.keys.process_safety import lazily
 
-# In the order of a first visit. Each is imported when it is called: neither another verb nor --help pays for it.
+if TYPE_CHECKING:
+    from encenv.git import key_owner
+else:
+    key_owner = lazily("encenv.git.key_owner")
+
+# In the order of a first visit. Each is imported when it is called, so neither another verb nor --help pays for it.
 _VERBS = {
-    "init": ("encenv.cli.verbs.init", "Make this project ready for sealed .env files."),
+    "init": ("encenv.cli.verbs.init", "Set up this project for encrypted .env files."),
     "keygen": ("encenv.cli.verbs.keygen", "Make a local key, for a laptop or for CI."),
     "encrypt": ("encenv.cli.verbs.encrypt", "Encrypt the values of .env files."),
-    "decrypt": ("encenv.cli.verbs.decrypt", "Show a .env file with its values decrypted."),
+    "decrypt": ("encenv.cli.verbs.decrypt", "Print .env files with their values decrypted."),
     "set": ("encenv.cli.verbs.set", "Encrypt one value into a .env file."),
-    "get": ("encenv.cli.verbs.get", "Show one decrypted value of a .env file."),
+    "get": ("encenv.cli.verbs.get", "Print one decrypted value of a .env file."),
     "unset": ("encenv.cli.verbs.unset", "Remove variables from a .env file."),
-    "rename": ("encenv.cli.verbs.rename", "Give a variable of a .env file another name."),
-    "edit": ("encenv.cli.verbs.edit", "Edit a .env file decrypted."),
-    "rotate": ("encenv.cli.verbs.rotate", "Encrypt the values of .env files under a new data key."),
-    "rewrap": ("encenv.cli.verbs.rewrap", "Add, remove or refresh the wrapping keys of .env files."),
+    "rename": ("encenv.cli.verbs.rename", "Rename a variable of a .env file."),
+    "edit": ("encenv.cli.verbs.edit", "Edit a .env file decrypted, in your editor."),
+    "rotate": ("encenv.cli.verbs.rotate", "Encrypt all values of .env files again, under a new data key."),
+    "rewrap": ("encenv.cli.verbs.rewrap", "Add, remove or refresh the keys that open .env files."),
     "run": ("encenv.cli.verbs.run", "Run a command with decrypted variables."),
-    "status": ("encenv.cli.verbs.status", "Show what is sealed in .env files, and what is not."),
+    "status": ("encenv.cli.verbs.status", "Show which variables of .env files are encrypted."),
     "check": ("encenv.cli.verbs.check", "Fail if a .env file holds what must not be committed."),
     "diff": ("encenv.cli.verbs.diff", "Show which variables were added, removed or changed."),
-    "export": ("encenv.cli.verbs.export", "Write a .env file's variables for another place."),
-    "iam-policy": ("encenv.cli.verbs.iam_policy", "Write the IAM policy that a role needs for a .env file."),
+    "export": ("encenv.cli.verbs.export", "Print the variables for Docker, Lambda, Kubernetes and others."),
+    "iam-policy": ("encenv.cli.verbs.iam_policy", "Print the IAM policy that a role needs for a .env file."),
     "doctor": ("encenv.cli.verbs.doctor", "Find out what keeps encenv from working here."),
     "hook": ("encenv.cli.verbs.hook", "Install or remove the git hook and drivers."),
     "demo": ("encenv.cli.verbs.demo", "See encenv at work, in a temporary folder."),
@@ -77,13 +84,11 @@ def call(args: list[str] | None) -> int:
     except click.Abort:
         raise KeyboardInterrupt from None
     except EncenvError as error:
-        from encenv.git.key_owner import hint_of  # a lazy door: only a failure looks for git
-
-        return fail(error.message, hint_of(error))
+        return fail(error.message, key_owner.hint_of(error))
     except click.ClickException as error:
         hint = getattr(error, "hint", "") or f"see: {_called(error, args)} --help"
         return fail(_one_line(error.format_message()), hint, error.exit_code)
-    except BrokenPipeError:  # whoever read the output has enough
+    except BrokenPipeError:  # the reader has closed the output, as head does
         give_up_output()
         return 1
     except OSError as error:
@@ -91,7 +96,10 @@ def call(args: list[str] | None) -> int:
         reason = (error.strerror or type(error).__name__).lower()
         return fail(f"the system refused: {reason}", "check the disk, the folder and its permissions")
     except Exception as error:  # noqa: BLE001 (its text and its frames may hold a value)
-        place = next(iter(getattr(error, "__notes__", ())), f"raised {place_of(error)}")
+        notes = [
+            note for note in getattr(error, "__notes__", ()) if note.startswith("raised at ")
+        ]  # `frameless`
+        place = notes[-1] if notes else f"raised {place_of(error)}"
         return fail(
             f"internal error: {type(error).__name__} ({place})",
             "report this with the command that you ran",

@@ -1,7 +1,6 @@
-"""``encenv decrypt``: show a .env file with its values decrypted."""
+"""``encenv decrypt``: print .env files with their values decrypted."""
 
 import os
-from collections.abc import Callable
 
 import click
 
@@ -9,11 +8,8 @@ from encenv.cli.files import for_each_file, parsed, place, read_text, write_text
 from encenv.cli.name_options import chooser, name_options
 from encenv.cli.options import STANDARD_OUTPUT, files_argument, output_option, quiet
 from encenv.cli.terminal import say, through_values
-from encenv.errors import EncenvError
-from encenv.files.document import EnvFile, with_value
-from encenv.files.opening import open_possible, reading_session, values_of
+from encenv.files.decrypt import decrypt
 from encenv.files.text import printable
-from encenv.format.sealed import SealedValue, claims, entry_kid
 
 
 @click.command()
@@ -44,7 +40,7 @@ def command(
     def decrypt_file(path: str) -> None:
         if texts and texts[-1] and not texts[-1].endswith(("\n", "\r")):
             texts.append("\n")
-        texts.append(str(_decrypted(parsed(read_text(path), place(path)), chosen)))
+        texts.append(str(decrypt(parsed(read_text(path), place(path)), os.environ, chosen, through_values)))
 
     for_each_file(files, "decrypting", decrypt_file)
     write_text(output, "".join(texts))
@@ -52,26 +48,3 @@ def command(
         say(
             f"{printable(output)}: holds plaintext; do not commit it, and delete it when you no longer need it"
         )
-
-
-def _decrypted(file: EnvFile, chosen: Callable[[str], bool] = lambda _: True) -> EnvFile:
-    session = reading_session(file, os.environ)
-    values = values_of(file, chosen)  # plain ones, too: an encrypted value inside of one is an error
-    changes = {}
-    for index, plain in open_possible(values, session, through_values).items():
-        if claims(file.bindings[index].value or ""):
-            try:
-                changes[index] = with_value(file.bindings[index], plain)
-            except EncenvError as error:
-                session.fail(file.bindings[index].name or "", error)
-    failure = session.failure(whole="the file", done="decrypted")
-    if failure is not None:
-        raise failure
-    # What stays encrypted keeps its key entry.
-    kept = {
-        SealedValue.parse(value).kid
-        for index, (_, value) in values_of(file).items()
-        if index not in values and claims(value)
-    }
-    kids = {index: entry_kid(binding.name or "") for index, binding in enumerate(file.bindings)}
-    return file.replace(changes).without({index for index, kid in kids.items() if kid and kid not in kept})

@@ -1,0 +1,71 @@
+"""A .env file with its values decrypted, and a single value of one."""
+
+from collections.abc import Callable, Mapping
+
+from encenv.errors import EncenvError, FileError, frameless
+from encenv.files.document import EnvFile, parse, with_value
+from encenv.files.edit import missing
+from encenv.files.opening import Each, open_possible, open_values, reading_session, values_of
+from encenv.format.sealed import SealedValue, claims, entry_kid
+
+
+@frameless
+def decrypt(
+    file: EnvFile, environ: Mapping[str, str], chosen: Callable[[str], bool], each: Each = iter
+) -> EnvFile:
+    """Return *file* with the values decrypted whose names are *chosen*.
+
+    Key entries are left out, except those of values that stay encrypted.
+
+    Args:
+        file: The file.
+        environ: The process environment: further key entries, and what the key providers need.
+        chosen: Says of a name whether its value is decrypted.
+        each: Goes through the values.
+
+    Raises:
+        EncenvError: If a value cannot be decrypted. All failures are reported together.
+    """
+    session = reading_session(file, environ)
+    values = values_of(file, chosen)  # plain ones, too: an encrypted value inside of one is an error
+    changes = {}
+    for index, plain in open_possible(values, session, each).items():
+        name, value = values[index]
+        if claims(value):
+            try:
+                changes[index] = with_value(file.bindings[index], plain)
+            except EncenvError as error:
+                session.fail(name, error)
+    failure = session.failure(whole="the file", done="decrypted")
+    if failure is not None:
+        raise failure
+    used = {
+        SealedValue.parse(value).kid
+        for index, (_, value) in values_of(file).items()
+        if index not in values and claims(value)
+    }
+    kids = {index: entry_kid(binding.name or "") for index, binding in enumerate(file.bindings)}
+    return file.replace(changes).without({index for index, kid in kids.items() if kid and kid not in used})
+
+
+@frameless
+def get_value(text: str, name: str, where: str, environ: Mapping[str, str]) -> str:
+    """Return the value of the variable *name* of the .env file *text*; only its data key is unwrapped.
+
+    Args:
+        text: The file's text, with newlines unchanged.
+        name: The variable. Of several lines the last counts, as for a reader.
+        where: What to call the file in messages.
+        environ: The process environment, as for `decrypt`.
+
+    Raises:
+        EncenvError: If there is no such value, or it cannot be decrypted.
+    """
+    file = parse(text)
+    index = max((i for i, binding in enumerate(file.bindings) if binding.name == name), default=None)
+    if index is None:
+        raise missing(name, (binding.name for binding in file.bindings), where)
+    value = file.bindings[index].value
+    if value is None:
+        raise FileError(f"{name} has no value in {where}", hint=f"give it one: encenv set {name}")
+    return open_values({index: (name, value)}, reading_session(file, environ))[index]
