@@ -166,11 +166,13 @@ NAMES_SHOWN = 8  # a message stays readable when a whole file has one cause
 
 
 def _with_names(message: str, names: tuple[str, ...]) -> str:
-    if not names:
-        return message
+    return f"{listed(names)}: {message}" if names else message
+
+
+def listed(names: "Sequence[str]") -> str:
+    """Return *names* for a message: the first ones, escaped, and how many more there are."""
     shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:NAMES_SHOWN])
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return f"{shown}{more}: {message}"
+    return f"{shown} and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else shown
 
 
 def frameless(function: "Callable[P, R]") -> "Callable[P, R]":

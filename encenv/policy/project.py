@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,33 +103,27 @@ def project(start: str | os.PathLike[str] | None = None) -> Project:
 
 def project_of(file: str) -> Project:
     """Return the project that the .env file *file* belongs to; for ``-`` that of the current folder."""
-    return project(None if file == "-" else Path(file).parent)
+    return project(_folder_of(file))
 
 
 class Projects:
     """The projects of several files; each is found, and its settings class imported, once."""
 
     def __init__(self) -> None:
-        self._by_folder: dict[Path, Project] = {}
-        self._policies: dict[Path, Policy] = {}
+        self._project = cache(project)
+        self._policy = cache(Project.policy)
 
     def of(self, file: str) -> Project:
         """Return the project of the .env file *file*, as `project_of` does; its folder need not exist any more."""
-        folder = Path() if file == "-" else Path(file).parent
-        if folder not in self._by_folder:
-            self._by_folder[folder] = project(folder)
-        return self._by_folder[folder]
+        return self._project(_folder_of(file))
 
     def policy(self, file: str) -> Policy:
-        """Return which variables of the .env file *file* must be encrypted.
+        """Return which variables of the .env file *file* must be encrypted; errors as for `Project.policy`."""
+        return self._policy(self.of(file))
 
-        Raises:
-            EncenvError: If the settings class cannot be imported.
-        """
-        of_file = self.of(file)
-        if of_file.folder not in self._policies:
-            self._policies[of_file.folder] = of_file.policy()
-        return self._policies[of_file.folder]
+
+def _folder_of(file: str) -> Path:
+    return Path() if file == "-" else Path(file).parent
 
 
 def _upwards(folder: Path) -> list[Path]:

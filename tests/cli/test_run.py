@@ -188,7 +188,7 @@ def test_demo(workspace):
         "  database_url  PostgresDsn  postgres://shop:***@db.internal:5432/shop\n",
         "  from the process environment: the same values\n",
         "  unwraps of the data key: 1, for two loads of 5 values\n",
-        "\n4. What a changed value gives\n",
+        "\n4. Loaded after somebody changed an encrypted value\n",
         "  error: SECRET_KEY: the encrypted value was changed, cut off, renamed",
         "\nYour turn: encenv keygen && encenv encrypt --key local .env\n",
     ):

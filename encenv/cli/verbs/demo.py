@@ -1,17 +1,14 @@
-"""``encenv demo``: the whole of it in a temporary folder, without a key or a network."""
+"""``encenv demo``: show all of encenv in a temporary folder, without a key or a network."""
 
 import os
-import shutil
-import signal
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
 from encenv.errors import EncenvError
-from encenv.files.atomic import edit_file
 from encenv.files.document import parse
 from encenv.files.encrypt import KeyName, Writer, encrypt
 from encenv.format.sealed import WrappedKey
@@ -20,18 +17,18 @@ from encenv.keys.local import TEXT_VARIABLE, LocalKeys, generate_key_text
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 (nobody's)
 PLAIN = f"""\
-# A service's configuration, as it lies in many repositories
+# A service's configuration, as many repositories hold it
 DEBUG=false
 SECRET_KEY='c4nn0t-be#guessed'   # signs the sessions
 DATABASE_PASSWORD={SECRET}
 DATABASE_URL=postgres://shop:${{DATABASE_PASSWORD}}@db.internal:5432/shop
 ALLOWED_HOSTS=["shop.example", "www.shop.example"]
 """
-COLUMNS = 79  # of a line that is shown: a terminal has 80
+COLUMNS = 79  # a terminal has 80
 
 
-class _Counted(LocalKeys):
-    """The local key, counting how often it is asked."""
+class _CountingKeys(LocalKeys):
+    """A local key that counts how often it unwraps a data key."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -45,31 +42,27 @@ class _Counted(LocalKeys):
 
 @click.command()
 def command() -> None:
-    """Show encenv at work: encrypt a .env file, load it typed, and see what a changed value gives.
+    """Show encenv at work: encrypt a .env file, load it as typed settings, and change an encrypted value.
 
-    Everything happens in a temporary folder, with a key that is made for it and forgotten.
+    Everything happens in a temporary folder, with a key that exists only as long as the demo.
     """
-    keys = _Counted({TEXT_VARIABLE: generate_key_text()})
-    # Whatever this process has in its environment stays out of it.
-    with _folder() as folder, _process_variables({}):
-        path = folder / ".env"
+    keys = _CountingKeys({TEXT_VARIABLE: generate_key_text()})
+    with TemporaryDirectory(prefix="encenv-demo-") as folder, _environment({}):
+        path = Path(folder, ".env")
         path.write_text(PLAIN)
         _title("1. A plain .env file")
         _show(PLAIN)
 
         _title("2. The same file after: encenv encrypt --key local .env")
-        with edit_file(path) as file:
-            file.replace(
-                encrypt(file.data.decode(), Writer((KeyName("local", ""),), providers=[keys])).text.encode()
-            )
-        sealed = path.read_text()
+        sealed = encrypt(PLAIN, Writer((KeyName("local", ""),), providers=[keys])).text
+        path.write_text(sealed)
         _show(sealed)
 
-        clear_cache()  # the encryption's own data key: loading starts as another process would
+        clear_cache()  # of the data key that encrypted: loading starts as in another process
         _title("3. Loaded by a settings class, from the file and from the process environment")
         _load(path, sealed, keys)
 
-        _title("4. What a changed value gives")
+        _title("4. Loaded after somebody changed an encrypted value")
         lines = sealed.splitlines(keepends=True)
         at = next(i for i, line in enumerate(lines) if line.startswith("SECRET_KEY="))
         value = lines[at].split(":")[3]
@@ -81,7 +74,7 @@ def command() -> None:
         click.echo("encenv keygen && encenv encrypt --key local .env")
 
 
-def _load(path: Path, sealed: str, keys: _Counted) -> None:
+def _load(path: Path, sealed: str, keys: _CountingKeys) -> None:
     # A lazy door: a settings class cannot be declared without pydantic, and its import costs most of this command.
     from pydantic import PostgresDsn, SecretStr
 
@@ -101,18 +94,15 @@ def _load(path: Path, sealed: str, keys: _Counted) -> None:
         binding.name: binding.value for binding in parse(sealed).bindings if binding.name and binding.value
     }
     del variables["DATABASE_URL"]  # ${NAME} means something in a file only
-    with _process_variables(variables):
+    with _environment(variables):
         from_process = Settings(_env_file=None)
-    same = (
-        from_process.secret_key == from_file.secret_key
-        and from_process.allowed_hosts == from_file.allowed_hosts
-    )
+    same = from_process == from_file.model_copy(update={"database_url": None})
     click.echo(f"  from the process environment: {'the same values' if same else 'other values'}")
     click.secho(f"  unwraps of the data key: {keys.unwraps}", bold=True, nl=False)
     click.echo(f", for two loads of {sealed.count('=encenv:')} values")
 
 
-def _fail(path: Path, keys: _Counted) -> None:
+def _fail(path: Path, keys: _CountingKeys) -> None:
     from encenv.load.dotenv import dotenv_values  # a lazy door: as above
 
     try:
@@ -135,30 +125,13 @@ def _show(text: str) -> None:
 
 
 def _echo(head: str, text: str) -> None:
-    text, mark, comment = text.partition(
-        "   # "
-    )  # what is cut is a value, so that one sees that comments stay
+    text, mark, comment = text.partition("   # ")  # the value is cut, so that the comment is seen
     room = COLUMNS - len(head + mark + comment)
     click.echo(head + (text if len(text) <= room else text[: room - 3] + "...") + mark + comment)
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
-    folder = tempfile.mkdtemp(prefix="encenv-demo-")
-    try:
-        yield Path(folder)
-    finally:
-        with suppress(ValueError):  # in a thread, which no Ctrl-C interrupts
-            before = signal.signal(
-                signal.SIGINT, signal.SIG_IGN
-            )  # a second one is not to stop the tidying up
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(ValueError):
-            signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _process_variables(values: Mapping[str, str]) -> Iterator[None]:
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(values)

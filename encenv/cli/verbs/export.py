@@ -1,16 +1,15 @@
 """``encenv export``: print the variables of a .env file for another place."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from encenv.cli.files import parsed, place, read_text
+from encenv.cli.files import parsed, place, read_text, write_text
 from encenv.cli.name_options import chooser, name_options
 from encenv.cli.options import DEFAULT_FILE, FILE, output_option, quiet
 from encenv.cli.terminal import say, through_values, warn, write
-from encenv.errors import EncenvError, FileError, PolicyError
+from encenv.errors import EncenvError, FileError, PolicyError, listed
 from encenv.export.final_values import (
     FinalValues,
     Names,
@@ -20,13 +19,11 @@ from encenv.export.final_values import (
     raw_values,
 )
 from encenv.export.formats import FORMATS, TITLED, Variables
-from encenv.files.atomic import create
 from encenv.files.data_key_choice import Writer
 from encenv.files.text import printable
 from encenv.policy.project import project_of
 
 ENCRYPTED_MODE, PLAINTEXT_MODE = 0o644, 0o600  # without the umask
-NAMES_SHOWN = 8  # a message stays readable
 GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step appends variables to
 
 
@@ -99,7 +96,6 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     for warning in formatted.warnings:
         warn(f"{where}: {warning}")
     _report(where, final)
-    data = formatted.text.encode("utf-8", "surrogateescape")
     mode = PLAINTEXT_MODE if final.secret else ENCRYPTED_MODE
     if formatted.masks and to == "-":
         # Sent to GITHUB_ENV, the masks would be variables, or be shown in an error, and mask nothing.
@@ -109,11 +105,9 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         )
     if form == "github" and to is not None and to != "-":
         write(formatted.masks.encode())  # first, so that nothing is logged before it is masked
-        _append(Path(to), data, mode)
-    elif to is None or to == "-":
-        write(data)
+        _append(Path(to), formatted.text.encode(), mode)
     else:
-        create(to, data, mode)
+        write_text(to or "-", formatted.text, mode)
 
 
 def _encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
@@ -129,20 +123,15 @@ def _encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requ
 
 def _report(where: str, final: FinalValues) -> None:
     if final.encrypted_again:
-        say(f"{where}: expanded and encrypted again: {_listed(final.encrypted_again)}")
+        say(f"{where}: expanded and encrypted again: {listed(final.encrypted_again)}")
     if final.unexpanded:
         warn(
-            f"{where}: exported with ${{NAME}}, which refers to encrypted values: {_listed(final.unexpanded)}"
+            f"{where}: exported with ${{NAME}}, which refers to encrypted values: {listed(final.unexpanded)}"
         )
     if final.undecrypted:
         warn(
-            f"{where}: not decrypted: {_listed(final.undecrypted)}; if they refer to others, their ${{NAME}} is exported"
+            f"{where}: not decrypted: {listed(final.undecrypted)}; if they refer to others, their ${{NAME}} is exported"
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(map(printable, names[:NAMES_SHOWN])) + more
 
 
 def _github_file() -> str:

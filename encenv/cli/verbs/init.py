@@ -1,8 +1,6 @@
 """``encenv init``: make a repository ready for encrypted .env files."""
 
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,9 +8,9 @@ import click
 from encenv.cli.key_options import key_options
 from encenv.cli.options import quiet
 from encenv.cli.report import count
-from encenv.cli.terminal import fail, say
+from encenv.cli.terminal import can_ask, fail, say
 from encenv.cli.verbs import keygen
-from encenv.errors import ConflictError, EncenvError, MalformedError
+from encenv.errors import ConflictError, EncenvError, MalformedError, listed
 from encenv.files.data_key_choice import Writer
 from encenv.files.inspect import Survey, survey
 from encenv.files.key_names import KeyName, Pairs, parse_keys
@@ -27,7 +25,6 @@ from encenv.policy.project import Project, project
 from encenv.policy.tool_table import write_keys
 
 LOCAL = KeyName("local", "")
-NAMES_SHOWN = 20
 
 
 @click.command()
@@ -51,7 +48,7 @@ def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None
         _try_keys(here, keys)
     else:
         proposed = _keys_in_use(here)
-        is_asking = not yes and sys.stdin is not None and sys.stdin.isatty()
+        is_asking = not yes and can_ask()
         _write(here, keys or (_ask(proposed) if is_asking else proposed or (LOCAL,)), context or ())
     here = project()
     if not is_repository():
@@ -155,11 +152,6 @@ def _say_what_history_holds(here: Project) -> None:
     """Name the variables whose plaintext is in git history."""
     past = plaintext_history(here)
     if past.names:
-        say(f"plaintext in history ({count(past.commits, 'commit')}, {_listed(past.files)}):")
-        say(f"  {_listed(past.names)}")
+        say(f"plaintext in history ({count(past.commits, 'commit')}, {listed(past.files)}):")
+        say(f"  {listed(past.names)}")
         say("change these where they were issued: every clone still has them")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(map(printable, names[:NAMES_SHOWN])) + more
