@@ -22,7 +22,6 @@ _EQUALS = re.compile(r"[^\S\r\n]*=")
 _SPACE = re.compile(r"[^\S\r\n]*")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _BOM = "\ufeff"
-_DROPS_BOM = not Reader(io.StringIO(_BOM)).has_next()  # python-dotenv does since 1.2.4
 
 
 class Binding(NamedTuple):
@@ -188,7 +187,7 @@ def blank_lines(text: str) -> int:
 
 
 def _head(text: str) -> str:
-    return _BOM if _DROPS_BOM and text.startswith(_BOM) else ""
+    return _BOM if text.startswith(_BOM) else ""
 
 
 def _file(text: str, statements: Iterable[tuple[Statement, str]]) -> EnvFile:
