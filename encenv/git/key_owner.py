@@ -6,7 +6,7 @@ from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
 from encenv.git.repository import git
 
 # What only somebody else can give: a key text, a permission, a sign-in.
-_GIVEN = re.compile(r"the local key|AccessDenied|NotAuthorized|Credentials")
+_GIVEN = re.compile(r"the local key|AccessDenied|NotAuthorized|AWS credentials")
 _KEY = re.compile(r"local key ([A-Z2-7]{8})|(arn:aws[a-z-]*:kms:[A-Za-z0-9:/-]*[A-Za-z0-9])")
 HINT_SECONDS = 5  # for each question to git: a hint is not worth more
 NAME_MAX = 120  # characters; somebody else chose it

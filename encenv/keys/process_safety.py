@@ -12,7 +12,7 @@ says otherwise, a forked child keeps the state, and so does a snapshot.
   A child starts with none.
 - `keys.cache._cache`: the data keys, so that each is unwrapped once, and the running attempts. A child keeps the keys and
   forgets the attempts, whose threads it does not have. Empty in a snapshot.
-- `keys.aws.kms._thread`: whether this thread is calling boto3, whose debug records would show plaintext. A filter on the
+- `keys.aws.client._thread`: whether this thread is calling boto3, whose debug records would show plaintext. A filter on the
   loggers of botocore reads it, which stays on them.
 - `load.environ.loading`: the running load of a settings class, for sources that pydantic-settings creates. Set only
   while a load runs, in its thread or task.

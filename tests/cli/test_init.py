@@ -118,7 +118,7 @@ def test_a_kms_key_that_cannot_be_used(repo, kms):
     kms.create_key(alias="alias/shop")
     message, hint = in_words(repo.run("init", "--key", "alias/none"))
     assert (message, hint) == (
-        "AWS KMS refused GenerateDataKey with alias/none: NotFoundException",
+        "AWS KMS refused kms:GenerateDataKey on alias/none: NotFoundException",
         "check the key's account and region; it does not exist there (any more)",
     )
     kms.deny("GenerateDataKey")

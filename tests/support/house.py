@@ -62,6 +62,7 @@ ROOMS = (
             "keys.aws.ca_store",
             "keys.aws.errors",
             "keys.aws.request",
+            "keys.aws.client",
             "keys.aws.kms",
             "keys.aws.probe",
         ),
@@ -222,8 +223,8 @@ EXCEPTIONS = {("load.variables", "load.sources")}
 
 # Each heavy dependency by the files that may import it, be it only for the type checker; there are no others.
 OWNERS = {
-    "boto3": {"keys.aws.kms", "keys.aws.probe"},
-    "botocore": {"keys.aws.kms", "keys.aws.errors", "keys.aws.probe"},
+    "boto3": {"keys.aws.client", "keys.aws.kms"},
+    "botocore": {"keys.aws.client", "keys.aws.errors"},
     "click": {
         "cli.options",
         "cli.verbs.status",

@@ -36,12 +36,16 @@ def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
     context = _context()
     try:
         _trust(context, environ, is_amazon=is_amazon)
-    except (OSError, ValueError) as error:
-        kind = type(error).__name__
+    except FileNotFoundError:
+        cause = "there is no such file"
+    except PermissionError:
+        cause = "permission denied"
+    except (OSError, ValueError):  # ssl.SSLError, too
+        cause = "they are not certificates"
     else:
         return context
     raise KeyUnreachableError(
-        f"the certificate authorities that AWS KMS is verified with cannot be read: {kind}",
+        f"the certificate authorities to verify AWS KMS with cannot be read: {cause}",
         hint="install the system's CA certificates, or name a file that holds them in AWS_CA_BUNDLE",
     )
 

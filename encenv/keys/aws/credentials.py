@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from encenv.errors import KeyUnreachableError
 from encenv.keys.aws.endpoint import Endpoint, parse_endpoint
-from encenv.keys.aws.http import OK, Patience, exchange, kind_of
+from encenv.keys.aws.http import OK, Timeouts, cause_of, exchange
 from encenv.keys.aws.sigv4 import Credentials
 
 # AWS SDKs and Tools Reference Guide, "Location of the shared config and credentials files".
@@ -64,22 +64,22 @@ class Container:
         Raises:
             KeyUnreachableError: If they cannot be had.
         """
-        kind = ""
+        cause = ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 wait(max(0.0, min(PAUSE, until - time.monotonic())))
             try:
                 headers = {"Accept": "application/json", **self._token()}
-                answer = exchange(self.endpoint, self.target, headers, Patience(SECONDS, SECONDS, until))
-                found = _parsed(answer.body) if answer.status == OK else None
-            except (OSError, ValueError, RecursionError) as error:
-                kind = kind_of(error)
-            else:
-                if found is not None:
-                    return found
-                kind = f"HTTP status {answer.status}"
+                answer = exchange(self.endpoint, self.target, headers, Timeouts(SECONDS, SECONDS, until))
+            except (OSError, ValueError) as error:
+                cause = cause_of(error)
+                continue
+            credentials = _parse(answer.body) if answer.status == OK else None
+            if credentials is not None:
+                return credentials
+            cause = f"HTTP status {answer.status}" if answer.status != OK else "its answer holds none"
         raise KeyUnreachableError(
-            f"the container's AWS credentials cannot be had from {self.endpoint.authority}: {kind}",
+            f"no AWS credentials from the container's {self.endpoint.authority}: {cause}",
             hint="check the role of the function, task or pod, and AWS_CONTAINER_CREDENTIALS_FULL_URI",
         )
 
@@ -129,9 +129,12 @@ def _is_configured(environ: Mapping[str, str]) -> bool:
     return any(os.path.isfile(path) or os.path.isdir(path) for path in found)  # noqa: PTH112, PTH113
 
 
-def _parsed(body: bytes) -> Credentials | None:
+def _parse(body: bytes) -> Credentials | None:
     """Return the credentials in an answer; None if there are none."""
-    found = json.loads(body)
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):  # its `doc` is the answer
+        return None
     names = ("AccessKeyId", "SecretAccessKey", "Token")
-    parts = [found.get(name) for name in names] if isinstance(found, dict) else [None]
+    parts = [members.get(name) for name in names] if isinstance(members, dict) else [None]
     return Credentials(*parts) if all(part and isinstance(part, str) for part in parts) else None

@@ -1,36 +1,51 @@
-"""What goes wrong with AWS KMS, as errors with hints: AWS error codes, and what boto3 raises without an answer."""
+"""What goes wrong with AWS KMS, as errors with hints: AWS error codes, and what boto3 raises without an answer.
+
+No message holds the text of AWS or boto3, which may hold what a credential process printed, nor the name of a class.
+"""
 
 import re
 import sys
 
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 
+SERVER_ERROR = 500  # RFC 9110, 15.6
+TOO_MANY = 429  # RFC 6585, 4
+KEY_NAME_MAX = 320  # characters: an ARN has some 80, an alias's at most 310
+NETWORK = "check the network, the region and AWS_ENDPOINT_URL_KMS"
+CERTIFICATES = "check the certificate authorities (AWS_CA_BUNDLE) and who answers at the endpoint"
+SETTINGS = "check the AWS settings: the AWS_… variables, proxies and the configuration file"
+
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}(?=$|:)")  # of "prefix#Code:address", which some servers send
-_HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, GenerateDataKey and ReEncrypt
-    "AccessDeniedException": "allow {action} on this key, under this encryption context, for the role that runs here",
-    "CloudHsmClusterInvalidConfigurationException": "mend the key's custom key store in AWS KMS",
+_ALLOW = "allow {action} on this key, under this encryption context, for the role that runs here"
+_WRITE_KEY = "check how the key is written: a full ARN, or alias/<name>"
+_SYMMETRIC = "name a symmetric key for encrypting and decrypting"
+_REFUSED = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, GenerateDataKey and ReEncrypt
+    "AccessDeniedException": _ALLOW,
+    "CloudHsmClusterInvalidConfigurationException": "fix the key's custom key store in AWS KMS",
     "CustomKeyStoreInvalidStateException": "connect the key's custom key store in AWS KMS",
     "DisabledException": "enable the key in AWS KMS, or take the values of an environment that uses another key",
     "IncorrectKeyException": "restore the key entry from version control; it names another key than wrapped it",
-    "InvalidArnException": "check how the key is written: a full ARN, or alias/<name>",
+    "InvalidArnException": _WRITE_KEY,
     "InvalidCiphertextException": "restore the key entry from version control; it or its context was changed",
-    "InvalidKeyUsageException": "name a symmetric key for encrypting and decrypting",
+    "InvalidKeyUsageException": _SYMMETRIC,
     "KMSInvalidStateException": "cancel the key's deletion in AWS KMS, or restore its key material",
-    "NotAuthorized": "allow {action} on this key, under this encryption context, for the role that runs here",
+    "NotAuthorized": _ALLOW,
     "NotFoundException": "check the key's account and region; it does not exist there (any more)",
-    "UnsupportedOperationException": "name a symmetric key for encrypting and decrypting",
-    "ValidationException": "check how the key is written: a full ARN, or alias/<name>",
+    "UnsupportedOperationException": _SYMMETRIC,
+    "ValidationException": _WRITE_KEY,
 }
 _DENIED = {"AccessDeniedException", "NotAuthorized"}  # AWS KMS API reference, "Common Errors"
-_ACTIONS = {"ReEncrypt": "kms:ReEncryptFrom and kms:ReEncryptTo"}  # where IAM calls it otherwise
+_ACTIONS = {"ReEncrypt": "kms:ReEncryptFrom and kms:ReEncryptTo"}  # where IAM uses another name
 _TRY_AGAIN = "try again"
+_EXPIRED = "sign in again; the AWS credentials have expired"
 _NOT_KNOWN = "check the AWS credentials; AWS does not know this access key"
 _NOT_SIGNED = "check the AWS secret access key and this machine's clock"
+_NO_TOKEN = "give AWS credentials"  # noqa: S105 (a hint)
 _USED_UP = "try again; the account's KMS request quota is used up"
-_THEIRS = {  # the request was not judged: credentials, load or an outage (as above, and "Common Errors")
+_NOT_JUDGED = {  # credentials, load or an outage (as above, and "Common Errors")
     "DependencyTimeoutException": _TRY_AGAIN,
-    "ExpiredToken": "sign in again; the AWS credentials have expired",
-    "ExpiredTokenException": "sign in again; the AWS credentials have expired",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
     "IncompleteSignature": "check the AWS credentials",
     "IncompleteSignatureException": "check the AWS credentials",
     "InternalFailure": _TRY_AGAIN,
@@ -39,8 +54,8 @@ _THEIRS = {  # the request was not judged: credentials, load or an outage (as ab
     "KMSInternalException": _TRY_AGAIN,
     "KeyUnavailableException": _TRY_AGAIN,
     "LimitExceededException": _TRY_AGAIN,
-    "MissingAuthenticationToken": "give AWS credentials",
-    "MissingAuthenticationTokenException": "give AWS credentials",
+    "MissingAuthenticationToken": _NO_TOKEN,
+    "MissingAuthenticationTokenException": _NO_TOKEN,
     "OptInRequired": "enable the region for this AWS account, or use a key in another one",
     "RequestAbortedException": _TRY_AGAIN,
     "RequestExpired": "check this machine's clock",
@@ -53,29 +68,39 @@ _THEIRS = {  # the request was not judged: credentials, load or an outage (as ab
     "TooManyRequestsException": _USED_UP,
     "UnrecognizedClientException": _NOT_KNOWN,
 }
-SERVER_ERROR = 500  # RFC 9110, 15.6
-TOO_MANY = 429  # RFC 6585, 4
-SHOWN_MAX = 320  # characters: an ARN has some 80, an alias's at most 310
-NETWORK = "check the network, the region and AWS_ENDPOINT_URL_KMS"
-CERTIFICATES = "check the certificate authorities (AWS_CA_BUNDLE) and who answers at the endpoint"
-_SIGN_IN = "sign in to AWS again, for example: aws sso login"
-SETTINGS = "check the AWS settings: the AWS_… variables, proxies and the configuration file"
-_NOT_SENT = {  # botocore.exceptions: what went wrong before or without an answer, by its class
-    "ConfigParseError": SETTINGS,
-    "InvalidRegionError": "set AWS_REGION to the name of a region",
-    "NoCredentialsError": "give AWS credentials: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
-    "NoRegionError": "set AWS_REGION, or name the key by its full ARN",
-    "PartialCredentialsError": "complete the AWS credentials; a part of them is missing",
-    "ProfileNotFound": "set AWS_PROFILE to a profile of the AWS configuration",
-    "SSLError": CERTIFICATES,
+_NOT_REACHED = "AWS KMS was not reached: "
+_NO_ANSWER = {  # botocore.exceptions: what went wrong before or without an answer, by its class
+    "ConfigParseError": ("the AWS configuration file cannot be read", SETTINGS),
+    "ConnectTimeoutError": (f"{_NOT_REACHED}no connection in time", NETWORK),
+    "ConnectionClosedError": (f"{_NOT_REACHED}the connection was closed", NETWORK),
+    "EndpointConnectionError": (f"{_NOT_REACHED}no connection", NETWORK),
+    "InvalidRegionError": ("the AWS region is not one", "set AWS_REGION to the name of a region"),
+    "NoCredentialsError": (
+        "no AWS credentials found",
+        "give AWS credentials: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
+    ),
+    "NoRegionError": ("no AWS region is set", "set AWS_REGION, or name the key by its full ARN"),
+    "PartialCredentialsError": (
+        "a part of the AWS credentials is missing",
+        "complete the AWS credentials: an access key needs its secret",
+    ),
+    "ProfileNotFound": (
+        "the AWS profile does not exist",
+        "set AWS_PROFILE to a profile of the AWS configuration",
+    ),
+    "ProxyConnectionError": (f"{_NOT_REACHED}no connection to the proxy", NETWORK),
+    "ReadTimeoutError": (f"{_NOT_REACHED}no answer in time", NETWORK),
+    "SSLError": (f"{_NOT_REACHED}no secure connection", CERTIFICATES),
 }
+_SIGN_IN = ("the AWS sign-in gave no credentials", "sign in to AWS again, for example: aws sso login")
+_SIGN_IN_WORDS = ("Credential", "Login", "Token", "SSO")  # in the name of a class
 
 
 def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
-    """Return what *error* from boto3 means, without its text: that may hold what a credential process printed."""
+    """Return what *error* from boto3 means."""
     if sys.modules.get("botocore") is None:
-        return not_reached(operation, key, type(error).__name__, SETTINGS)  # none of botocore's
-    from botocore.exceptions import (  # a lazy door: botocore costs 100 ms, and is there when it has failed
+        return not_reached(operation, key, "AWS KMS could not be called", SETTINGS)
+    from botocore.exceptions import (  # after the failure of a call, it is imported already
         BotoCoreError,
         ClientError,
         HTTPClientError,
@@ -87,47 +112,53 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return refusal(operation, key, code, status)
-    kind = type(error).__name__
     if isinstance(error, ParamValidationError):
         # All other parameters are checked before.
-        return KeyRefusedError(
-            f"AWS KMS has no key that is written {shown(key)!r}", hint=_HINTS["InvalidArnException"]
-        )
-    if kind in _NOT_SENT:
-        hint = _NOT_SENT[kind]
-    elif any(word in kind for word in ("Credential", "Login", "Token", "SSO")):
-        hint = _SIGN_IN
+        return KeyRefusedError(f"AWS KMS has no key that is written {short(key)!r}", hint=_WRITE_KEY)
+    name = type(error).__name__
+    if name in _NO_ANSWER:
+        cause, hint = _NO_ANSWER[name]
+    elif any(word in name for word in _SIGN_IN_WORDS):
+        cause, hint = _SIGN_IN
     elif isinstance(error, (NetworkError, HTTPClientError)):
-        hint = NETWORK
+        cause, hint = f"{_NOT_REACHED}the connection failed", NETWORK
     else:
-        hint = NETWORK if isinstance(error, BotoCoreError) else SETTINGS
-    return not_reached(operation, key, kind, hint)
+        cause, hint = (
+            "AWS KMS could not be called",
+            NETWORK if isinstance(error, BotoCoreError) else SETTINGS,
+        )
+    return not_reached(operation, key, cause, hint)
 
 
-def not_reached(operation: str, key: str, kind: str, hint: str = NETWORK) -> EncenvError:
-    """Return the error that there was no answer; *kind* is the name of an exception."""
-    return KeyUnreachableError(
-        f"AWS KMS was not reached for {operation} with {shown(key)}: {kind}", hint=hint
-    )
-
-
-def shown(key: str) -> str:
-    """Return how a message names *key*, which is whatever a user wrote: in one line, and not at any length."""
-    name = key if key.isprintable() else ascii(key)
-    return name if len(name) <= SHOWN_MAX else f"{name[:SHOWN_MAX]}…"
+def not_reached(operation: str, key: str, cause: str, hint: str) -> EncenvError:
+    """Return the error that there was no answer, and why."""
+    return KeyUnreachableError(f"{cause} ({call_name(operation, key)})", hint=hint)
 
 
 def refusal(operation: str, key: str, code: str, status: int) -> EncenvError:
-    """Return what an AWS error *code* with an HTTP *status* means; the message that comes with it is left out."""
-    found = _CODE.search(code)
-    code = found[0] if found else "no error code"
-    if code in _THEIRS or status >= SERVER_ERROR or status == TOO_MANY:
-        hint = _THEIRS.get(code, "try again; AWS KMS, or a proxy on the way to it, has trouble")
-        return KeyUnreachableError(
-            f"AWS KMS could not answer {operation} with {shown(key)}: {code}", hint=hint
-        )
-    hint = _HINTS.get(code, "look the code up in the AWS KMS API reference")
+    """Return what an AWS error *code* with an HTTP *status* means."""
+    match = _CODE.search(code)
+    code = match[0] if match else "no error code"
+    if code in _NOT_JUDGED or status >= SERVER_ERROR or status == TOO_MANY:
+        hint = _NOT_JUDGED.get(code, "try again; AWS KMS, or a proxy on the way to it, has trouble")
+        return KeyUnreachableError(f"AWS KMS could not answer {call_name(operation, key)}: {code}", hint=hint)
+    hint = _REFUSED.get(code, "look the code up in the AWS KMS API reference")
     return (KeyDeniedError if code in _DENIED else KeyRefusedError)(
-        f"AWS KMS refused {operation} with {shown(key)}: {code}",
-        hint=hint.format(action=_ACTIONS.get(operation, f"kms:{operation}")),
+        f"AWS KMS refused {call_name(operation, key)}: {code}",
+        hint=hint.format(action=_action(operation)),
     )
+
+
+def call_name(operation: str, key: str) -> str:
+    """Return how a message names a call, such as "kms:Decrypt on alias/shop"."""
+    return f"{_action(operation)} on {short(key)}"
+
+
+def short(key: str) -> str:
+    """Return *key*, which is whatever a user wrote, in one line and not longer than `KEY_NAME_MAX`."""
+    name = key if key.isprintable() else ascii(key)
+    return name if len(name) <= KEY_NAME_MAX else f"{name[:KEY_NAME_MAX]}…"
+
+
+def _action(operation: str) -> str:
+    return _ACTIONS.get(operation, f"kms:{operation}")

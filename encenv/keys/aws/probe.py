@@ -1,6 +1,6 @@
-"""What AWS KMS would answer, asked without doing anything: no data key comes back from any of these calls.
+"""Ask AWS KMS what it would answer, without doing anything: no data key comes back from any of these calls.
 
-Somebody waits: each question has its time, and what did not answer once is not asked again.
+A person waits for the answers, so each call has a time limit, and a region that did not answer is not asked again.
 """
 
 import os
@@ -12,20 +12,17 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from encenv.errors import EncenvError, KeyUnreachableError
-from encenv.format.sealed import WrappedKey, aws_region
+from encenv.format.sealed import WrappedKey
+from encenv.keys.aws.client import Clients, no_debug_log, quiet_loggers, region_of
 from encenv.keys.aws.errors import failure_of
 from encenv.keys.aws.kms import DATA_KEY_BYTES, AwsKms
 
 if TYPE_CHECKING:
-    import boto3
-    from botocore.config import Config
     from mypy_boto3_kms import KMSClient
 
 CONNECT_SECONDS = 2.0  # there may be no network
 READ_SECONDS = 5.0
-CREDENTIALS_SECONDS = (
-    15.0  # a credential process or a single sign-on may do anything, and has no limit of its own
-)
+CREDENTIALS_SECONDS = 15.0  # a credential process or a single sign-on has no time limit itself
 # AWS KMS API reference, DryRun: the error of a request that would have succeeded.
 _WOULD_SUCCEED = "DryRunOperationException"
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_STS")
@@ -49,9 +46,10 @@ class KmsProbe:
         self._environ = environ
         self._now = now
         self._region = AwsKms(environ).own_region()
-        self._session: boto3.session.Session | None = None
-        self._clients: dict[str | None, KMSClient] = {}
-        self._silent: dict[str | None, EncenvError] = {}
+        self._clients = Clients(
+            connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1}
+        )
+        self._silent: dict[str | None, EncenvError] = {}  # the regions that did not answer
 
     def credentials(self) -> str:
         """Return where the credentials are from, in boto3's word for it.
@@ -60,7 +58,7 @@ class KmsProbe:
             KeyUnreachableError: If there are none, they cannot be had, or not in `CREDENTIALS_SECONDS`.
         """
         answer = _within(CREDENTIALS_SECONDS, self._credentials) or KeyUnreachableError(
-            f"the AWS credentials did not come within {CREDENTIALS_SECONDS:g} seconds",
+            f"no AWS credentials came within {CREDENTIALS_SECONDS:g} seconds",
             hint="check where they come from: credential_process, the sign-in, or the network",
         )
         if isinstance(answer, EncenvError):
@@ -69,32 +67,32 @@ class KmsProbe:
 
     def _credentials(self) -> str | EncenvError:
         try:
-            found = self._boto3().get_credentials()
-            if found is not None:
-                found.get_frozen_credentials()  # those that have to be fetched are fetched here
-                return str(found.method)
+            credentials = self._clients.session().get_credentials()
+            if credentials is not None:
+                credentials.get_frozen_credentials()  # those that have to be fetched are fetched here
+                return str(credentials.method)
+        except EncenvError as error:
+            return error.of()
         except Exception as error:  # noqa: BLE001 (a credential process or a bad setting raises anything)
-            return failure_of("credentials", "AWS", error).with_traceback(None)
+            return failure_of("GetCallerIdentity", "AWS", error).with_traceback(None)
         return KeyUnreachableError(
-            "there are no AWS credentials",
+            "no AWS credentials found",
             hint="give some: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
         )
 
     def identity(self) -> str | None:
-        """Return the ARN of who the credentials are (AWS STS, which every identity may ask); None if nobody says.
+        """Return the ARN that the credentials belong to (AWS STS, which every identity may ask); None if unknown.
 
-        Where KMS was given another address than AWS's and STS was not, it is not asked: credentials for the one
-        are none of the other's business.
+        If KMS has an endpoint other than AWS's and STS has not, STS is not asked: it must not see credentials that are
+        for somebody else.
         """
-        given = {name for name in _ENDPOINTS if self._environ.get(name)}
-        if given == {"AWS_ENDPOINT_URL_KMS"}:
+        if {name for name in _ENDPOINTS if self._environ.get(name)} == {"AWS_ENDPOINT_URL_KMS"}:
             return None
         return _within(CONNECT_SECONDS + READ_SECONDS, self._identity)
 
     def _identity(self) -> str | None:
-        with suppress(Exception):  # to know it is a help; that it is not known hinders nothing
-            client = self._boto3().client("sts", region_name=self._region, config=self._config())
-            return str(client.get_caller_identity()["Arn"])
+        with suppress(Exception):  # it is a help to know it, and no harm if not
+            return str(self._clients.client(self._region, "sts").get_caller_identity()["Arn"])
         return None
 
     def region(self) -> str | None:
@@ -142,11 +140,15 @@ class KmsProbe:
     def _ask(self, operation: str, key: str, request: "Callable[[KMSClient], Any]") -> dict[str, Any]:
         answer: dict[str, Any] = {}
         failure: EncenvError | None = None
-        region = self._region_of(key)
+        region = region_of(key) or self._region
         if region in self._silent:
             raise self._silent[region].of()
         try:
-            answer = request(self._client(region))
+            quiet_loggers()
+            with no_debug_log():
+                answer = request(self._clients.client(region))
+        except EncenvError as error:
+            failure = error.of()
         except Exception as error:  # noqa: BLE001 (as for credentials)
             answer = getattr(error, "response", None) or {}
             if answer.get("Error", {}).get("Code") != _WOULD_SUCCEED:
@@ -159,31 +161,6 @@ class KmsProbe:
             raise failure.with_traceback(None)
         return answer
 
-    def _region_of(self, key: str) -> str | None:
-        fields = key.split(":")
-        return aws_region(key) if ":key/" in key else fields[3] if len(fields) > 3 else self._region
-
-    def _client(self, region: str | None) -> "KMSClient":
-        if region not in self._clients:
-            self._clients[region] = self._boto3().client("kms", region_name=region, config=self._config())
-        return self._clients[region]
-
-    def _boto3(self) -> "boto3.session.Session":
-        """Return the one session: what it costs to get credentials is paid once."""
-        import boto3  # a lazy door: it costs 140 ms, and only a key in AWS KMS needs it
-
-        if self._session is None:
-            self._session = boto3.session.Session()
-        return self._session
-
-    @staticmethod
-    def _config() -> "Config":
-        from botocore.config import Config  # a lazy door: as above
-
-        return Config(
-            connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1}
-        )
-
     def _compare_clocks(self, answer: Mapping[str, Any]) -> None:
         date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         with suppress(ValueError):  # it is not a date
@@ -191,7 +168,7 @@ class KmsProbe:
 
 
 def _within(seconds: float, question: Callable[[], T]) -> T | None:
-    """Return the answer to *question*, None if it takes longer than *seconds*: not everything it does has a limit."""
+    """Return the answer to *question*; None if it takes longer than *seconds*, as not all that it does has a limit."""
     answers: list[T] = []
     thread = threading.Thread(target=lambda: answers.append(question()), daemon=True)
     thread.start()

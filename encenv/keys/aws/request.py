@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.keys.aws.credentials import Container, credentials_in
 from encenv.keys.aws.endpoint import Endpoint, endpoint_of
-from encenv.keys.aws.http import OK, Answer, Patience, exchange, kind_of
+from encenv.keys.aws.http import OK, Answer, Timeouts, cause_of, exchange
 from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, signed
 from encenv.keys.process_safety import fork_waits, lazily
 
@@ -164,7 +164,7 @@ class KmsHttp:
 
     def _late(self, seconds: float) -> EncenvError:
         return KeyUnreachableError(
-            f"AWS KMS did not answer {_OPERATION} with {self.arn} within {seconds:.1f} seconds",
+            f"AWS KMS did not answer kms:{_OPERATION} on {self.arn} within {seconds:.1f} seconds",
             hint="check the network, or raise unwrap_timeout",
         )
 
@@ -176,7 +176,8 @@ class KmsHttp:
             pause = 0.0 if isinstance(error, ssl.SSLCertVerificationError) else PAUSE
         elif isinstance(error, ValueError):  # credentials that are no header
             hint, pause = kms_errors.SETTINGS, 0.0
-        return kms_errors.not_reached(_OPERATION, self.arn, kind_of(error), hint), pause
+        cause = f"AWS KMS was not reached: {cause_of(error)}"
+        return kms_errors.not_reached(_OPERATION, self.arn, cause, hint), pause
 
     def _exchange(self, body: bytes, until: float, while_waiting: Callable[[], None]) -> Answer:
         credentials = self.credentials
@@ -191,20 +192,24 @@ class KmsHttp:
         timestamp = time.strftime(TIMESTAMP, time.gmtime())
         with fork_waits():
             whole = signed(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
-        patience = Patience(CONNECT_SECONDS, READ_SECONDS, until)
+        timeouts = Timeouts(CONNECT_SECONDS, READ_SECONDS, until)
         if self.endpoint.scheme == "http":
-            return exchange(self.endpoint, "/", whole, patience, body=body, sent=while_waiting)
+            return exchange(self.endpoint, "/", whole, timeouts, body=body, while_waiting=while_waiting)
         is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
         with fork_waits():
             first = ca_store.tls(self.environ, is_amazon=is_amazon)
         try:
-            return exchange(self.endpoint, "/", whole, patience, body=body, tls=first, sent=while_waiting)
+            return exchange(
+                self.endpoint, "/", whole, timeouts, body=body, tls=first, while_waiting=while_waiting
+            )
         except ssl.SSLCertVerificationError:
             with fork_waits():
                 every = ca_store.whole_tls(self.environ)
             if every is None:
                 raise
-        return exchange(self.endpoint, "/", whole, patience, body=body, tls=every, sent=while_waiting)
+        return exchange(
+            self.endpoint, "/", whole, timeouts, body=body, tls=every, while_waiting=while_waiting
+        )
 
 
 def _chance() -> float:

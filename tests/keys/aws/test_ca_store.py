@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import ipaddress
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -364,7 +365,7 @@ def test_who_is_not_believed(system, kms_at, amazon, tmp_path, name):
     with kms_at(BAD[name](amazon, tmp_path)) as (kms, arn, places):
         with pytest.raises(KeyUnreachableError) as caught:
             asked(arn)
-        assert "SSL" in caught.value.message
+        assert re.search("certificate is not trusted|no secure connection", caught.value.message)
         assert "AWS_CA_BUNDLE" in caught.value.hint
         assert places
         assert kms.calls == []
@@ -386,7 +387,7 @@ def test_old_versions_of_tls(system, kms_at, amazon, tmp_path):
     strict.set_ciphers("ALL:@SECLEVEL=0")
     assert not talks(strict, server, HOST)
     with kms_at(server) as (kms, arn, _):
-        with pytest.raises(KeyUnreachableError, match="SSLError"):
+        with pytest.raises(KeyUnreachableError, match="no secure connection"):
             asked(arn)
         assert kms.calls == []
 
@@ -422,7 +423,7 @@ def test_an_endpoint_of_ones_own(system, amazon, other, tmp_path, monkeypatch):
         with pytest.raises(KeyRefusedError):
             asked(arn)
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url.replace("127.0.0.1", "localhost"))
-        with pytest.raises(KeyUnreachableError, match="SSLCertVerificationError"):
+        with pytest.raises(KeyUnreachableError, match="certificate is not trusted"):
             asked(arn)
         assert len(kms.calls) == 1
 

@@ -17,7 +17,7 @@ from support.python_process import wait_until
 from support.raw_server import RawServer
 
 from encenv.keys.aws.endpoint import Endpoint
-from encenv.keys.aws.http import ANSWER_MAX, BODY_MAX, Answer, AnswerError, Patience, _plain, exchange
+from encenv.keys.aws.http import ANSWER_MAX, BODY_MAX, Answer, AnswerError, Timeouts, _read_simple, exchange
 
 SECONDS = 20.0
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -32,11 +32,18 @@ def ask(
     headers=None,
     body=b"{}",
     target="/",
-    sent=lambda: None,
+    while_waiting=lambda: None,
 ):
     """Return the answer of *peer*."""
-    patience = Patience(SECONDS, read, time.monotonic() + seconds)
-    return exchange(Endpoint("http", host, peer.port), target, headers or {}, patience, body=body, sent=sent)
+    timeouts = Timeouts(SECONDS, read, time.monotonic() + seconds)
+    return exchange(
+        Endpoint("http", host, peer.port),
+        target,
+        headers or {},
+        timeouts,
+        body=body,
+        while_waiting=while_waiting,
+    )
 
 
 def fails(peer, **options):
@@ -92,7 +99,7 @@ def test_work_while_waiting():
         worked.set()
 
     with RawServer(handle).running() as peer:
-        assert ask(peer, sent=work).body == b"hello"
+        assert ask(peer, while_waiting=work).body == b"hello"
     assert worked.is_set()
 
 
@@ -167,7 +174,7 @@ def test_the_plainest_form(*, start, usual, length, unusual, end, body):
     answer: Answer | None = None
     was_cut = False
     try:
-        answer = _plain(arriving)
+        answer = _read_simple(arriving)
     except AnswerError:
         was_cut = True
     event("cut off" if was_cut else "plain" if answer else "for http.client")
@@ -258,12 +265,12 @@ def test_a_handshake_that_is_not_answered():
     with socket.create_server(("127.0.0.1", 0)) as listener:  # the system accepts, nobody else
         endpoint = Endpoint("https", "127.0.0.1", listener.getsockname()[1])
         tls = _client()
-        for patience in (
-            Patience(0.1, SECONDS, time.monotonic() + SECONDS),
-            Patience(SECONDS, SECONDS, time.monotonic() + 0.1),
+        for timeouts in (
+            Timeouts(0.1, SECONDS, time.monotonic() + SECONDS),
+            Timeouts(SECONDS, SECONDS, time.monotonic() + 0.1),
         ):
             with pytest.raises(TimeoutError):
-                exchange(endpoint, "/", {}, patience, body=b"{}", tls=tls)
+                exchange(endpoint, "/", {}, timeouts, body=b"{}", tls=tls)
 
 
 def test_a_black_hole():
@@ -281,7 +288,7 @@ def test_a_black_hole():
                     Endpoint("http", "127.0.0.1", port),
                     "/",
                     {},
-                    Patience(0.2, SECONDS, time.monotonic() + SECONDS),
+                    Timeouts(0.2, SECONDS, time.monotonic() + SECONDS),
                     body=b"{}",
                 )
         finally:
@@ -295,7 +302,7 @@ def test_nobody_listens():
         port = listener.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
         exchange(
-            Endpoint("http", "127.0.0.1", port), "/", {}, Patience(1, 1, time.monotonic() + 1), body=b"{}"
+            Endpoint("http", "127.0.0.1", port), "/", {}, Timeouts(1, 1, time.monotonic() + 1), body=b"{}"
         )
 
 
@@ -390,7 +397,7 @@ def test_tls_is_never_forgotten(scheme, is_given):
                 Endpoint(scheme, "127.0.0.1", peer.port),
                 "/",
                 {},
-                Patience(1, 1, time.monotonic() + 1),
+                Timeouts(1, 1, time.monotonic() + 1),
                 tls=_client() if is_given else None,
             )
         assert peer.requests == []

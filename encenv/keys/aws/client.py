@@ -1,0 +1,140 @@
+"""boto3 clients for AWS KMS: one a region, quiet in debug logs, and none shared with a parent process."""
+
+import importlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from encenv.errors import KeyUnreachableError
+from encenv.format.sealed import aws_region, is_region
+from encenv.keys.process_safety import fork_waits, lazily
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore import config as botocore_config
+else:
+    boto3 = lazily("boto3")
+    botocore_config = lazily("botocore.config")
+
+# boto3 takes 140 ms. What follows it, boto3 would import in the middle of a call.
+_IMPORTS = ("boto3", "botocore.config", "_strptime", "encodings.idna", "stringprep")
+_LOGGERS = (  # every module of botocore and urllib3 that logs parameters, headers or bodies
+    "botocore.auth",
+    "botocore.awsrequest",
+    "botocore.client",
+    "botocore.endpoint",
+    "botocore.hooks",
+    "botocore.httpchecksum",
+    "botocore.httpsession",
+    "botocore.parsers",
+    "botocore.regions",
+    "botocore.retries.standard",
+    "botocore.retryhandler",
+    "botocore.utils",
+    "urllib3.connectionpool",
+)
+
+_thread = threading.local()
+
+
+class Clients:
+    """The boto3 clients of one user of AWS KMS, made when they are first needed.
+
+    Args:
+        session: The session to take credentials from; None for a new one.
+        **config: The options of ``botocore.config.Config``.
+    """
+
+    def __init__(self, session: "boto3.session.Session | None" = None, **config: Any) -> None:
+        self._given_session, self._config = session, config
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._session = self._given_session
+        self._clients: dict[tuple[str, str | None], Any] = {}
+
+    def session(self) -> "boto3.session.Session":
+        """Return the session. There is one, so that credentials that are slow to get are fetched once.
+
+        Raises:
+            KeyUnreachableError: If boto3 is not installed.
+        """
+        # A forked child must not share its parent's connections, nor wait for its lock.
+        if self._process != os.getpid():
+            self._begin()
+        with self._lock:
+            if self._session is None:
+                _import_boto3()
+                self._session = boto3.session.Session()
+            return self._session
+
+    def client(self, region: str | None, service: str = "kms") -> Any:
+        """Return the client for *service* in *region*; None for the region that boto3 finds itself.
+
+        Raises:
+            KeyUnreachableError: If boto3 is not installed.
+        """
+        session, place = self.session(), (service, region)
+        with self._lock:  # a session cannot make clients in several threads at a time
+            if place not in self._clients:
+                config = botocore_config.Config(**self._config)
+                self._clients[place] = session.client(service, region_name=region, config=config)  # type: ignore[call-overload]
+            return self._clients[place]
+
+
+def region_of(key: str) -> str | None:
+    """Return the region in *key* if it is an ARN; None for ``alias/<name>`` and for a region that is not one.
+
+    Raises:
+        MalformedError: If it is a key's ARN that no key entry may hold.
+    """
+    if is_key_arn(key):
+        return aws_region(key)
+    fields = key.split(":")
+    return fields[3] if len(fields) > 3 and is_region(fields[3]) else None
+
+
+def is_key_arn(key: str) -> bool:
+    """Return whether *key* is the ARN of a key, and not of an alias."""
+    return key.startswith("arn:") and ":key/" in key
+
+
+@contextmanager
+def no_debug_log() -> Iterator[None]:
+    """Keep botocore's debug records of this thread from being written: they hold whole requests and answers."""
+    _thread.is_quiet = True
+    try:
+        yield
+    finally:
+        _thread.is_quiet = False
+
+
+def quiet_loggers() -> None:
+    """Let botocore's loggers obey `no_debug_log`; to be called before each call of boto3."""
+    for name in _LOGGERS:
+        # By name, not by what exists: a logger that is made during the call is quiet as well. A filter on a parent
+        # logger would not see its children's records.
+        logging.getLogger(name).addFilter(_is_quiet)
+
+
+def _is_quiet(record: logging.LogRecord) -> bool:
+    # Never removed: while one thread shortens a logger's list of filters, another may skip one of them.
+    return record.levelno > logging.DEBUG or not getattr(_thread, "is_quiet", False)
+
+
+def _import_boto3() -> None:
+    try:
+        with fork_waits():
+            for name in _IMPORTS:
+                importlib.import_module(name)
+    except ImportError:
+        raise KeyUnreachableError(
+            "boto3 is not installed, and AWS KMS cannot be called without it here",
+            hint="install boto3; a load works without it where the AWS credentials are in the environment or come"
+            " from the container, with no AWS profile, configuration file or proxy",
+        ) from None
