@@ -1,9 +1,9 @@
-"""A shop's function: typed settings out of sealed variables, opened by one call of AWS KMS at the cold start."""
+"""A shop's function: typed settings from encrypted variables, with one call of AWS KMS at the cold start."""
 
 import encenv
 
 RULES = {"encryption_context": {"service": "shop"}}  # values of another service are refused
-encenv.prefetch(**RULES)  # before the other imports: AWS KMS answers while they take place
+encenv.prefetch(**RULES)  # before the other imports: AWS KMS answers while they run
 
 import hashlib
 import hmac
@@ -25,8 +25,8 @@ settings = Settings()
 
 
 def handler(event, _context):
-    """Sign what was sent, and say which database it would go to."""
-    # Secrets are taken out of `settings` where they are used. A copy at the top of the module would be in the snapshot.
+    """Sign the event, and name the database that it would go to."""
+    # Read secrets from `settings` where they are used: a constant of the module would be in the snapshot.
     key = settings.secret_key.get_secret_value().encode()
     text = json.dumps(event, sort_keys=True).encode()
     body = {

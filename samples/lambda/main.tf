@@ -11,7 +11,7 @@ terraform {
 }
 
 variable "environment" {
-  description = "The variables of prod.env, sealed. They are in the state as well, and no secret there."
+  description = "The variables of prod.env, encrypted. Terraform's state holds them too, where they are not secret either."
   type        = map(string)
 }
 
@@ -50,14 +50,14 @@ resource "aws_lambda_function" "shop" {
   timeout          = 10
   publish          = true
 
-  # SnapStart is a choice: without it leave out this block, and the three variables below.
+  # SnapStart is optional: without it leave out this block, and the three variables below.
   snap_start {
     apply_on = "PublishedVersions"
   }
 
   environment {
     variables = merge(var.environment, {
-      # So that no remnant of a secret is in the snapshot, what is freed is overwritten, and no registers are on the stack.
+      # Keep remnants of secrets out of the snapshot: overwrite freed memory, save no registers on the stack.
       PYTHONMALLOC   = "malloc"
       GLIBC_TUNABLES = "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0"
       LD_BIND_NOW    = "1"

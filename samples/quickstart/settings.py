@@ -12,14 +12,14 @@ from encenv import EncryptedSettings
 
 
 class Pool(BaseModel):
-    """Connections that are kept open."""
+    """Limits of the connection pool."""
 
     min: int
     max: int
 
 
 class Database(BaseModel):
-    """What is not in the database's URL."""
+    """Settings of the database that are not in its URL."""
 
     pool: Pool
 
@@ -63,5 +63,5 @@ class Settings(EncryptedSettings, env_file=".env", env_nested_delimiter="__", ex
 
 if __name__ == "__main__":
     for name, value in Settings():
-        # SecretStr hides itself; a URL shows its credentials, so they are taken out before it is printed.
+        # SecretStr hides itself; a URL shows its credentials, so remove them before printing.
         print(f"{name:22}{re.sub('//[^/@]+@', '//***@', repr(value))}")
