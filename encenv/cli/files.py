@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from encenv.cli.options import STANDARD_INPUT, STANDARD_OUTPUT
-from encenv.cli.terminal import progress, write
-from encenv.cli.terminal import read as read_standard_input
+from encenv.cli.terminal import progress, read_standard_input, write
 from encenv.errors import EncenvError, FileError, combine
 from encenv.files.atomic import PRIVATE, create
 from encenv.files.document import EnvFile, parse

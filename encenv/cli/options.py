@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from encenv.cli.terminal import hush
+from encenv.cli.terminal import quietly
 
 F = TypeVar("F", bound=Callable[..., Any])
 STANDARD_INPUT = STANDARD_OUTPUT = "-"
@@ -104,5 +104,4 @@ def as_json(command: F) -> F:
 
 def _hush(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        hush(is_quiet=True)
-        ctx.call_on_close(lambda: hush(is_quiet=False))
+        ctx.with_resource(quietly())

@@ -1,46 +1,62 @@
-"""What a person or a pipe gets to see. Plain standard library: it has to work when nothing else does.
+"""What a person or a program gets to see. Only the standard library is used: this has to work when nothing else does.
 
-Texts may hold paths and names that somebody else chose, so what is said never reaches a terminal unescaped.
+Texts can hold paths and names that somebody else chose, so messages are escaped before they reach a terminal.
 """
 
 import os
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TextIO, TypeVar
 
 from encenv.errors import FileError
 
 PROGRESS_AFTER = 0.5  # seconds; what takes less needs no bar
 PROGRESS_EVERY = 0.1  # seconds
-BAR = 24  # characters
+BAR_CHARACTERS = 24
 GREEN, YELLOW, RED, DIM, BOLD = "32", "33", "31", "2", "1"  # ECMA-48, SGR
 
 T = TypeVar("T")
 _is_quiet = False
-_bar_stands = False
+_has_bar = False
 
 
 def say(text: str) -> None:
-    """Write *text* to standard error; that nobody can read it is no failure of what was done."""
+    """Write *text* to standard error. If nobody can read it, the command has not failed."""
     if not _is_quiet:
-        _put(_printable(text))
+        _write_line(_escaped(text))
 
 
 def warn(text: str) -> None:
-    """Write a warning to standard error: nothing failed, but somebody should know."""
-    _put(f"{_styled('encenv: warning:', YELLOW)} {_printable(text)}")
+    """Write a warning to standard error: nothing failed, but a person should know."""
+    _write_line(f"{painted('encenv: warning:', YELLOW, sys.stderr)} {_escaped(text)}")
 
 
-def hush(*, is_quiet: bool) -> None:
-    """Say nothing from now on (-q), or speak again; warnings and errors are always said."""
+def fail(message: str, hint: str, code: int = 1) -> int:
+    """Write what happened and what to do to standard error; return the exit code."""
+    _write_line(f"{painted('encenv: error:', f'{BOLD};{RED}', sys.stderr)} {_escaped(message)}")
+    _write_line(f"{painted('encenv: hint:', BOLD, sys.stderr)} {_escaped(hint)}")
+    return code
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Drop what `say` says and draw no bar; warnings and errors are still written."""
     global _is_quiet  # noqa: PLW0603 (one process has one standard error)
-    _is_quiet = is_quiet
+    _is_quiet = True
+    try:
+        yield
+    finally:
+        _is_quiet = False
 
 
 def progress(items: Collection[T], doing: str) -> Iterator[T]:
-    """Yield *items*; if that takes long and a person is looking, draw a bar on standard error."""
+    """Yield *items*; if that takes long and a person is looking, draw a bar on standard error and wipe it at the end.
+
+    `click.progressbar` draws at once, leaves its bar behind, hides the cursor meanwhile, writes its label where nobody
+    is looking, and knows nothing of the messages between two steps.
+    """
     is_seen = (
         not _is_quiet
         and sys.stderr is not None
@@ -52,23 +68,16 @@ def progress(items: Collection[T], doing: str) -> Iterator[T]:
         for done, item in enumerate(items):
             if is_seen and time.monotonic() - drawn >= PROGRESS_EVERY:
                 drawn = time.monotonic()
-                bar = ("#" * (BAR * done // len(items))).ljust(BAR, ".")
-                _draw(f"{doing} {bar} {done:,} of {len(items):,}")
+                bar = ("#" * (BAR_CHARACTERS * done // len(items))).ljust(BAR_CHARACTERS, ".")
+                _draw_bar(f"{doing} {bar} {done:,} of {len(items):,}")
             yield item
     finally:
-        _clear()
+        _wipe_bar()
 
 
 def through_values(values: Collection[T]) -> Iterator[T]:
-    """Yield the *values* of one file, as `progress` does."""
+    """Yield the *values* of one file, with `progress`."""
     return progress(values, "values")
-
-
-def fail(message: str, hint: str, code: int = 1) -> int:
-    """Say what happened and what to do; return the exit code."""
-    _put(f"{_styled('encenv: error:', '1;31')} {_printable(message)}")
-    _put(f"{_styled('encenv: hint:', BOLD)} {_printable(hint)}")
-    return code
 
 
 def write(data: bytes) -> None:
@@ -82,14 +91,12 @@ def write(data: bytes) -> None:
         raise FileError("there is no standard output", hint="send it to a file or a pipe")
     sys.stdout.flush()
     rest = memoryview(data)
-    while (
-        rest
-    ):  # with PYTHONUNBUFFERED a write may take a part of it only, for example the last space of a disk
+    while rest:  # with PYTHONUNBUFFERED one write may take only a part, for example on a full disk
         rest = rest[sys.stdout.buffer.write(rest) or 0 :]
     sys.stdout.buffer.flush()
 
 
-def read() -> bytes:
+def read_standard_input() -> bytes:
     """Return all of standard input.
 
     Raises:
@@ -106,38 +113,46 @@ def can_ask() -> bool:
 
 
 def give_up_output() -> None:
-    """Send what is still to be written nowhere, so that the interpreter does not fail over it again at exit."""
+    """Drop what is still to be written, so that the interpreter does not fail over it again at exit."""
     _give_up(sys.stdout)
 
 
-def painted(text: str, style: str) -> str:
-    """Return *text* for standard output in a *style* (the numbers of an SGR sequence) if that is a terminal."""
-    return _in_style(text, style, sys.stdout)
+def painted(text: str, style: str, stream: TextIO | None = None) -> str:
+    """Return *text* in *style* if *stream* is a terminal and colours are welcome (https://no-color.org).
+
+    Args:
+        text: The text.
+        style: The numbers of an SGR sequence; an empty text for none.
+        stream: Where it is written; None for standard output.
+    """
+    stream = sys.stdout if stream is None else stream
+    is_plain = not style or "NO_COLOR" in os.environ or stream is None or not stream.isatty()
+    return text if is_plain else f"\033[{style}m{text}\033[0m"
 
 
-def _draw(text: str) -> None:
-    global _bar_stands  # noqa: PLW0603 (one process has one standard error)
+def _draw_bar(text: str) -> None:
+    global _has_bar  # noqa: PLW0603 (one process has one standard error)
     with suppress(AttributeError, OSError, ValueError):
-        sys.stderr.write(f"\r\033[K{_printable(text)}")
+        sys.stderr.write(f"\r\033[K{_escaped(text)}")
         sys.stderr.flush()
-        _bar_stands = True
+        _has_bar = True
 
 
-def _clear() -> None:
-    global _bar_stands  # noqa: PLW0603 (one process has one standard error)
-    if _bar_stands:
-        _bar_stands = False
+def _wipe_bar() -> None:
+    global _has_bar  # noqa: PLW0603 (one process has one standard error)
+    if _has_bar:
+        _has_bar = False
         with suppress(AttributeError, OSError, ValueError):
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
 
 
-def _put(text: str) -> None:
-    _clear()
+def _write_line(text: str) -> None:
+    _wipe_bar()
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
-    except (AttributeError, OSError, ValueError):  # closed, full, or there is none
+    except (AttributeError, OSError, ValueError):  # standard error is closed, full or missing
         _give_up(sys.stderr)
 
 
@@ -147,15 +162,5 @@ def _give_up(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _printable(text: str) -> str:
+def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-
-
-def _styled(text: str, style: str) -> str:
-    return _in_style(text, style, sys.stderr)
-
-
-def _in_style(text: str, style: str, stream: TextIO | None) -> str:
-    # https://no-color.org
-    plain = not style or "NO_COLOR" in os.environ or stream is None or not stream.isatty()
-    return text if plain else f"\033[{style}m{text}\033[0m"

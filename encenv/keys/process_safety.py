@@ -20,7 +20,7 @@ says otherwise, a forked child keeps the state, and so does a snapshot.
   in a process that is written to a snapshot.
 - `load.snapstart._making`: the settings objects whose ``__init__`` is running. Empty otherwise.
 - `policy.file_globs._regex`: compiled patterns of ``files =``, by their texts.
-- `cli.terminal._is_quiet`, `cli.terminal._bar_stands`: the option ``--quiet``, and whether a progress bar is on the
+- `cli.terminal._is_quiet`, `cli.terminal._has_bar`: the option ``--quiet``, and whether a progress bar is on the
   terminal. Only a command sets them.
 """
 

@@ -324,13 +324,10 @@ def test_progress(monkeypatch, capsys):
     assert "working ........................ 0 of 2\r\033[Ka is done\n" in err
     assert "working ############............ 1 of 2" in err
     assert err.endswith("\r\033[K")
-    terminal.hush(is_quiet=True)
-    try:
+    with terminal.quietly():
         assert list(terminal.progress(["a"], "working")) == ["a"]
         terminal.say("nothing")
         terminal.warn("this")
-    finally:
-        terminal.hush(is_quiet=False)
     assert capsys.readouterr().err == "encenv: warning: this\n"
 
 

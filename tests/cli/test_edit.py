@@ -198,7 +198,7 @@ def test_wiped_when_killed(sealed, number):
 
 def test_no_memory_for_it(monkeypatch, tmp_path):
     """Without a place in memory a private folder is made all the same, and said to be none in memory."""
-    monkeypatch.setattr(private, "_places", lambda _: iter(()))
+    monkeypatch.setattr(private, "_memory_folders", lambda _: iter(()))
     monkeypatch.setattr(private.tempfile, "tempdir", str(tmp_path))
     with private.private_folder({}) as (folder, in_memory):
         assert not in_memory
@@ -214,7 +214,7 @@ def test_which_places_are_in_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(private, "_MOUNTS", mounts)
     (tmp_path / "disk").mkdir()
     (tmp_path / "inner").mkdir()
-    found = [*private._places({"XDG_RUNTIME_DIR": str(tmp_path / "inner")})]
+    found = [*private._memory_folders({"XDG_RUNTIME_DIR": str(tmp_path / "inner")})]
     assert found[0] == tmp_path / "inner"
     assert private._is_usable(found[0])
     assert not private._is_usable(tmp_path / "disk")

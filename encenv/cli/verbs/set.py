@@ -7,8 +7,7 @@ from encenv.cli.key_options import key_options
 from encenv.cli.name_options import complete_names
 from encenv.cli.options import FILE, STANDARD_INPUT, Misuse, file_option, quiet, use_standard_input
 from encenv.cli.rewrite_file import is_there, report, rewrite_or_create
-from encenv.cli.terminal import can_ask, say, through_values, warn
-from encenv.cli.terminal import read as read_standard_input
+from encenv.cli.terminal import can_ask, read_standard_input, say, through_values, warn
 from encenv.errors import FileError, PolicyError
 from encenv.files.edit import set_value
 from encenv.files.key_names import KeyName, Pairs
