@@ -8,7 +8,7 @@ from encenv.cli.files import place, read_text, target
 from encenv.cli.options import STANDARD_INPUT
 from encenv.cli.terminal import say, write
 from encenv.files.atomic import create, edit_file
-from encenv.files.encrypt import Rewritten
+from encenv.files.lines import EncryptResult
 from encenv.files.text import decode
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 
@@ -56,7 +56,7 @@ def is_there(path: str) -> bool:
     return path == STANDARD_INPUT or Path(path).exists() or Path(path).is_symlink()
 
 
-def report(path: str, what: str, outcome: Rewritten) -> None:
+def report(path: str, what: str, outcome: EncryptResult) -> None:
     """Say *what* was done to the file *path*, and with which keys."""
     where = target(path)
     if outcome.entry is None:

@@ -18,9 +18,9 @@ from encenv.errors import (
     combine,
     frameless,
 )
-from encenv.files.data_key_choice import Writer
 from encenv.files.document import parse
-from encenv.files.lines import judge
+from encenv.files.lines import classify
+from encenv.files.writer import Writer
 from encenv.format.sealed import ENTRY_PREFIX, KeyEntry, SealedValue, claims, embeds
 from encenv.keys.entries import KeyEntries, merge
 from encenv.keys.session import Session
@@ -175,7 +175,7 @@ def needs_a_key(failure: EncenvError) -> bool:
 
 def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[str, str]:
     """Return *texts* encrypted under the file's data key; if that is new, add its entry to those of the session."""
-    data_key, entry, is_new = judge(parse(source.text), source.where).data_key(writer)
+    data_key, entry, is_new = classify(parse(source.text), source.where).choose_data_key(writer)
     if is_new:
         source.session.entries.add([(entry.name, str(entry))])
     values: dict[str, str] = {}

@@ -1,35 +1,36 @@
-"""A .env file with its values decrypted, and a single value of one."""
+"""Decrypt the values of a .env file, or one of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from encenv.errors import EncenvError, FileError, frameless
 from encenv.files.document import EnvFile, parse, with_value
-from encenv.files.edit import missing
-from encenv.files.opening import Each, open_possible, open_values, reading_session, values_of
+from encenv.files.edit import no_such_variable
+from encenv.files.lines import NameTest
+from encenv.files.opening import Progress, open_possible, open_values, reading_session, values_of
 from encenv.format.sealed import SealedValue, claims, entry_kid
 
 
 @frameless
 def decrypt(
-    file: EnvFile, environ: Mapping[str, str], chosen: Callable[[str], bool], each: Each = iter
+    file: EnvFile, environ: Mapping[str, str], selects: NameTest, progress: Progress = iter
 ) -> EnvFile:
-    """Return *file* with the values decrypted whose names are *chosen*.
+    """Return *file* with the values of the names that *selects* accepts decrypted.
 
     Key entries are left out, except those of values that stay encrypted.
 
     Args:
         file: The file.
         environ: The process environment: further key entries, and what the key providers need.
-        chosen: Says of a name whether its value is decrypted.
-        each: Goes through the values.
+        selects: Which variables to decrypt, by name.
+        progress: Iterates over the values.
 
     Raises:
         EncenvError: If a value cannot be decrypted. All failures are reported together.
     """
     session = reading_session(file, environ)
-    values = values_of(file, chosen)  # plain ones, too: an encrypted value inside of one is an error
+    values = values_of(file, selects)  # plain ones too: one that holds an encrypted value is an error
     changes = {}
-    for index, plain in open_possible(values, session, each).items():
+    for index, plain in open_possible(values, session, progress).items():
         name, value = values[index]
         if claims(value):
             try:
@@ -55,7 +56,7 @@ def get_value(text: str, name: str, where: str, environ: Mapping[str, str]) -> s
     Args:
         text: The file's text, with newlines unchanged.
         name: The variable. Of several lines the last counts, as for a reader.
-        where: What to call the file in messages.
+        where: What messages call the file.
         environ: The process environment, as for `decrypt`.
 
     Raises:
@@ -64,7 +65,7 @@ def get_value(text: str, name: str, where: str, environ: Mapping[str, str]) -> s
     file = parse(text)
     index = max((i for i, binding in enumerate(file.bindings) if binding.name == name), default=None)
     if index is None:
-        raise missing(name, (binding.name for binding in file.bindings), where)
+        raise no_such_variable(name, (binding.name for binding in file.bindings), where)
     value = file.bindings[index].value
     if value is None:
         raise FileError(f"{name} has no value in {where}", hint=f"give it one: encenv set {name}")

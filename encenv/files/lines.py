@@ -1,84 +1,87 @@
-"""The lines of a .env file judged, its sealed values opened, others sealed, and the result proved in memory.
+"""Classify the lines of a .env file, and encrypt values in them with a proof in memory.
 
-What every rewrite of a file is made of. Nothing is returned that would not read back as it was meant.
+Every writer of files is made of these two steps. Nothing is returned that would not read back as intended.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from encenv.errors import EncenvError, FileError, KeyEntryError, combine
-from encenv.files.data_key_choice import FileKey, Writer, data_key_for
+from encenv.files.data_key_choice import DataKeyChoice, FileKey, choose_data_key
 from encenv.files.document import Binding, EnvFile, parse, with_value
-from encenv.files.opening import Each, entries_of, open_values
+from encenv.files.opening import Progress, entries_of, open_values
+from encenv.files.writer import Writer
 from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, SealedValue, claims, embeds, entry_kid
 from encenv.keys.entries import KeyEntries, embedded_value, local_key_beside_values
 
-if TYPE_CHECKING:
-    from encenv.format.envelope import DataKey
+NameTest = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Rewritten:
-    """The outcome of a rewrite.
+class EncryptResult:
+    """The outcome of a change that encrypts.
 
     Attributes:
         text: The file's new text.
         names: The variables that were encrypted, in order.
-        kept: How many were sealed already.
-        entry: The key entry that they were encrypted under; None if there was nothing to encrypt.
+        unchanged: How many values were encrypted before and stay.
+        entry: The key entry that the variables were encrypted under; None if there was nothing to encrypt.
         is_new: Whether that entry was added.
     """
 
     text: str
     names: tuple[str, ...]
-    kept: int
+    unchanged: int
     entry: KeyEntry | None
     is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A file whose every line is understood.
+class FileLines:
+    """The lines of a file by what they are.
 
     Attributes:
         file: The file.
-        plain: By index the values that are not sealed.
-        sealed: By index name and value of those that are.
-        keys: By KID the data keys of these, as far as the file has their key entries.
+        plain: The values that are not sealed, by index.
+        sealed: Name and value of those that are, by index.
+        keys: The data keys of these, if the file has their key entries.
         entries: The key entries of the file.
-        where: What to call the file in messages.
+        where: What messages call the file.
     """
 
     file: EnvFile
     plain: dict[int, str]
     sealed: dict[int, tuple[str, SealedValue]]
-    keys: dict[str, FileKey]
+    keys: tuple[FileKey, ...]
     entries: KeyEntries
     where: str
 
-    def data_key(self, writer: Writer) -> "tuple[DataKey, KeyEntry, bool]":
-        """Return the data key that *writer* encrypts under, its key entry, and whether that is new to the file."""
-        return data_key_for(writer, [*self.keys.values()], writer.session(self.entries), self.where)
+    def plain_values(self, must_encrypt: NameTest) -> dict[int, str]:
+        """Return the plain values of variables that *must_encrypt* selects, by index."""
+        return {i: value for i, value in self.plain.items() if must_encrypt(self.file.bindings[i].name or "")}
 
-    def open(self, writer: Writer, indexes: Collection[int] | None = None) -> dict[int, str]:
-        """Return by index the plaintexts of the sealed values: of all, or of those at *indexes*.
+    def choose_data_key(self, writer: Writer) -> DataKeyChoice:
+        """Return the data key that *writer* encrypts under."""
+        return choose_data_key(writer, self.keys, writer.session(self.entries), self.where)
+
+    def decrypt(self, writer: Writer, indexes: Collection[int] | None = None) -> dict[int, str]:
+        """Return the plaintexts of all sealed values, or of those at *indexes*, by index.
 
         Raises:
-            EncenvError: If one does not open; all of them are named together.
+            EncenvError: If values do not decrypt; all of them are named together.
         """
-        wanted = self.sealed if indexes is None else {index: self.sealed[index] for index in indexes}
-        return open_values(wanted, writer.session(self.entries), writer.each)
+        values = self.sealed if indexes is None else {index: self.sealed[index] for index in indexes}
+        return open_values(values, writer.session(self.entries), writer.progress)
 
 
-def judge(file: EnvFile, where: str, replaced: Collection[int] = ()) -> Judged:
-    """Sort the lines of *file*.
+def classify(file: EnvFile, where: str, replaced: Collection[int] = ()) -> FileLines:
+    """Sort the lines of *file* into plain values, sealed values and data keys.
 
     Args:
         file: The file.
-        where: What to call it in messages.
-        replaced: Indexes of values that are about to go: what is wrong with them hinders nothing, and they prove
-            nothing about a data key, unless there is no other value under it.
+        where: What messages call it.
+        replaced: Indexes of values that the caller replaces. They may be broken, and they do not count as proof of a
+            data key, unless there is no other value under it.
 
     Raises:
         EncenvError: If a value is neither plain nor sealed, or a key entry is malformed; all are reported together.
@@ -99,20 +102,14 @@ def judge(file: EnvFile, where: str, replaced: Collection[int] = ()) -> Judged:
             elif value is not None:
                 plain[index] = value
     entries = entries_of(file, where)
-    keys = _keys(entries, sealed, failures)
+    keys = _file_keys(entries, sealed, replaced, failures)
     if failures:
         raise combine(failures, whole="the file", done="encrypted")
-    keys = {kid: _less(key, replaced) for kid, key in keys.items()}
-    return Judged(file, plain, sealed, keys, entries, where)
-
-
-def _less(key: FileKey, replaced: Collection[int]) -> FileKey:
-    others = {index: value for index, value in key.values.items() if index not in replaced}
-    return replace(key, values=others) if others else key
+    return FileLines(file, plain, sealed, keys, entries, where)
 
 
 def _value(binding: Binding, where: str) -> SealedValue | str | None:
-    """Return what *binding* has for a value, parsed if it is sealed; None if there is nothing to seal."""
+    """Return the value of *binding*, parsed if it is sealed; None if there is nothing to encrypt."""
     name, value = binding.name or "", binding.value
     if binding.error:
         raise FileError(
@@ -130,82 +127,91 @@ def _value(binding: Binding, where: str) -> SealedValue | str | None:
     return value
 
 
-def _keys(
-    entries: KeyEntries, sealed: Mapping[int, tuple[str, SealedValue]], failures: list[EncenvError]
-) -> dict[str, FileKey]:
-    """Return by KID the data keys of *sealed* that have key entries; add what is wrong with these to *failures*."""
-    values: dict[str, dict[int, tuple[str, SealedValue]]] = {}
-    for index, (name, value) in sealed.items():
-        values.setdefault(value.kid, {})[index] = name, value
-    keys: dict[str, FileKey] = {}
-    for kid, under in values.items():
+def _file_keys(
+    entries: KeyEntries,
+    sealed: Mapping[int, tuple[str, SealedValue]],
+    replaced: Collection[int],
+    failures: list[EncenvError],
+) -> tuple[FileKey, ...]:
+    """Return the data keys of *sealed* that have key entries; add broken entries to *failures*."""
+    by_kid: dict[str, dict[int, tuple[str, SealedValue]]] = {}
+    for index, value in sealed.items():
+        by_kid.setdefault(value[1].kid, {})[index] = value
+    keys = []
+    for kid, values in by_kid.items():
+        proof = {index: value for index, value in values.items() if index not in replaced}
         try:
-            keys[kid] = FileKey(entries.of(kid), under)
-        except KeyEntryError:  # there is none: only who opens the value needs one
+            keys.append(FileKey(entries.of(kid), proof or values))
+        except KeyEntryError:  # there is none: an error only if somebody decrypts the value
             pass
         except EncenvError as error:
             failures.append(error.of())
-    return keys
+    return tuple(keys)
 
 
-def seal(
-    file: EnvFile, plain: Mapping[int, str], data_key: "DataKey", entry: KeyEntry | None, each: Each = iter
+def encrypt_values(
+    file: EnvFile, values: Mapping[int, str], choice: DataKeyChoice, progress: Progress = iter
 ) -> str:
-    """Return the text of *file* with the values *plain* sealed, and with *entry*, if there is one, above the first.
+    """Return the text of *file* with *values* encrypted, and with the key entry above the first if it is new.
+
+    Args:
+        file: The file.
+        values: The plaintexts by the index of their lines, at least one.
+        choice: The data key to encrypt under.
+        progress: Iterates over the values.
 
     Raises:
-        EncenvError: If a value cannot be sealed, or the result, opened in memory, does not give the same values: no
-            file is lost to a mistake here.
+        EncenvError: If a value cannot be encrypted, or the result, decrypted in memory, does not give the same
+            values: a mistake here costs no file.
     """
     changes: dict[int, Binding] = {}
     failures: list[EncenvError] = []
-    for index, text in each(plain.items()):
+    for index, text in progress(values.items()):
         binding = file.bindings[index]
         name = binding.name or ""
         try:
-            changes[index] = with_value(binding, data_key.encrypt(name, text))
+            changes[index] = with_value(binding, choice.data_key.encrypt(name, text))
         except EncenvError as error:
             failures.append(error.of(name))
     if failures:
         raise combine(failures, whole="the file", done="encrypted")
     changed = file.replace(changes)
-    if entry is not None:
-        changed = changed.insert_above(min(plain), entry.name, str(entry))
-    if _opens(changed, file, plain, data_key, entry):
+    if choice.is_new:
+        changed = changed.insert_above(min(values), choice.entry.name, str(choice.entry))
+    if _is_same(changed, file, values, choice):
         return str(changed)
     raise FileError(
-        "the encrypted file would not give the same values back", hint="report this; the file is as it was"
+        "the encrypted file would not give the same values back",
+        hint="report this bug; the file is unchanged",
     )
 
 
-def _opens(
-    changed: EnvFile, file: EnvFile, plain: Mapping[int, str], data_key: "DataKey", entry: KeyEntry | None
-) -> bool:
-    """Return whether *changed*, as it was parsed anew, says what *file* does, with *plain* under *data_key*."""
-    again = [(b.name, b.value) for b in changed.bindings if b.name]
-    if entry is not None:
-        again.remove((entry.name, str(entry)))
-    lines = [(index, b) for index, b in enumerate(file.bindings) if b.name]
-    return len(again) == len(lines) and all(
+def _is_same(changed: EnvFile, file: EnvFile, values: Mapping[int, str], choice: DataKeyChoice) -> bool:
+    """Return whether *changed*, parsed from its text, gives what *file* gives, with *values* encrypted."""
+    after = [(binding.name, binding.value) for binding in changed.bindings if binding.name]
+    if choice.is_new:
+        after.remove((choice.entry.name, str(choice.entry)))
+    before = [(index, binding) for index, binding in enumerate(file.bindings) if binding.name]
+    return len(after) == len(before) and all(
         name == old.name
         and (
             value == old.value
-            if index not in plain
-            else data_key.decrypt(old.name or "", SealedValue.parse(value or "")) == plain[index]
+            if index not in values
+            else choice.data_key.decrypt(old.name or "", SealedValue.parse(value or "")) == values[index]
         )
-        for (name, value), (index, old) in zip(again, lines, strict=True)
+        for (name, value), (index, old) in zip(after, before, strict=True)
     )
 
 
-def names_of(file: EnvFile, indexes: Collection[int]) -> tuple[str, ...]:
-    """Return the names of the variables at *indexes*, in order."""
+def names_at(file: EnvFile, indexes: Collection[int]) -> tuple[str, ...]:
+    """Return the names of the variables at *indexes*, in the order of their lines."""
     return tuple(file.bindings[index].name or "" for index in sorted(indexes))
 
 
-def without_unused(text: str, kids: Collection[str]) -> str:
-    """Return *text* without the key entries of those *kids* that stand nowhere else in it, not even in a comment."""
+def drop_unused_entries(text: str, kids: Collection[str]) -> str:
+    """Return *text* without the key entries of those *kids* that no value in it uses, not even a commented-out one."""
     file = parse(text)
     entries = {index: entry_kid(binding.name or "") for index, binding in enumerate(file.bindings)}
-    rest = "".join(b.text for index, b in enumerate(file.bindings) if entries[index] is None)
-    gone = {index for index, kid in entries.items() if kid in kids and f":{kid}:" not in rest}
-    return str(file.without(gone)) if gone else text
+    rest = "".join(binding.text for index, binding in enumerate(file.bindings) if entries[index] is None)
+    unused = {index for index, kid in entries.items() if kid in kids and f":{kid}:" not in rest}
+    return str(file.without(unused)) if unused else text

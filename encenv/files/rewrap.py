@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError, frameless
-from encenv.files.data_key_choice import UNWRAP_SECONDS, Writer
 from encenv.files.document import parse, with_value
 from encenv.files.key_names import KeyName, Pairs
+from encenv.files.writer import UNWRAP_SECONDS, Writer
 from encenv.format.sealed import (
     ADDED_BY_WRITER,
     KeyEntry,

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from encenv.errors import FileError, MalformedError, PolicyError
-from encenv.files.data_key_choice import Writer
 from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
-from encenv.files.opening import Each
+from encenv.files.opening import Progress
 from encenv.files.read import read
 from encenv.files.text import printable
+from encenv.files.writer import Writer
 from encenv.policy.file_globs import covers
 from encenv.policy.rules import Policy
 from encenv.policy.settings_import import import_settings
@@ -59,11 +59,11 @@ class Project:
         return f"{TABLE} of {printable(str(_relative(self.path or Path('pyproject.toml'))))}"
 
     def writer(
-        self, keys: tuple[KeyName, ...] = (), context: Pairs | None = None, each: Each = iter
+        self, keys: tuple[KeyName, ...] = (), context: Pairs | None = None, progress: Progress = iter
     ) -> Writer:
         """Return the writer that encrypts with *keys* and *context*, or else with those of the project."""
         context = self.context if context is None else context
-        return Writer(keys or self.keys, context, each=each)
+        return Writer(keys or self.keys, context, progress=progress)
 
     def covers(self, path: str | os.PathLike[str]) -> bool:
         """Return whether the file *path* is one of the project's .env files.

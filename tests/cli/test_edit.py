@@ -100,7 +100,7 @@ def test_edit_what_does_not_exist(sealed):
     (sealed.folder / "link").symlink_to(".env")
     assert in_words(sealed.run("edit", "link"))[0].startswith("link is a symbolic link to ")
     sealed.write("plain.env", "A=1\n")
-    assert in_words(sealed.run("edit", "plain.env"))[0].startswith("no wrapping key is named")
+    assert in_words(sealed.run("edit", "plain.env"))[0].startswith("no key is named")
 
 
 def kept(workspace, result, name=".env.unsaved"):

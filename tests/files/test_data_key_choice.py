@@ -34,7 +34,9 @@ from encenv import (
     decrypt_environ,
 )
 from encenv.files.edit import set_value
-from encenv.files.encrypt import KeyName, Writer, encrypt, reencrypt
+from encenv.files.encrypt import encrypt, reencrypt
+from encenv.files.key_names import KeyName
+from encenv.files.writer import Writer
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, encryption_context
 
@@ -79,7 +81,7 @@ def test_an_entry_without_values_is_not_used():
     entry = lines_of("P", "x").splitlines(keepends=True)[0]
     outcome = encrypt(entry + "ENCENV_KEY_AAAAAAAA=nonsense\nA=1\n", LOCAL)
     assert outcome.is_new
-    with pytest.raises(PolicyError, match="no wrapping key is named"):
+    with pytest.raises(PolicyError, match="no key is named"):
         encrypt(entry + "A=1\n", UNNAMED)
 
 
@@ -131,14 +133,14 @@ def test_a_changed_entry_stops_the_writer():
 
 
 def test_keys_are_never_chosen_silently():
-    """If no wrapping key is named, the file's only one is used; otherwise the user has to choose."""
+    """If no key is named, the file's only one is used; otherwise the user has to choose."""
     with pytest.raises(PolicyError, match=r"none in config/\.env") as none:
         encrypt("A=1\n", UNNAMED, "config/.env")
     assert "encenv keygen && encenv encrypt --key local config/.env" in none.value.hint
     assert "encenv encrypt --key alias/NAME config/.env" in none.value.hint
     two = lines_of("A", "1") + lines_of("B", "2", provider=OTHER_KEYS) + "C=3\n"
     for function in (encrypt, reencrypt):
-        with pytest.raises(ConflictError, match="more than one wrapping key"):
+        with pytest.raises(ConflictError, match="more than one key"):
             function(two, UNNAMED)
     contexts = lines_of("A", "1", context=CONTEXT) + lines_of("B", "2") + "C=3\n"
     for function, writer in ((encrypt, UNNAMED), (encrypt, LOCAL), (reencrypt, UNNAMED)):

@@ -25,7 +25,8 @@ from encenv import (
     clear_cache,
 )
 from encenv.files.document import parse
-from encenv.files.edit import close_edited, open_to_edit, rename, set_value, unset
+from encenv.files.edit import rename, set_value, unset
+from encenv.files.editor_session import finish_edit, start_edit
 from encenv.files.encrypt import encrypt, rotate
 
 pytest_plugins = ["encenv.testing"]
@@ -105,15 +106,15 @@ def test_errors_are_silent():
     """The errors of all edits hold no value."""
     text = encrypt(f"A={CANARY}\nB=2\n", LOCAL).text
     broken = text.replace("\nB=", "\nX=")
-    shown = open_to_edit(text, LOCAL)
+    shown = start_edit(text, LOCAL)
     for act in (
         lambda: set_value(broken, "A", CANARY, LOCAL),
         lambda: set_value(text, "A", CANARY + "\0", LOCAL),
         lambda: rename(broken, "A", "C", LOCAL),
         lambda: rotate(broken, LOCAL),
-        lambda: open_to_edit(broken, LOCAL),
-        lambda: close_edited(shown, f"{CANARY} {CANARY}\n", LOCAL),
-        lambda: close_edited(shown, f"A={CANARY}encenv:1:AAAAAAAA:\n", LOCAL),
+        lambda: start_edit(broken, LOCAL),
+        lambda: finish_edit(shown, f"{CANARY} {CANARY}\n", LOCAL),
+        lambda: finish_edit(shown, f"A={CANARY}encenv:1:AAAAAAAA:\n", LOCAL),
     ):
         clear_cache()
         error = caught(act)

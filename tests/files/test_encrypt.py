@@ -42,8 +42,10 @@ from encenv import (
 )
 from encenv.files.document import parse
 from encenv.files.edit import set_value, unset
-from encenv.files.encrypt import KeyName, Writer, encrypt, reencrypt, rotate
+from encenv.files.encrypt import encrypt, reencrypt, rotate
+from encenv.files.key_names import KeyName
 from encenv.files.quoting import quote
+from encenv.files.writer import Writer
 from encenv.format.envelope import DataKey
 
 pytest_plugins = ["encenv.testing"]
@@ -56,10 +58,10 @@ def test_encrypted_values_stay():
     """Encrypting twice gives the same bytes, and needs no key the second time."""
     once = encrypt("A=1\nB=\nC\n# D=4\n", LOCAL)
     assert once.names == ("A", "B")
-    assert (once.kept, once.is_new) == (0, True)
+    assert (once.unchanged, once.is_new) == (0, True)
     assert decrypted(once.text) == {"A": "1", "B": ""}
     twice = encrypt(once.text, Writer(environ={}, providers=[]))
-    assert (twice.text, twice.names, twice.kept, twice.entry) == (once.text, (), 2, None)
+    assert (twice.text, twice.names, twice.unchanged, twice.entry) == (once.text, (), 2, None)
 
 
 @pytest.mark.parametrize("writer", [LOCAL, UNNAMED, dataclasses.replace(LOCAL, context=())])
@@ -68,7 +70,7 @@ def test_a_new_value_is_the_only_line_that_changes(writer):
     before = encrypt("A=1 # one\n\nB='2'\n", LOCAL).text
     outcome = encrypt(before + "C=3\n", writer)
     assert outcome.text.startswith(before + "C=encenv:1:")
-    assert (outcome.names, outcome.kept, outcome.is_new) == (("C",), 2, False)
+    assert (outcome.names, outcome.unchanged, outcome.is_new) == (("C",), 2, False)
     assert outcome.entry == entries(before)[0]
     assert len(set(kids(outcome.text).values())) == 1
     assert decrypted(outcome.text) == {"A": "1", "B": "2", "C": "3"}

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from encenv.files.document import parse
-from encenv.files.encrypt import KeyName, Writer, encrypt
+from encenv.files.encrypt import encrypt
 from encenv.files.inspect import measure, survey
+from encenv.files.key_names import KeyName
+from encenv.files.writer import Writer
 from encenv.keys.local import TEXT_VARIABLE, generate_key_text
 
 WRITER = Writer((KeyName("local", ""),), (("stage", "x"),), {TEXT_VARIABLE: generate_key_text()})

@@ -32,8 +32,10 @@ from encenv import (
 )
 from encenv.files.document import parse
 from encenv.files.edit import set_value
-from encenv.files.encrypt import KeyName, Writer, encrypt, reencrypt, rotate
+from encenv.files.encrypt import encrypt, reencrypt, rotate
+from encenv.files.key_names import KeyName
 from encenv.files.rewrap import rewrap
+from encenv.files.writer import Writer
 from encenv.format.sealed import SealedValue, WrappedKey, entry_kid
 from encenv.keys.aws.kms import AwsKms
 

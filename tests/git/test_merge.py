@@ -9,9 +9,11 @@ from support.env_texts import ENV_TEXTS
 
 from encenv.errors import FileError
 from encenv.files.document import parse, with_value
-from encenv.files.encrypt import KeyName, Writer, encrypt
+from encenv.files.encrypt import encrypt
 from encenv.files.inspect import survey
+from encenv.files.key_names import KeyName
 from encenv.files.quoting import quote
+from encenv.files.writer import Writer
 from encenv.format.cipher import KEY_BYTES
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey, claims, entry_kid

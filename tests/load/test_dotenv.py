@@ -32,7 +32,9 @@ from encenv import (
     PolicyError,
 )
 from encenv.files.document import parse
-from encenv.files.encrypt import KeyName, Writer, encrypt
+from encenv.files.encrypt import encrypt
+from encenv.files.key_names import KeyName
+from encenv.files.writer import Writer
 from encenv.format.sealed import entry_kid
 from encenv.keys.local import generate_key_text
 

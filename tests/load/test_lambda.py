@@ -11,7 +11,9 @@ from support.credentials_endpoint import ANSWER, CredentialsEndpoint
 from support.lambda_runtime import SNAP_START, environment, memory, run
 
 from encenv import decrypt_environ
-from encenv.files.encrypt import KeyName, Writer, encrypt
+from encenv.files.encrypt import encrypt
+from encenv.files.key_names import KeyName
+from encenv.files.writer import Writer
 from encenv.format import cipher
 from encenv.keys import cache
 from encenv.load.dotenv import LoadedFile

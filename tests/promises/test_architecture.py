@@ -328,7 +328,8 @@ def test_local_key_costs_no_network():
     """A value under a local key is opened without boto3, ssl, http or click."""
     from_text = (
         "import os\nos.environ['ENCENV_LOCAL_KEY'] = 'encenv-local-key:1:' + 'A' * 43\n"
-        "from encenv import decrypt_environ\nfrom encenv.files.encrypt import *\n"
+        "from encenv import decrypt_environ\nfrom encenv.files.encrypt import encrypt\n"
+        "from encenv.files.key_names import KeyName\nfrom encenv.files.writer import Writer\n"
         "from encenv.files.document import parse\n"
         "text = encrypt('A=1', Writer((KeyName('local', ''),))).text\n"
         "assert decrypt_environ({b.name: b.value for b in parse(text).bindings}) == {'A': '1'}"

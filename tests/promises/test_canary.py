@@ -83,7 +83,7 @@ from encenv.errors import (
 )
 from encenv.export import final_values
 from encenv.export.final_values import plaintext_values
-from encenv.files.data_key_choice import Writer
+from encenv.files.writer import Writer
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey
 from encenv.keys import cache

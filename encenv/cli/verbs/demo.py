@@ -10,7 +10,9 @@ import click
 
 from encenv.errors import EncenvError
 from encenv.files.document import parse
-from encenv.files.encrypt import KeyName, Writer, encrypt
+from encenv.files.encrypt import encrypt
+from encenv.files.key_names import KeyName
+from encenv.files.writer import Writer
 from encenv.format.sealed import WrappedKey
 from encenv.keys.cache import clear_cache
 from encenv.keys.local import TEXT_VARIABLE, LocalKeys, generate_key_text

@@ -17,11 +17,12 @@ from encenv.cli.rewrite_file import FILE_MODE, is_there, report
 from encenv.cli.terminal import can_ask, fail, say, through_values, warn
 from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import PRIVATE, create, edit_file
-from encenv.files.edit import EDITED, Opened, close_edited, keep_edited, open_to_edit
-from encenv.files.encrypt import Rewritten, Writer
+from encenv.files.editor_session import UNSAVED, EditorSession, encrypt_draft, finish_edit, start_edit
 from encenv.files.key_names import KeyName, Pairs
+from encenv.files.lines import EncryptResult
 from encenv.files.read import read
 from encenv.files.text import decode, printable
+from encenv.files.writer import Writer
 from encenv.git.merge import merge
 from encenv.policy.project import project_of
 
@@ -55,14 +56,14 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
             hint="check the path, or create the file by naming a key: --key local",
         )
     _check_folder(Path(file).parent)
-    opened = open_to_edit(_read(file) if exists else "", writer, place(file))
+    session = start_edit(_read(file) if exists else "", writer, place(file))
 
-    def save(edited: str) -> Rewritten:
-        outcome = close_edited(opened, edited, writer, place(file), wanted)
+    def save(edited: str) -> EncryptResult:
+        outcome = finish_edit(session, edited, writer, place(file), wanted)
         if not exists and outcome.text:
             create(file, outcome.text.encode(), FILE_MODE)
-        elif outcome.text != opened.text:
-            _replace(file, opened.text, outcome.text)
+        elif outcome.text != session.text:
+            _replace(file, session.text, outcome.text)
         return outcome
 
     with private_folder(os.environ) as (folder, in_memory):
@@ -70,15 +71,15 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
             warn(f"there is no folder in memory here: until the editor ends, the plaintext is in {folder}")
         path = folder / (Path(file).name or DEFAULT_FILE)
         path.touch(PRIVATE)
-        path.write_bytes(opened.shown.encode("utf-8"))
+        path.write_bytes(session.draft.encode("utf-8"))
         is_saved = False
         try:
             outcome = _edit_until_saved(path, file, save)
             is_saved = True
         finally:  # also for Ctrl-C, and for the signals that end a process
             if not is_saved:
-                _keep(file, path, opened, writer)
-    if outcome.text == opened.text:
+                _keep(file, path, session, writer)
+    if outcome.text == session.text:
         say(f"{printable(file)}: no change")
         return
     report(file, f"changed {count(len(outcome.names), 'variable')}" if outcome.names else "changed", outcome)
@@ -103,7 +104,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _edit_until_saved(path: Path, file: str, save: Callable[[str], Rewritten]) -> Rewritten:
+def _edit_until_saved(path: Path, file: str, save: Callable[[str], EncryptResult]) -> EncryptResult:
     """Let the person edit *path* until *save* accepts its text or they give up."""
     while True:
         run_editor(path, os.environ)
@@ -118,20 +119,20 @@ def _edit_until_saved(path: Path, file: str, save: Callable[[str], Rewritten]) -
             raise ConflictError(f"{printable(file)} was not changed", hint="run encenv edit to start again")
 
 
-def _keep(file: str, path: Path, opened: Opened, writer: Writer) -> None:
+def _keep(file: str, path: Path, session: EditorSession, writer: Writer) -> None:
     """Keep the text that the editor has saved in *path*, if it is new, encrypted in a file beside *file*."""
     try:
         edited = read(path).decode("utf-8", "surrogateescape")
-        if edited in (opened.shown, opened.shown + "\n"):
+        if session.is_unedited(edited):
             return
-        text = keep_edited(opened, edited, writer, place(file))
+        text = encrypt_draft(session, edited, writer, place(file))
         names = (f"{file}.unsaved", *(f"{file}.unsaved-{number}" for number in range(2, 1000)))
         beside = next(name for name in names if not os.path.lexists(name))
         create(beside, text.encode())
     except EncenvError as error:
         warn(f"your text could not be kept: {error.message}")
     else:
-        warn(f"your text is kept, encrypted; to see it: encenv get {EDITED} -f {shlex.quote(beside)}")
+        warn(f"your text is kept, encrypted; to see it: encenv get {UNSAVED} -f {shlex.quote(beside)}")
 
 
 def _replace(file: str, before: str, after: str) -> None:

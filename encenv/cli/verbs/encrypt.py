@@ -9,7 +9,7 @@ from encenv.cli.options import STANDARD_INPUT, files_argument, output_option, qu
 from encenv.cli.report import count
 from encenv.cli.rewrite_file import FILE_MODE, report, rewrite
 from encenv.cli.terminal import through_values
-from encenv.files.encrypt import encrypt, every, reencrypt
+from encenv.files.encrypt import encrypt, reencrypt
 from encenv.files.key_names import KeyName, Pairs
 from encenv.policy.project import project_of
 
@@ -49,14 +49,14 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     def encrypt_file(path: str) -> None:
         project = project_of(path)
         writer = project.writer(keys, context, through_values)
-        wanted = chooser(only, excepted, every if only else project.policy().requires)
+        wanted = chooser(only, excepted, (lambda _: True) if only else project.policy().requires)
         to = path if output is None else output
         if output is None and path != STANDARD_INPUT:
             outcome = rewrite(path, lambda text: encrypt(text, writer, place(path), wanted))
         else:
             outcome = reencrypt(read_text(path), writer, place(path), wanted)
             write_text(to, outcome.text, FILE_MODE)
-        already = f" ({count(outcome.kept, 'value')} encrypted already)" if outcome.kept else ""
+        already = f" ({count(outcome.unchanged, 'value')} encrypted already)" if outcome.unchanged else ""
         done = f"encrypted {count(len(outcome.names), 'value')}"
         report(to, done if outcome.entry else f"nothing to encrypt{already}", outcome)
 

@@ -19,8 +19,8 @@ from encenv.export.final_values import (
     raw_values,
 )
 from encenv.export.formats import FORMATS, TITLED, Variables
-from encenv.files.data_key_choice import Writer
 from encenv.files.text import printable
+from encenv.files.writer import Writer
 from encenv.policy.project import project_of
 
 ENCRYPTED_MODE, PLAINTEXT_MODE = 0o644, 0o600  # without the umask
@@ -90,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     parsed(text, where)
     project = project_of(file)
     values_of = plaintext_values if plaintext else raw_values if as_is else _encrypted_values
-    writer = project.writer(each=through_values)
+    writer = project.writer(progress=through_values)
     final = values_of(text, where, writer, chooser(only, excepted), project.policy().requires)
     formatted = FORMATS[form](Variables(final.values, final.secret, title))
     for warning in formatted.warnings:

@@ -11,11 +11,11 @@ from encenv.cli.report import count
 from encenv.cli.terminal import can_ask, fail, say
 from encenv.cli.verbs import keygen
 from encenv.errors import ConflictError, EncenvError, MalformedError, listed
-from encenv.files.data_key_choice import Writer
 from encenv.files.inspect import Survey, survey
 from encenv.files.key_names import KeyName, Pairs, parse_keys
 from encenv.files.read import read
 from encenv.files.text import printable
+from encenv.files.writer import Writer
 from encenv.git.install import install as protect_clone
 from encenv.git.key_owner import hint_of
 from encenv.git.plaintext_history import plaintext_history

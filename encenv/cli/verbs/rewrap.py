@@ -50,7 +50,7 @@ def command(
 
     def rewrap_file(path: str) -> None:
         # The project's own context is not used: without --context each copy keeps the one that it has.
-        writer = dataclasses.replace(project_of(path).writer(each=through_values), context=context)
+        writer = dataclasses.replace(project_of(path).writer(progress=through_values), context=context)
         _report(
             place(path), rewrite(path, lambda text: rewrap(text, writer, place(path), add=add, remove=remove))
         )

@@ -10,9 +10,10 @@ from encenv.cli.options import files_argument, quiet
 from encenv.cli.report import count
 from encenv.cli.rewrite_file import key_texts, report, rewrite
 from encenv.cli.terminal import say, through_values, warn
-from encenv.files.encrypt import Rewritten, rotate
+from encenv.files.encrypt import rotate
 from encenv.files.inspect import survey
 from encenv.files.key_names import KeyName, Pairs
+from encenv.files.lines import EncryptResult
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 from encenv.policy.project import project_of
 
@@ -42,7 +43,7 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
         writer = project_of(path).writer(keys, context, through_values)
         before: list[KeyEntry] = []
 
-        def change(text: str) -> Rewritten:
+        def change(text: str) -> EncryptResult:
             before.extend(survey(text).entries)
             return rotate(text, writer, place(path))
 

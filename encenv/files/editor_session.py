@@ -1,0 +1,190 @@
+"""Edit a whole .env file by hand: as a plaintext draft, and encrypted again without changing unedited lines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from encenv.errors import ConflictError, FileError, combine, frameless
+from encenv.files.data_key_choice import agreed_keys
+from encenv.files.document import Binding, EnvFile, blank_lines, parse, with_value
+from encenv.files.lines import (
+    EncryptResult,
+    NameTest,
+    classify,
+    drop_unused_entries,
+    encrypt_values,
+    names_at,
+)
+from encenv.files.writer import Writer
+from encenv.format.sealed import KeyEntry, claims, entry_kid
+
+UNSAVED = "EDITED"  # the variable that holds a draft that could not be saved
+
+
+@dataclass(frozen=True, slots=True)
+class EditorSession:
+    """A .env file that is being edited by hand.
+
+    Attributes:
+        text: The file's text.
+        draft: The text that a person edits: values decrypted, a comment in the place of each key entry.
+        marks: The index of each key entry, by its comment.
+    """
+
+    text: str
+    draft: str = field(repr=False)
+    marks: Mapping[str, int]
+
+    def is_unedited(self, text: str) -> bool:
+        """Return whether *text* is the draft; many editors end the last line."""
+        return text in (self.draft, self.draft + "\n")
+
+
+@frameless
+def start_edit(text: str, writer: Writer, where: str = ".env") -> EditorSession:
+    """Return a session to edit the .env file *text*; give it to `finish_edit`.
+
+    Raises:
+        EncenvError: If a value does not decrypt, or it is unclear under which key a new one would be encrypted.
+    """
+    lines = classify(parse(text), where)
+    if not writer.keys:  # an error now, before somebody writes a value that cannot be encrypted
+        agreed_keys(lines.keys, where)
+    bindings = lines.file.bindings
+    changes = {index: with_value(bindings[index], value) for index, value in lines.decrypt(writer).items()}
+    marks: dict[str, int] = {}
+    for index, binding in enumerate(bindings):
+        if entry_kid(binding.name or "") is not None:
+            mark = f"# {binding.name}: leave this line, the key entry is here"
+            mark = mark if mark not in marks else f"{mark} too ({index})"
+            marks[mark] = index
+            blank, _, end = _parts(binding.text)
+            changes[index] = binding._replace(name=None, value=None, text=blank + mark + end)
+    draft = "".join((changes.get(index) or binding).text for index, binding in enumerate(bindings))
+    file = parse(lines.file.head + draft)
+    if len(file.bindings) != len(bindings):
+        raise FileError(
+            f"{where} cannot be decrypted for an editor without changing how it reads",
+            hint="change it with encenv set",
+        )
+    return EditorSession(text, str(file), marks)
+
+
+@frameless
+def finish_edit(
+    session: EditorSession,
+    edited: str,
+    writer: Writer,
+    where: str = ".env",
+    must_encrypt: NameTest = lambda _: True,
+) -> EncryptResult:
+    """Return the file of *session* with what was *edited* in it; unedited lines keep their bytes.
+
+    A new or changed value is encrypted if the old one was, or if *must_encrypt* selects its name.
+
+    Args:
+        session: The session that `start_edit` returned.
+        edited: The edited text.
+        writer: Who encrypts.
+        where: What messages call the file.
+        must_encrypt: Which variables to encrypt, by name.
+
+    Raises:
+        EncenvError: If the text cannot be parsed, or a value cannot be encrypted. The caller still has the text.
+    """
+    if session.is_unedited(edited):
+        return EncryptResult(session.text, (), _count_sealed(session.text), None, is_new=False)
+    original, lines = classify(parse(session.text), where), classify(parse(edited), where)
+    if lines.sealed:
+        names = names_at(lines.file, lines.sealed)
+        pasted = ConflictError(
+            "the value is encrypted already", hint="write the value itself", variables=names
+        )
+        raise combine([pasted], whole="the file", done="encrypted")
+    changes, values = _compare(session, original.file, lines.file, must_encrypt)
+    file = lines.file.replace(changes)
+    choice = original.choose_data_key(writer) if values else None
+    text = encrypt_values(file, values, choice) if choice else str(file)
+    for key in original.keys:
+        text = _restore_entries(text, key.entries)
+    text = drop_unused_entries(text, {key.entries[0].kid for key in original.keys})
+    present = {binding.name for binding in lines.file.bindings}
+    removed = dict.fromkeys(b.name for b in original.file.bindings if b.name and not entry_kid(b.name))
+    return EncryptResult(
+        text,
+        (*names_at(file, values), *(name for name in removed if name not in present)),
+        _count_sealed(text) - len(values),
+        choice.entry if choice else None,
+        is_new=choice is not None and choice.is_new,
+    )
+
+
+@frameless
+def encrypt_draft(session: EditorSession, edited: str, writer: Writer, where: str = ".env") -> str:
+    """Return a .env file with the whole *edited* text as one encrypted variable, also if it cannot be parsed.
+
+    Arguments and errors as for `finish_edit`.
+    """
+    data_key, entry, _ = classify(parse(session.text), where).choose_data_key(writer)  # unwrapped already
+    return f"{entry.name}={entry}\n{UNSAVED}={data_key.encrypt(UNSAVED, edited)}\n"
+
+
+def _compare(
+    session: EditorSession, original: EnvFile, edited: EnvFile, must_encrypt: NameTest
+) -> tuple[dict[int, Binding], dict[int, str]]:
+    """Return, by index in *edited*, the lines that get their original text again, and the values to encrypt."""
+    unused: dict[str, list[tuple[Binding, Binding]]] = {}  # the original and the draft of each line, by name
+    for old, draft in zip(original.bindings, parse(session.draft).bindings, strict=True):
+        if draft.name is not None:
+            unused.setdefault(draft.name, []).append((old, draft))
+    encrypted = {binding.name for binding in original.bindings if claims(binding.value or "")}
+    marks = dict(session.marks)
+    changes: dict[int, Binding] = {}
+    values: dict[int, str] = {}
+    for index, binding in enumerate(edited.bindings):
+        statement = _parts(binding.text)[1]
+        if binding.name is None:
+            entry = marks.pop(statement.strip(), None)
+            if entry is not None:
+                changes[index] = _with_statement_of(original.bindings[entry], binding)
+            continue
+        pairs = unused.get(binding.name, [])
+        pair = next((pair for pair in pairs if pair[1].value == binding.value), None)
+        if pair is not None:
+            pairs.remove(pair)
+            old, draft = pair
+            if claims(old.value or ""):
+                is_same = statement == _parts(draft.text)[1]
+                changes[index] = (
+                    _with_statement_of(old, binding) if is_same else with_value(binding, old.value or "")
+                )
+        elif binding.value is not None and (binding.name in encrypted or must_encrypt(binding.name)):
+            values[index] = binding.value
+    return changes, values
+
+
+def _restore_entries(text: str, entries: Sequence[KeyEntry]) -> str:
+    """Return *text* with *entries* of one data key above its first value, if it has values and no entry."""
+    file = parse(text)
+    prefix = f"encenv:1:{entries[0].kid}:"
+    users = [i for i, binding in enumerate(file.bindings) if (binding.value or "").startswith(prefix)]
+    if users and not any(binding.name == entries[0].name for binding in file.bindings):
+        for entry in entries:
+            file = file.insert_above(users[0], entry.name, str(entry))
+    return str(file)
+
+
+def _count_sealed(text: str) -> int:
+    return sum(claims(binding.value or "") for binding in parse(text).bindings)
+
+
+def _with_statement_of(original: Binding, binding: Binding) -> Binding:
+    """Return *original* between the blank lines and the newline of *binding*."""
+    blank, _, end = _parts(binding.text)
+    return original._replace(text=blank + _parts(original.text)[1] + end)
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    """Return the blank lines before a statement, the statement, and the newline after it."""
+    statement = text[blank_lines(text) :]
+    body = statement.rstrip("\r\n")
+    return text[: blank_lines(text)], body, statement[len(body) :]
