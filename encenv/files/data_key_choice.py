@@ -195,15 +195,15 @@ def check_wrapped_keys(file_keys: Iterable[FileKey], writer: Writer, where: str)
         return
     for key in file_keys:
         copies = [
-            data_keys.WrappedCopy(item, e.context, e.commitment) for e in key.entries for item in e.items
+            data_keys.UnwrapRequest(item, e.context, e.commitment) for e in key.entries for item in e.items
         ]
         if len(copies) == 1:  # there is no other to compare it with
             continue
         results = data_keys.unwrap([[copy] for copy in copies], writer.find, UNWRAP_SECONDS)
         for copy, result in zip(copies, results, strict=True):
-            if not isinstance(result, data_keys.Unwrapped):
+            if not isinstance(result, data_keys.UnwrapResult):
                 raise PolicyError(
-                    f"nothing shows that {copy.item.provider}:{copy.item.reference} belongs in {where}: it does not"
+                    f"nothing shows that {copy.wrapped_key.provider}:{copy.wrapped_key.reference} belongs in {where}: it does not"
                     f" open the data key here: {result.message}",
                     hint="name the keys for the file: --key …, or keys in [tool.encenv]",
                 )

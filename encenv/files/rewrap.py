@@ -23,7 +23,7 @@ from encenv.format.sealed import (
     entry_kid,
 )
 from encenv.keys.provider import Rewraps
-from encenv.keys.unwrap import Unwrapped, WrappedCopy, unwrap
+from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +204,9 @@ class _DataKey:
                         return fresh
             if failure is not None:  # where it could have stayed away from here, it does
                 raise failure
-        copies = [WrappedCopy(item, entry.context, entry.commitment) for item, entry in sources]
+        copies = [UnwrapRequest(item, entry.context, entry.commitment) for item, entry in sources]
         (found,) = unwrap([copies], self._writer.find, UNWRAP_SECONDS)
-        if not isinstance(found, Unwrapped):
+        if not isinstance(found, UnwrapResult):
             raise found
         return provider.wrap(found.key.expose_key(), key.key, whole)
 

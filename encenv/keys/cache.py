@@ -31,24 +31,24 @@ JOIN_SECONDS = 1.0  # for a thread that has only to return
 CacheKey = tuple[str, bytes, str, bytes, bytes]
 
 
-class WrappedCopy(NamedTuple):
+class UnwrapRequest(NamedTuple):
     """One wrapped key with all that decides what it unwraps to.
 
     Attributes:
-        item: Provider, wrapped bytes and reference.
+        wrapped_key: Provider, wrapped bytes and reference.
         context: The pairs of its key entry.
         commitment: 32 bytes: the data key that it must unwrap to.
     """
 
-    item: WrappedKey
+    wrapped_key: WrappedKey
     context: tuple[tuple[str, str], ...]
     commitment: bytes
 
     @property
     def cache_key(self) -> CacheKey:
         """The key under which the cache keeps the data key; the order of the context's pairs makes no difference."""
-        item, context = self.item, canonical(encryption_context(self.context))
-        return item.provider, item.wrapped, item.reference, context, self.commitment
+        wrapped_key, context = self.wrapped_key, canonical(encryption_context(self.context))
+        return wrapped_key.provider, wrapped_key.wrapped, wrapped_key.reference, context, self.commitment
 
 
 class Attempt:
@@ -60,7 +60,7 @@ class Attempt:
         result: The data key, or why there is none; None while the attempt runs.
     """
 
-    def __init__(self, cache: "Cache", request: WrappedCopy, deadline: float) -> None:
+    def __init__(self, cache: "Cache", request: UnwrapRequest, deadline: float) -> None:
         self.deadline = deadline
         self.is_answered = False
         self.result: DataKey | EncenvError | None = None
@@ -113,7 +113,7 @@ class Attempt:
         for event in list(self._events):
             event.set()
 
-    def keep_as(self, request: WrappedCopy) -> None:
+    def keep_as(self, request: UnwrapRequest) -> None:
         """Keep the data key for *request*, too: the same data key under another region's replica of its key."""
         if self.data_key is not None:
             self._cache.data_keys[request.cache_key] = self.data_key
@@ -133,9 +133,9 @@ class Attempt:
         context = encryption_context(request.context)
         try:
             if takes_while_waiting(provider):
-                plain = provider.unwrap(request.item, context, seconds, self._import)
+                plain = provider.unwrap(request.wrapped_key, context, seconds, self._import)
             else:
-                plain = provider.unwrap(request.item, context, seconds)
+                plain = provider.unwrap(request.wrapped_key, context, seconds)
             self.is_answered = True
             with fork_waits():
                 data_key = envelope.DataKey(plain)
@@ -166,7 +166,9 @@ class Cache:
         self.data_keys = data_keys
         self.attempts: dict[CacheKey, Attempt] = {}
 
-    def attempt(self, request: WrappedCopy, deadline: float, event: threading.Event) -> tuple[Attempt, bool]:
+    def attempt(
+        self, request: UnwrapRequest, deadline: float, event: threading.Event
+    ) -> tuple[Attempt, bool]:
         """Return the attempt for *request*, and whether it is a new one that the caller has to start.
 
         Args:
@@ -208,7 +210,7 @@ def without_frames(error: EncenvError) -> EncenvError:
     return copy
 
 
-def provider_failure(request: WrappedCopy, kind: str) -> EncenvError:
+def provider_failure(request: UnwrapRequest, kind: str) -> EncenvError:
     """Return the error for an exception of a provider, whose class is called *kind*."""
     return KeyRefusedError(
         f"{_name_of(request)} could not be unwrapped: the provider raised {kind}",
@@ -216,9 +218,9 @@ def provider_failure(request: WrappedCopy, kind: str) -> EncenvError:
     )
 
 
-def _name_of(request: WrappedCopy) -> str:
-    item = request.item
-    return f"the copy of data key {kid_of(request.commitment)} under {item.provider}:{item.reference}"
+def _name_of(request: UnwrapRequest) -> str:
+    wrapped_key = request.wrapped_key
+    return f"the copy of data key {kid_of(request.commitment)} under {wrapped_key.provider}:{wrapped_key.reference}"
 
 
 def _after_fork_in_child() -> None:

@@ -78,18 +78,18 @@ class LocalKeys:
         return WrappedKey(self.name, cipher.encrypt(wrapping, data_key, _aad(context), nonce), reference)
 
     @fork_waits()
-    def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:  # noqa: ARG002 (no I/O to bound)
-        """Return the data key in *item*."""
-        chosen = self._choose(item.reference)
+    def unwrap(self, wrapped_key: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:  # noqa: ARG002 (no I/O to bound)
+        """Return the data key in *wrapped_key*."""
+        chosen = self._choose(wrapped_key.reference)
         if isinstance(chosen, EncenvError):
             raise chosen
-        if len(item.wrapped) == LOCAL_WRAPPED_BYTES:
+        if len(wrapped_key.wrapped) == LOCAL_WRAPPED_BYTES:
             try:
-                return cipher.decrypt(chosen[1], item.wrapped, _aad(context))
+                return cipher.decrypt(chosen[1], wrapped_key.wrapped, _aad(context))
             except AuthenticationError:
                 pass
         raise KeyRefusedError(
-            f"the local key {item.reference} does not open its wrapped copy: the copy or its context was changed",
+            f"the local key {wrapped_key.reference} does not open its wrapped copy: the copy or its context was changed",
             hint="restore the key entry from version control",
         )
 

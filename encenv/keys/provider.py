@@ -38,8 +38,8 @@ class KeyProvider(Protocol):
         """Return *data_key* (32 bytes) wrapped under *key*, as the user names that."""
         ...
 
-    def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
-        """Return the data key (32 bytes) in *item*, in at most about *timeout* seconds."""
+    def unwrap(self, wrapped_key: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
+        """Return the data key (32 bytes) in *wrapped_key*, in at most about *timeout* seconds."""
         ...
 
 
@@ -48,12 +48,12 @@ class RemoteProvider(KeyProvider, Protocol):
 
     def unwrap(
         self,
-        item: WrappedKey,
+        wrapped_key: WrappedKey,
         context: Mapping[str, str],
         timeout: float,
         while_waiting: Callable[[], None] = ...,
     ) -> bytes:
-        """Return the data key in *item*; call *while_waiting* when a request is sent, before its answer is read."""
+        """Return the data key in *wrapped_key*; call *while_waiting* when a request is sent, before its answer is read."""
         ...
 
 
@@ -73,9 +73,9 @@ class Rewraps(Protocol):
     """What a key provider may have besides: from one wrapping key to another without showing the data key here."""
 
     def rewrap(
-        self, item: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
+        self, wrapped_key: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
     ) -> WrappedKey | None:
-        """Return the data key in *item* wrapped under *key* with *to_context*; None if these two are too far apart."""
+        """Return the data key in *wrapped_key* wrapped under *key* with *to_context*; None if these two are too far apart."""
         ...
 
 
@@ -83,8 +83,8 @@ class Rewraps(Protocol):
 class Replicates(Protocol):
     """What a key provider may have besides: wrapping keys that exist in several places."""
 
-    def replica(self, item: WrappedKey) -> WrappedKey | None:
-        """Return *item* as it reads for a replica of its wrapping key nearer to this process; None if there is none."""
+    def replica(self, wrapped_key: WrappedKey) -> WrappedKey | None:
+        """Return *wrapped_key* as it reads for a replica of its wrapping key nearer to this process; None if there is none."""
         ...
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from encenv.format.envelope import DataKey
     from encenv.keys import unwrap as data_keys
     from encenv.keys.trust import Trust
-    from encenv.keys.unwrap import Unwrapped, WrappedCopy
+    from encenv.keys.unwrap import UnwrapRequest, UnwrapResult
 else:
     data_keys = lazily("encenv.keys.unwrap")
 
@@ -69,9 +69,9 @@ class Session:
         self._data_keys_max = data_keys_max
         self._waited = 0.0  # seconds, for data keys
         self._values: dict[str, SealedValue] = {}  # by its text, of each KID the first: it is parsed once
-        self._keys: dict[str, Unwrapped | EncenvError] = {}
+        self._keys: dict[str, UnwrapResult | EncenvError] = {}
 
-    def unwrapped(self) -> "dict[str, Unwrapped]":
+    def unwrapped(self) -> "dict[str, UnwrapResult]":
         """Return the data keys that were unwrapped, by KID."""
         return {kid: key for kid, key in self._keys.items() if not isinstance(key, EncenvError)}
 
@@ -181,33 +181,33 @@ class Session:
     def _provider(self, name: str) -> KeyProvider:
         return find_provider(name, self.environ, self._key_providers)
 
-    def _acceptable(self, kid: str) -> "list[WrappedCopy]":
-        """Return the wrapped copies of the data key *kid* that may be tried, in the order of the trials.
+    def _acceptable(self, kid: str) -> "list[UnwrapRequest]":
+        """Return the wrapped keys of the data key *kid* that may be tried, in the order of the trials.
 
         Raises:
             EncenvError: If there are none.
         """
         # Copies of several entries add up; one entry that the rules accept is enough.
-        copies: dict[WrappedCopy, None] = {}
+        requests: dict[UnwrapRequest, None] = {}
         refusal: EncenvError | None = None
         for entry in self.entries.of(kid):
             try:
-                items = entry.items if self._trust is None else self._trust.accepted(entry)
+                wrapped_keys = entry.items if self._trust is None else self._trust.accepted(entry)
             except PolicyError as error:
                 refusal = error.of()
                 continue
-            copies.update(
-                (data_keys.WrappedCopy(item, entry.context, entry.commitment), None) for item in items
+            requests.update(
+                (data_keys.UnwrapRequest(one, entry.context, entry.commitment), None) for one in wrapped_keys
             )
-        if not copies and refusal is not None:
+        if not requests and refusal is not None:
             raise refusal
-        return sorted(copies, key=self._distance)
+        return sorted(requests, key=self._distance)
 
-    def _distance(self, copy: "WrappedCopy") -> int:
-        """Return how late *copy* is tried: a local key costs nothing, one's own region little."""
+    def _distance(self, request: "UnwrapRequest") -> int:
+        """Return how late *request* is tried: a local key costs nothing, one's own region little."""
         region = self.environ.get("AWS_REGION") or self.environ.get("AWS_DEFAULT_REGION")
-        if copy.item.provider == "local":
+        if request.wrapped_key.provider == "local":
             return 0
-        if copy.item.provider == "aws-kms":
-            return 1 if copy.item.reference.split(":")[3] == region else 2
+        if request.wrapped_key.provider == "aws-kms":
+            return 1 if request.wrapped_key.reference.split(":")[3] == region else 2
         return 3

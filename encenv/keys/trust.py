@@ -73,17 +73,17 @@ class Trust(NamedTuple):
                     f"the key entry {entry.name} does not carry the required context {key}={value}",
                     hint="take the value from the environment it was encrypted for, or encrypt it with this context",
                 )
-        items = tuple(item for item in entry.items if self.trusts(item))
-        if not items:
+        wrapped_keys = tuple(wrapped_key for wrapped_key in entry.items if self.trusts(wrapped_key))
+        if not wrapped_keys:
             raise PolicyError(
                 f"no wrapped copy in {entry.name} is under a trusted key",
                 hint="encrypt the values under a key in trusted_keys, or add that key to trusted_keys",
             )
-        return items
+        return wrapped_keys
 
-    def trusts(self, item: WrappedKey) -> bool:
-        """Return whether *item* is under a wrapping key that this reader accepts."""
-        return self.keys is None or any(_matches(pattern, item) for pattern in self.keys)
+    def trusts(self, wrapped_key: WrappedKey) -> bool:
+        """Return whether *wrapped_key* is under a wrapping key that this reader accepts."""
+        return self.keys is None or any(_matches(pattern, wrapped_key) for pattern in self.keys)
 
 
 def _fault(context: tuple[tuple[object, object], ...]) -> PolicyError | None:
@@ -100,18 +100,20 @@ def _fault(context: tuple[tuple[object, object], ...]) -> PolicyError | None:
     return None
 
 
-def _matches(pattern: str, item: WrappedKey) -> bool:
-    if item.provider != "aws-kms":
-        return not pattern.startswith("arn:") and _glob(pattern, f"{item.provider}:{item.reference}")
+def _matches(pattern: str, wrapped_key: WrappedKey) -> bool:
+    if wrapped_key.provider != "aws-kms":
+        return not pattern.startswith("arn:") and _glob(
+            pattern, f"{wrapped_key.provider}:{wrapped_key.reference}"
+        )
     if re.fullmatch(_ACCOUNT, pattern):
-        return item.reference.split(":")[4] == pattern
+        return wrapped_key.reference.split(":")[4] == pattern
     if not pattern.startswith("arn:"):
         return False
     fields = pattern.split(":")
     if "*" not in fields[5] and fields[5].startswith("key/mrk-"):
         # A multi-region key is one key: its replicas share key material and id, and differ in the region alone.
         fields[3] = "*"
-    return _glob(":".join(fields), item.reference)
+    return _glob(":".join(fields), wrapped_key.reference)
 
 
 def _glob(pattern: str, text: str) -> bool:

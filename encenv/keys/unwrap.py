@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 from encenv.keys import cache
 from encenv.keys.cache import Attempt
-from encenv.keys.cache import WrappedCopy as WrappedCopy  # noqa: PLC0414 (callers make them)
+from encenv.keys.cache import UnwrapRequest as UnwrapRequest  # noqa: PLC0414 (callers make them)
 from encenv.keys.process_safety import fork_waits
 from encenv.keys.provider import KeyProvider, Replicates
 
@@ -26,7 +26,7 @@ SECONDS_MAX = 86_400.0  # threading limits how long a thread may wait, and infin
 HEDGE_SECONDS = 1.0  # a key provider that has not answered by then is slow, wherever it is
 
 
-class Unwrapped:
+class UnwrapResult:
     """A data key and where it is from.
 
     Attributes:
@@ -40,11 +40,11 @@ class Unwrapped:
 
 
 def unwrap(
-    groups: Sequence[Sequence[WrappedCopy]],
+    groups: Sequence[Sequence[UnwrapRequest]],
     find: FindProvider,
     seconds: float,
     hedge_delay: float = HEDGE_SECONDS,
-) -> list[Unwrapped | EncenvError]:
+) -> list[UnwrapResult | EncenvError]:
     """Unwrap one data key for each group of wrapped keys, all groups side by side.
 
     Args:
@@ -84,7 +84,7 @@ class _Call:
         self._find = find
         self._providers: dict[str, KeyProvider] = {}
 
-    def attempt(self, request: WrappedCopy) -> tuple[Attempt, bool]:
+    def attempt(self, request: UnwrapRequest) -> tuple[Attempt, bool]:
         """Return an attempt to unwrap *request*, and whether this call has started it."""
         attempt, is_new = cache.current().attempt(request, self.deadline, self.event)
         if is_new:
@@ -99,17 +99,17 @@ class _Call:
                 raise
         return attempt, is_new
 
-    def replica(self, request: WrappedCopy) -> WrappedCopy | None:
+    def replica(self, request: UnwrapRequest) -> UnwrapRequest | None:
         """Return *request* for a replica of its wrapping key nearer to this process; None if there is none."""
         provider = self._provider(request)
         try:
-            item = provider.replica(request.item) if isinstance(provider, Replicates) else None
+            wrapped_key = provider.replica(request.wrapped_key) if isinstance(provider, Replicates) else None
         except Exception:  # noqa: BLE001 (a plug-in may raise anything)
             return None
-        return None if item is None else request._replace(item=item)
+        return None if wrapped_key is None else request._replace(wrapped_key=wrapped_key)
 
-    def _provider(self, request: WrappedCopy) -> KeyProvider | EncenvError:
-        name = request.item.provider
+    def _provider(self, request: UnwrapRequest) -> KeyProvider | EncenvError:
+        name = request.wrapped_key.provider
         if name not in self._providers:
             try:
                 with fork_waits():
@@ -131,8 +131,8 @@ class _Try(NamedTuple):
         is_own: Whether this call started it.
     """
 
-    request: WrappedCopy
-    original: WrappedCopy
+    request: UnwrapRequest
+    original: UnwrapRequest
     attempt: Attempt
     is_own: bool
 
@@ -140,22 +140,22 @@ class _Try(NamedTuple):
 class _HedgedUnwrap:
     """The unwrap of one data key: each of its wrapped keys is tried when those before it have failed or are slow."""
 
-    def __init__(self, requests: Sequence[WrappedCopy], call: _Call) -> None:
+    def __init__(self, requests: Sequence[UnwrapRequest], call: _Call) -> None:
         self._call = call
         self._pending = [*requests]  # not tried yet
         self._tries: list[_Try] = []
         self._next_at = 0.0
-        self._cached: Unwrapped | None = None
+        self._cached: UnwrapResult | None = None
         for request in requests:
             if (key := cache.current().data_keys.get(request.cache_key)) is not None:
-                self._cached = Unwrapped(key, request.item.provider, cached=True)
+                self._cached = UnwrapResult(key, request.wrapped_key.provider, cached=True)
                 break
 
-    def result(self) -> Unwrapped | None:
+    def result(self) -> UnwrapResult | None:
         """Return the data key as soon as one attempt has it."""
         for one in self._tries:
             if (key := one.attempt.data_key) is not None:
-                return Unwrapped(key, one.request.item.provider, cached=not one.is_own)
+                return UnwrapResult(key, one.request.wrapped_key.provider, cached=not one.is_own)
         return self._cached
 
     def is_over(self) -> bool:
@@ -197,7 +197,7 @@ class _HedgedUnwrap:
         if len(every) == 1:
             return every[0]
         # A laptop's key beside a server's is the common case: what the server says matters more than "no key file".
-        remote = [failure for request, failure in failures if request.item.provider != "local"]
+        remote = [failure for request, failure in failures if request.wrapped_key.provider != "local"]
         kind = type((remote or every)[0])
         if kind is KeyDeniedError and any(type(failure) is not kind for failure in remote):
             kind = KeyRefusedError  # a permission would not help the other wrapped keys
@@ -219,13 +219,13 @@ class _HedgedUnwrap:
             replica = request
         self._tries.append(self._try(replica, request))
 
-    def _try(self, request: WrappedCopy, original: WrappedCopy) -> _Try:
+    def _try(self, request: UnwrapRequest, original: UnwrapRequest) -> _Try:
         attempt, is_own = self._call.attempt(request)
         return _Try(request, original, attempt, is_own)
 
 
-def _late(request: WrappedCopy, seconds: float) -> EncenvError:
+def _late(request: UnwrapRequest, seconds: float) -> EncenvError:
     return KeyUnreachableError(
-        f"{request.item.provider}:{request.item.reference} did not unwrap the data key within {seconds:g} seconds",
+        f"{request.wrapped_key.provider}:{request.wrapped_key.reference} did not unwrap the data key within {seconds:g} seconds",
         hint="check the network, or raise unwrap_timeout",
     )

@@ -27,7 +27,7 @@ from encenv.format.sealed import KeyEntry, WrappedKey, encryption_context
 from encenv.keys import cache
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.cache import clear_cache
-from encenv.keys.unwrap import Unwrapped, WrappedCopy, unwrap
+from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap
 
 pytest_plugins = ["encenv.testing"]
 
@@ -77,7 +77,7 @@ COMMITMENT = DataKey(KEY).commitment
 
 def copy_of(name="stub", wrapped=b"wrapped", reference="ref", context=(), commitment=COMMITMENT):
     """Return a copy of `KEY`, or one that differs in what is given."""
-    return WrappedCopy(WrappedKey(name, wrapped, reference), context, commitment)
+    return UnwrapRequest(WrappedKey(name, wrapped, reference), context, commitment)
 
 
 def unwrap_one(provider, *copies, seconds=SECONDS):
@@ -230,11 +230,11 @@ def test_while_waiting(monkeypatch):
         def unwrap(self, item, context, timeout):
             return KEY
 
-    assert isinstance(unwrap_one(Remote(KEY)), Unwrapped)
+    assert isinstance(unwrap_one(Remote(KEY)), UnwrapResult)
     assert (len(given), imported) == (1, [1])
     for provider in (Stub(KEY), Derived(KEY)):
         clear_cache()
-        assert isinstance(unwrap_one(provider), Unwrapped)
+        assert isinstance(unwrap_one(provider), UnwrapResult)
     assert (len(given), imported) == (1, [1])
 
 
@@ -248,7 +248,7 @@ def test_while_waiting_may_fail():
                 while_waiting()
             return KEY
 
-    assert isinstance(unwrap_one(Remote(KEY)), Unwrapped)
+    assert isinstance(unwrap_one(Remote(KEY)), UnwrapResult)
 
 
 # -- forks
@@ -411,7 +411,7 @@ def test_threads_share_one_failure():
     assert [type(result) for result in results] == [KeyRefusedError] * 5
     assert len(stub.asked) == 1
     stub.answer = KEY
-    assert isinstance(unwrap_one(stub), Unwrapped)
+    assert isinstance(unwrap_one(stub), UnwrapResult)
     assert len(stub.asked) == 2
 
 
@@ -478,7 +478,7 @@ def test_an_interrupted_import():
     with pytest.raises(KeyboardInterrupt):
         unwrap([[copy_of()]], find, SECONDS)
     assert not cache._cache.attempts
-    assert isinstance(unwrap_one(Stub(KEY)), Unwrapped)
+    assert isinstance(unwrap_one(Stub(KEY)), UnwrapResult)
 
 
 def test_clear_cache():
@@ -580,7 +580,7 @@ def test_no_time_at_all(seconds):
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300])
 def test_all_the_time(seconds):
     """A deadline beyond what threads can wait for is none, and no error."""
-    assert isinstance(unwrap_one(Stub(KEY), seconds=seconds), Unwrapped)
+    assert isinstance(unwrap_one(Stub(KEY), seconds=seconds), UnwrapResult)
 
 
 def test_a_question_that_is_never_answered():
@@ -589,7 +589,7 @@ def test_a_question_that_is_never_answered():
     hung = Stub(gate)
     assert isinstance(unwrap_one(hung, seconds=0.1), KeyUnreachableError)
     time.sleep(0.15)
-    assert isinstance(unwrap_one(Stub(KEY)), Unwrapped)
+    assert isinstance(unwrap_one(Stub(KEY)), UnwrapResult)
     gate.open.set()
 
 
@@ -630,7 +630,7 @@ def test_no_more_threads(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    assert isinstance(unwrap_one(Stub(KEY)), Unwrapped)
+    assert isinstance(unwrap_one(Stub(KEY)), UnwrapResult)
 
 
 def test_ctrl_c_is_heard(encenv_kms, encenv_kms_key):
@@ -682,7 +682,7 @@ def test_an_exit_in_mid_flight(encenv_kms, encenv_kms_key):
 def test_another_copy_is_asked_for(other):
     """A copy that differs in anything is not served from the cache."""
     unwrap_one(Stub(KEY))
-    asked = Stub(KeyRefusedError("asked", hint="ask"), other.item.provider)
+    asked = Stub(KeyRefusedError("asked", hint="ask"), other.wrapped_key.provider)
     assert unwrap_one(asked, other).message == "asked"
     assert len(asked.asked) == 1
 

@@ -85,58 +85,58 @@ class AwsKms:
 
     def unwrap(
         self,
-        item: WrappedKey,
+        wrapped_key: WrappedKey,
         context: Mapping[str, str],
         timeout: float,
         while_waiting: Callable[[], None] = lambda: None,
     ) -> bytes:
-        """Return the data key in *item* (Decrypt).
+        """Return the data key in *wrapped_key* (Decrypt).
 
         Through boto3 each attempt has a time limit, but not all of them together, and *while_waiting* is not called.
         """
-        arn = item.reference
+        arn = wrapped_key.reference
 
         def request() -> Any:
             # boto3 reads the environment of the process itself, so no other one may be given.
             is_plain = self._session is None and self._client is None and self._environ is os.environ
             if is_plain and (without_boto3 := KmsHttp.for_key(arn, self._environ)) is not None:
-                return without_boto3.decrypt(item.wrapped, context, timeout, while_waiting)
+                return without_boto3.decrypt(wrapped_key.wrapped, context, timeout, while_waiting)
             return self._client_for(arn).decrypt(
-                KeyId=arn, CiphertextBlob=item.wrapped, EncryptionContext=dict(context)
+                KeyId=arn, CiphertextBlob=wrapped_key.wrapped, EncryptionContext=dict(context)
             )
 
         plaintext: bytes = self._call("Decrypt", arn, request)["Plaintext"]
         return plaintext
 
     def rewrap(
-        self, item: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
+        self, wrapped_key: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
     ) -> WrappedKey | None:
-        """Return the data key in *item* wrapped under *key*, an ARN or ``alias/<name>`` (ReEncrypt).
+        """Return the data key in *wrapped_key* wrapped under *key*, an ARN or ``alias/<name>`` (ReEncrypt).
 
         The data key never leaves KMS, so nobody has checked whether it is the one that the key entry names. None if
         the two keys are in different regions: KMS re-encrypts within one.
         """
-        if (region_of(key) or self.own_region()) != aws_region(item.reference):
+        if (region_of(key) or self.own_region()) != aws_region(wrapped_key.reference):
             return None
         answer = self._call(
             "ReEncrypt",
             key,
             lambda: self._client_for(key).re_encrypt(
-                CiphertextBlob=item.wrapped,
-                SourceKeyId=item.reference,
+                CiphertextBlob=wrapped_key.wrapped,
+                SourceKeyId=wrapped_key.reference,
                 SourceEncryptionContext=dict(context),
                 DestinationKeyId=key,
                 DestinationEncryptionContext=dict(to_context),
             ),
         )
-        if answer["SourceKeyId"] != item.reference:
-            raise _another_key(item.reference)
+        if answer["SourceKeyId"] != wrapped_key.reference:
+            raise _another_key(wrapped_key.reference)
         return _wrapped_key(answer)
 
-    def replica(self, item: WrappedKey) -> WrappedKey | None:
-        """Return *item* for the replica of its multi-region key in the process's own region; None if that is none."""
-        arn = replica_of(item.reference, self.own_region())
-        return None if arn is None else item._replace(reference=arn)
+    def replica(self, wrapped_key: WrappedKey) -> WrappedKey | None:
+        """Return *wrapped_key* for the replica of its multi-region key in the process's own region; None if that is none."""
+        arn = replica_of(wrapped_key.reference, self.own_region())
+        return None if arn is None else wrapped_key._replace(reference=arn)
 
     def own_region(self) -> str | None:
         """Return the region of the given client or session, else the one that the environment names."""

@@ -109,8 +109,8 @@ class KmsProbe:
         answer = self._ask("DescribeKey", key, lambda client: client.describe_key(KeyId=key))
         return str(answer.get("KeyMetadata", {}).get("KeyState", "unknown"))
 
-    def may_unwrap(self, item: WrappedKey, context: Mapping[str, str]) -> None:
-        """Raise if *item* would not be unwrapped (Decrypt, as a dry run).
+    def may_unwrap(self, wrapped_key: WrappedKey, context: Mapping[str, str]) -> None:
+        """Raise if *wrapped_key* would not be unwrapped (Decrypt, as a dry run).
 
         Raises:
             KeyRefusedError: If KMS would refuse.
@@ -118,10 +118,10 @@ class KmsProbe:
         """
         self._ask(
             "Decrypt",
-            item.reference,
+            wrapped_key.reference,
             lambda client: client.decrypt(
-                KeyId=item.reference,
-                CiphertextBlob=item.wrapped,
+                KeyId=wrapped_key.reference,
+                CiphertextBlob=wrapped_key.wrapped,
                 EncryptionContext=dict(context),
                 DryRun=True,
             ),

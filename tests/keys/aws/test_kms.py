@@ -38,7 +38,7 @@ from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
 from encenv.keys.cache import clear_cache
 from encenv.keys.trust import Trust
-from encenv.keys.unwrap import HEDGE_SECONDS, WrappedCopy, unwrap
+from encenv.keys.unwrap import HEDGE_SECONDS, UnwrapRequest, unwrap
 from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 pytest_plugins = ["encenv.testing"]
@@ -120,7 +120,7 @@ def unwrap_fails(item, provider=None, seconds=SECONDS):
 
 def load(item, seconds=SECONDS, hedge_delay=HEDGE_SECONDS):
     """Return what a load unwraps *item* to, which may ask a replica."""
-    copy = WrappedCopy(item, (("stage", "prod"),), DataKey(DATA_KEY).commitment)
+    copy = UnwrapRequest(item, (("stage", "prod"),), DataKey(DATA_KEY).commitment)
     (found,) = unwrap([[copy]], lambda _: AwsKms(), seconds, hedge_delay)
     if isinstance(found, EncenvError):
         raise found
