@@ -1,4 +1,4 @@
-"""What has to be fixed in the text of a .env file, as findings. No key is needed."""
+"""Find what has to be fixed in the text of a .env file. No key is needed."""
 
 from collections.abc import Iterator
 

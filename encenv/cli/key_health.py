@@ -1,4 +1,4 @@
-"""Whether the wrapping keys that files and settings name can be used here, as findings. Nothing is decrypted in AWS."""
+"""Find out whether the keys that files and settings name can be used here. AWS decrypts nothing for it."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ def local_keys(keys: Iterable[KeyName]) -> Iterator[Finding]:
 
 
 def without_aws(entries: Iterable[KeyEntry], reason: str) -> Iterator[Finding]:
-    """Yield which data keys of *entries* other providers than AWS KMS can unwrap; *reason*: why AWS is not asked."""
+    """Yield which data keys of *entries* open without AWS; *reason* says why AWS is not contacted."""
     yield Finding("skipped", "AWS", reason)
     for entry in entries:
         yield from _data_key(entry, None)
@@ -63,7 +63,7 @@ def with_aws(
     yield credentials
     yield _region(probe, keys)
     if credentials.severity == "error":
-        yield from without_aws(entries, "not asked without credentials: clock and keys are not checked")
+        yield from without_aws(entries, "not contacted without credentials: clock and keys are not checked")
         return
     for entry in entries:
         yield from _data_key(entry, probe)
@@ -88,8 +88,8 @@ def _region(probe: KmsProbe, keys: Iterable[str]) -> Finding:
     if region is not None:
         return Finding("ok", "region", region)
     if any(key.startswith("alias/") for key in keys):
-        return Finding("error", "region", "none is set, and an alias is looked up in one", "set AWS_REGION")
-    return Finding("ok", "region", "none is set; full ARNs need none")
+        return Finding("error", "region", "none is set, and an alias needs one", "set AWS_REGION")
+    return Finding("ok", "region", "none is set; ARNs need none")
 
 
 def _data_key(entry: KeyEntry, probe: KmsProbe | None) -> Iterator[Finding]:
@@ -98,7 +98,7 @@ def _data_key(entry: KeyEntry, probe: KmsProbe | None) -> Iterator[Finding]:
     opens = any(one.severity == "ok" for one in findings)
     for one in findings:
         if opens and one.severity == "error":
-            yield replace(one, severity="warning", message=f"{one.message}; another wrapping key opens it")
+            yield replace(one, severity="warning", message=f"{one.message}; another key opens it")
         else:
             yield one
 
@@ -113,7 +113,9 @@ def _unwrapping(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> It
             return
         provider = find_provider(item.provider, os.environ)
         if item.provider != LOCAL:
-            yield Finding("skipped", where, f"{item.provider} is installed; it was not asked")  # it may cost
+            yield Finding(
+                "skipped", where, f"{item.provider} is installed; it was not tried"
+            )  # its calls may cost money
         elif DataKey(provider.unwrap(item, context, UNWRAP_SECONDS)).matches(entry.commitment):
             yield Finding("ok", where, f"{LOCAL}:{item.reference} opens it")
         else:

@@ -1,4 +1,4 @@
-"""What `check` and `doctor` report: one class of finding, and its forms for a person and for a program."""
+"""Report findings of `check` and `doctor`: one class, with one form for people and one for programs."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ class Finding:
     Attributes:
         severity: ``error`` fails the command, ``warning`` does not, ``skipped`` was not looked at.
         where: The file, or the thing that was looked at, such as ``credentials``.
-        message: What was found.
+        message: The fact.
         hint: What to do about it; None if there is nothing to do.
         line: The line of the file, from 1; None for the whole file.
         variable: The variable; None if it is about no single one.

@@ -1,4 +1,4 @@
-"""Judge by the types of a settings class which of its variables hold a secret, and which cannot."""
+"""Decide by the types of a settings class which of its variables hold a secret, and which cannot."""
 
 import types
 from collections.abc import Iterable, Mapping

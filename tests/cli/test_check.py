@@ -1,4 +1,4 @@
-"""``check`` and ``status`` where a script cannot go: real git, what is imported, how long it takes, terminals."""
+"""``check`` and ``status`` with real git, their imports, long files, and terminals."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def commit(workspace, message: str = "x") -> str:
 
 
 def test_staged_is_what_is_staged(repo):
-    """The staged content counts, not the file: encrypting the file after staging does not open the gate."""
+    """The staged content is checked, not the file: encrypting the file after staging does not help."""
     repo.write(".env", f"A={CANARY}\n")
     assert repo.call("check", "--staged").code == 0  # nothing is staged
     git(repo, "add", "-A")
@@ -58,13 +58,13 @@ def test_staged_is_what_is_staged(repo):
     assert repo.call("check").code == 0
     assert repo.call("check", "--staged").code == 1
     git(repo, "add", "-A")
-    repo.write(".env", f"A={CANARY}\n")  # and a file that was spoiled after staging does not close it
+    repo.write(".env", f"A={CANARY}\n")  # and plaintext that came after staging does not fail it
     assert repo.call("check", "--staged").code == 0
     assert CANARY not in result.out + result.err
 
 
 def test_staged_files_of_the_project(repo):
-    """Only files of the project's globs are looked at, in every folder; what is deleted or linked is not."""
+    """Only files of the project's globs are checked, in every folder; deleted files and links are not."""
     repo.write("sub/prod.env", "A=1\n")
     repo.write("notes.txt", "A=1\n")
     repo.write(".env.example", "A=1\n")
@@ -84,7 +84,7 @@ def test_staged_files_of_the_project(repo):
     ids=["pathspecs", "relative"],
 )
 def test_staged_whatever_git_is_told(repo, setting):
-    """No setting of git's that narrows what it shows or how it reads paths opens the gate, from any folder."""
+    """No git setting that narrows its output or changes how it reads paths hides a staged file, in any folder."""
     repo.environ |= {
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "x.y",
@@ -100,7 +100,7 @@ def test_staged_whatever_git_is_told(repo, setting):
 
 
 def test_staged_each_project_has_its_own_rules(repo):
-    """In a repository of several projects each file is judged by the nearest table."""
+    """In a repository of several projects, the nearest table has the rules for a file."""
     repo.write("a/pyproject.toml", '[tool.encenv]\nplain = ["A"]\n')
     repo.write("b/pyproject.toml", '[tool.encenv]\nfiles = ["conf.*"]\n')
     for name in ("a/.env", "b/.env", "b/conf.x", ".env"):
@@ -113,7 +113,7 @@ def test_staged_each_project_has_its_own_rules(repo):
 
 
 def test_staged_in_a_temporary_index(repo):
-    """``git commit -- path`` shows its hooks a temporary index; the gate looks into that."""
+    """``git commit -- path`` shows its hooks a temporary index, and check reads that."""
     repo.write(".env", "A=1\n")
     repo.call("encrypt")
     commit(repo)
@@ -133,7 +133,7 @@ def test_staged_in_a_temporary_index(repo):
 
 
 def test_range(repo):
-    """Every commit's version counts: what a later commit mends, and what a merged branch added and removed again."""
+    """Every version is checked, also one that a later commit fixes or that a merged branch removed again."""
     repo.write("README", "x\n")
     first = commit(repo)
     git(repo, "checkout", "-q", "-b", "side")
@@ -156,7 +156,7 @@ def test_range(repo):
 
 
 def test_range_from_a_folder(repo):
-    """Paths are as seen from the folder in which one stands."""
+    """Paths are relative to the current folder."""
     repo.write(".env", "A=1\n")
     repo.write("sub/.env", "B=1\n")
     commit(repo)
@@ -165,7 +165,7 @@ def test_range_from_a_folder(repo):
 
 
 def test_an_old_version_that_is_no_text(repo):
-    """A version that cannot be read is named with its commit, and the others are looked at all the same."""
+    """A version that cannot be read is named with its commit, and the others are still checked."""
     (repo.folder / ".env").write_bytes(b"A=\xff\n")
     bad = commit(repo)
     repo.write(".env", "A=1\n")
@@ -176,7 +176,7 @@ def test_an_old_version_that_is_no_text(repo):
 
 
 def test_a_secret_that_became_a_name(repo):
-    """The lines of a key without quotes are names to python-dotenv; nobody who only looks shows them."""
+    """The lines of a key without quotes are names to python-dotenv; no command that only reads shows them."""
     lines = [f"{i}MIICdQIBADANBgkqhkiG9w0BAQEF{i}" for i in range(3)]
     repo.write(".env", "PEM=-----BEGIN PRIVATE KEY-----\n" + "\n".join(lines) + f"\n{CANARY}://x@host/?a=b\n")
     commit(repo)
@@ -200,7 +200,7 @@ def test_a_secret_that_became_a_name(repo):
 
 
 def test_class_decides_for_both(repo):
-    """An encrypt leaves what the settings class lets be, and check is content with what encrypt left."""
+    """Encrypt leaves plaintext what the settings class allows, and check accepts that."""
     repo.write("pyproject.toml", '[tool.encenv]\nkeys = ["local"]\nsettings = "conf:Settings"\n')
     repo.write(
         "conf.py",
@@ -218,7 +218,7 @@ def test_class_decides_for_both(repo):
 
 
 def test_no_project_key_wins_over_an_option(repo):
-    """--key and --context win over the table."""
+    """--key and --context win over pyproject.toml."""
     repo.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/nobody"]\ncontext = {stage = "table"}\n')
     repo.write(".env", "A=1\n")
     assert repo.call("encrypt", "--key", "local", "--context", "stage=option").code == 0
@@ -227,7 +227,7 @@ def test_no_project_key_wins_over_an_option(repo):
 
 @pytest.mark.parametrize("args", [["status"], ["check"], ["check", "--staged"], ["encrypt"]], ids=" ".join)
 def test_imports_nothing_heavy(repo, args):
-    """Who only looks imports no boto3, cryptography, ssl or pydantic; nor does an encrypt that finds nothing to do."""
+    """Commands that only read import no boto3, cryptography, ssl or pydantic; nor does encrypt with nothing to do."""
     repo.write(".env", "A=1\n")
     repo.call("encrypt")
     git(repo, "add", "-A")
@@ -247,7 +247,7 @@ def test_imports_nothing_heavy(repo, args):
 
 
 def test_two_thousand_variables(repo):
-    """A file of 2,000 variables is judged like a small one; how long that takes, tests/benchmarks/scale.py measures."""
+    """A file of 2,000 variables is read like a small one; tests/benchmarks/scale.py measures the time."""
     repo.write(".env", "".join(f"NAME_{i}=value {i}\n" for i in range(2000)))
     assert repo.call("encrypt").code == 0
     before = (repo.folder / ".env").read_bytes()
@@ -258,7 +258,7 @@ def test_two_thousand_variables(repo):
 
 
 def test_completion(repo):
-    """A shell completes the names of the file's variables, and no key entry."""
+    """A shell completes the names of the file's variables, without key entries."""
     repo.write(".env", "ALPHA=1\nAlpine=2\nBETA=3\n")
     repo.call("encrypt")
     result = repo.run(
@@ -303,7 +303,7 @@ def on_a_terminal(workspace, *args: str, **env: str) -> str:
 
 
 def test_colour(repo):
-    """Colour is for terminals, and not for NO_COLOR."""
+    """There is colour on terminals, unless NO_COLOR is set."""
     repo.write(".env", "A=1\n")
     assert "\033[31mmust be encrypted" in on_a_terminal(repo, "status")
     assert "\033" not in on_a_terminal(repo, "status", NO_COLOR="1")
@@ -311,7 +311,7 @@ def test_colour(repo):
 
 
 def test_progress(monkeypatch, capsys):
-    """A bar is drawn for a person who waits, is gone before anything else is said, and -q draws none."""
+    """A progress bar is drawn on a terminal, is removed before other output, and -q draws none."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(terminal, "PROGRESS_AFTER", 0.0)
     monkeypatch.setattr(terminal, "PROGRESS_EVERY", 0.0)
@@ -332,7 +332,7 @@ def test_progress(monkeypatch, capsys):
 
 
 def test_progress_within_a_file(repo, monkeypatch):
-    """Progress is told for the values of one long file, too, by each verb that opens or seals all of them."""
+    """Verbs that decrypt or encrypt all values of a file show progress through them."""
     told: list[int] = []
     monkeypatch.setattr(terminal, "progress", lambda items, _: told.append(len(items)) or iter(items))
     repo.write(".env", "A=1\nB=2\nC=3\n")

@@ -1,4 +1,4 @@
-"""``encenv diff``: what became of each variable, without a key and with one, between files and git revisions."""
+"""``encenv diff``: what happened to each variable, between files and git revisions, without a key and with one."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from encenv.files.compare import compare
 
 @pytest.fixture
 def repository(workspace):
-    """A repository with a sealed .env in its one commit."""
+    """A repository with an encrypted .env in its one commit."""
     skip_without("git")
     workspace.write(".env", f"A={CANARY}\nB={CANARY}2\nC={CANARY}3\n")
     workspace.call("keygen")
@@ -54,7 +54,7 @@ CHANGED = "- A  removed\n~ B  changed\n+ D  added, in plaintext\n"
     [(), ("HEAD",), (".env",), ("HEAD:.env",), ("HEAD:.env", ".env"), ("HEAD", ".env"), ("old.env", ".env")],
 )
 def test_changes_without_a_key(repository, args):
-    """Each way to name the two sides gives the same, without a key and without a value."""
+    """Each way to name the two sides gives the same output, without a key and without a value."""
     (repository.folder / "old.env").write_text((repository.folder / ".env").read_text())
     change(repository)
     (repository.home / ".config/encenv/local.key").unlink()
@@ -74,7 +74,7 @@ def test_staged_and_folders(repository):
 
 
 def test_show(repository):
-    """--show gives the values, each side opened with its own key entries."""
+    """--show prints the values, each side decrypted with its own key entries."""
     change(repository)
     result = repository.call("diff", "HEAD", "--show")
     assert result.out == (
@@ -87,8 +87,8 @@ def test_show(repository):
     assert "; without --show no key is needed" in hint
 
 
-def test_sealed_again(repository):
-    """Under another data key nobody can tell without a key whether the value is another; with one, it is told."""
+def test_encrypted_again(repository):
+    """Whether a value under another data key has changed shows only with the key."""
     (repository.folder / "copy.env").write_text("A=new\n" + repository.call("decrypt").out.split("\n", 1)[1])
     repository.call("encrypt", "--key", "local", "copy.env")
     out = repository.call("diff", ".env", "copy.env").out
@@ -101,8 +101,8 @@ def test_sealed_again(repository):
     )
 
 
-def test_plaintext_that_comes_and_goes(repository):
-    """A value that stands in plaintext where it was sealed is called out."""
+def test_decrypted_and_encrypted(repository):
+    """A value that was encrypted and is plaintext now is marked."""
     repository.write("plain.env", repository.call("decrypt").out)
     out = repository.call("diff", ".env", "plain.env").out
     assert out.splitlines()[0] == "~ A  DECRYPTED: was encrypted, is plaintext"
@@ -111,7 +111,7 @@ def test_plaintext_that_comes_and_goes(repository):
 
 
 def test_re_wrapped(repository):
-    """Values whose data key is under other wrapping keys are re-wrapped, and it says which keys came and went."""
+    """Values whose data key has other wrapping keys are re-wrapped, and the added and removed keys are listed."""
     path = repository.folder / ".env"
     text = path.read_text()
     head, rest = text.split("\n", 1)
@@ -126,7 +126,7 @@ def test_re_wrapped(repository):
 
 
 def test_json(repository):
-    """--json has names and kinds, and values only with --show."""
+    """--json has names and states, and values only with --show."""
     change(repository)
     report = json.loads(repository.call("diff", "HEAD", "--json").out)
     assert [(one["name"], one["change"], one["before"], one["after"]) for one in report["variables"]] == [
@@ -139,8 +139,8 @@ def test_json(repository):
     assert report["variables"][1]["value_after"] == "other"
 
 
-def test_what_is_not_there(repository):
-    """Neither file nor revision, no such file in the revision, not staged: each is said, with what to do."""
+def test_missing_sides(repository):
+    """The error says what is missing: the file, the revision, the file in the revision, or a staged file."""
     for args, said in (
         (("nobody",), "nobody is neither a file nor a revision: "),
         (("HEAD:other.env",), "other.env is not in the revision HEAD"),
@@ -151,8 +151,8 @@ def test_what_is_not_there(repository):
         assert said in in_words(repository.call("diff", *args))[0]
 
 
-def test_values_that_a_terminal_obeys(workspace):
-    """--show keeps a value in one line, and no control character reaches the terminal."""
+def test_control_characters(workspace):
+    """--show prints a value on one line, with control characters escaped."""
     workspace.write("a.env", "A=1\n")
     workspace.write("b.env", 'A="x\\n\x1b[31m y"\n')
     out = workspace.call("diff", "a.env", "b.env", "--show").out
@@ -160,7 +160,7 @@ def test_values_that_a_terminal_obeys(workspace):
 
 
 def test_order_and_repetition():
-    """Removed names stand where they stood; the second line of one name is compared with the second."""
+    """Removed names keep their place; the second line of a name is compared with the second."""
     found = compare("A=1\nB=1\nC=1\nC=2\n", "Z=1\nA=1\nC=1\nC=3\n").differences
     assert [(one.name, one.change) for one in found] == [("Z", "added"), ("B", "removed"), ("C", "changed")]
     assert compare("A\n", "A=\n").differences[0].change == "changed"

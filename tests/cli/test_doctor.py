@@ -1,4 +1,4 @@
-"""``encenv doctor``: each thing that can be wrong, made wrong, and what it says about it."""
+"""``encenv doctor``: each thing that can be wrong is made wrong, and doctor says what to do."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from encenv.testing import KmsServer
 
 @pytest.fixture
 def kms(workspace):
-    """A KMS that the workspace's environment leads to, its key, and a .env sealed under it."""
+    """A KMS that the workspace's environment leads to, its key, and a .env encrypted with it."""
     with KmsServer() as server:
         workspace.environ |= server.environ() | {"AWS_MAX_ATTEMPTS": "1"}
         server.key = server.create_key(alias="alias/shop")
@@ -30,7 +30,7 @@ def kms(workspace):
 
 
 def look(workspace, *args):
-    """Return the findings that are not ok, by what was looked at, and the exit code."""
+    """Return the findings that are not ok, the exit code, and all findings."""
     result = workspace.call("doctor", *args, "--json")
     assert CANARY not in result.out + result.err
     report = json.loads(result.out)
@@ -42,7 +42,7 @@ def look(workspace, *args):
 
 
 def test_all_is_well(workspace, kms):
-    """With a key that may be used nothing is broken, nothing was decrypted, and each line is aligned."""
+    """With a key that may be used there is no error, nothing is decrypted, and each line begins with its severity."""
     result = workspace.call("doctor")
     assert result.code == 0
     assert f"{kms.key} opens it (dry run)" in result.out
@@ -77,7 +77,7 @@ def test_all_is_well(workspace, kms):
     ],
 )
 def test_kms_fails(workspace, kms, wrong, message, hint):
-    """Whatever is wrong with the key is one broken finding, with its hint; what could not be asked is said."""
+    """Whatever is wrong with the key is one error with its hint."""
     wrong(kms)
     bad, code, _ = look(workspace)
     broken = [one for one in bad if one[0] == "error"]
@@ -88,13 +88,13 @@ def test_kms_fails(workspace, kms, wrong, message, hint):
 
 
 def test_nobody_may_describe_it(workspace, kms):
-    """A role that may decrypt and nothing else is healthy."""
+    """A role that may decrypt and nothing else has no error."""
     kms.deny("DescribeKey")
     assert look(workspace)[1] == 0
 
 
 def test_no_network(workspace, kms):
-    """Without a network it ends soon and says what was not judged; with --offline it does not try."""
+    """Without a network it ends soon and says what was not checked; with --offline it does not try."""
     kms.stop()
     started = time.monotonic()
     bad, code, _ = look(workspace)
@@ -103,13 +103,13 @@ def test_no_network(workspace, kms):
     assert ("skipped", "clock", "AWS gave no answer to compare it with", None) in bad
     bad, code, _ = look(workspace, "--offline")
     assert code == 0
-    assert "not asked, because of --offline: credentials, clock and keys are not checked" in [
+    assert "not contacted, because of --offline: credentials, clock and keys are not checked" in [
         one[2] for one in bad
     ]
 
 
 def test_credentials_and_region(workspace, kms):
-    """Without credentials nothing is asked; without a region only an alias needs one."""
+    """Without credentials AWS is not contacted; only an alias needs a region."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         del workspace.environ[name]
     bad, code, _ = look(workspace)
@@ -120,15 +120,13 @@ def test_credentials_and_region(workspace, kms):
     del workspace.environ["AWS_REGION"], workspace.environ["AWS_DEFAULT_REGION"]
     assert look(workspace)[1] == 0
     workspace.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/shop"]\n')
-    assert ("error", "region", "none is set, and an alias is looked up in one", "set AWS_REGION") in look(
-        workspace
-    )[0]
+    assert ("error", "region", "none is set, and an alias needs one", "set AWS_REGION") in look(workspace)[0]
     workspace.environ["AWS_PROFILE"] = "nobody"
     assert next(one[1] for one in look(workspace)[0] if one[0] == "error") == "credentials"
 
 
 def test_identity(workspace, kms):
-    """Whose the credentials are is said where AWS STS says it, and is no matter where it does not."""
+    """It says whose the credentials are if AWS STS answers, and goes on if it does not."""
     assert [one[2] for one in look(workspace)[2] if one[1] == "credentials"] == ["found, by env"]
     sts = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     sts.start()
@@ -144,7 +142,7 @@ def test_identity(workspace, kms):
 
 
 def test_credentials_that_do_not_come(workspace, kms, monkeypatch):
-    """A credential process that hangs is broken by name, and nothing waits for it to its end."""
+    """A credential process that hangs is an error, and nothing waits for its end."""
     monkeypatch.setattr("encenv.keys.aws.probe.CREDENTIALS_SECONDS", 0.2)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         del workspace.environ[name]
@@ -157,7 +155,7 @@ def test_credentials_that_do_not_come(workspace, kms, monkeypatch):
 
 
 def test_what_did_not_answer_is_not_asked_again(workspace, kms, monkeypatch):
-    """A region that cannot be reached is waited for once, whatever the number of keys there; others are asked."""
+    """A region that cannot be reached is waited for once, whatever the number of its keys; others are asked."""
     for variable, text in workspace.environ.items():
         monkeypatch.setenv(variable, text)
     far = kms.create_key("eu-west-1")
@@ -176,7 +174,7 @@ def test_what_did_not_answer_is_not_asked_again(workspace, kms, monkeypatch):
 
 
 def test_writing(workspace, kms):
-    """For the keys of the settings it says who one is: a writer, a contributor, or neither."""
+    """For the keys of pyproject.toml it says whether one may encrypt, add values as a contributor, or neither."""
     workspace.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/shop"]\ncontext = { stage = "prod" }\n')
     assert ("ok", "encrypting", "under alias/shop is permitted (dry run)", None) in look(workspace)[2]
     kms.deny("GenerateDataKey", unless_context={"encenv-add": "1"})
@@ -190,7 +188,7 @@ def test_writing(workspace, kms):
 
 
 def test_multi_region(workspace, kms):
-    """A multi-Region key is asked for where the process works first, and one that opens is enough."""
+    """A multi-Region key is tried in the region of the process first, and one that works is enough."""
     key = kms.create_key("eu-west-1", multi_region=True)
     near = kms.replicate(key, "us-east-1")
     workspace.write("m.env", "A=1\n")
@@ -203,11 +201,11 @@ def test_multi_region(workspace, kms):
     bad, code, _ = look(workspace, "m.env")
     assert code == 0
     assert bad[0][0] == "warning"
-    assert "another wrapping key opens it" in bad[0][2]
+    assert "another key opens it" in bad[0][2]
 
 
 def test_clock(workspace, kms, monkeypatch):
-    """A clock that AWS would not accept is broken; one that is a little off is told."""
+    """A clock that AWS would refuse is an error; one that is a little off is a warning."""
     entry_text = next(
         line for line in (workspace.folder / ".env").read_text().splitlines() if "ENCENV_KEY_" in line
     )
@@ -234,7 +232,7 @@ def test_clock(workspace, kms, monkeypatch):
 
 
 def test_local_key(sealed):
-    """A local key that is missing, open to others or another one is broken, with what to do."""
+    """A local key that is missing, readable by others or the wrong one is an error, with what to do."""
     assert look(sealed)[1] == 0
     key = sealed.home / ".config/encenv/local.key"
     key.chmod(0o644)
@@ -252,7 +250,7 @@ def test_local_key(sealed):
 
 
 def test_files(sealed):
-    """Damage, plaintext, and who else may read or write it, are told by name."""
+    """Damage and plaintext are named by line and variable; permissions that are too wide are named, too."""
     path = sealed.folder / ".env"
     with path.open("a") as file:
         file.write(f"C={CANARY}\nD=encenv:1:broken\n")
@@ -272,7 +270,7 @@ def test_files(sealed):
 
 
 def test_settings(sealed):
-    """Settings that cannot be read are a finding, not the end."""
+    """Settings that cannot be read are an error, and the other checks go on."""
     sealed.write("pyproject.toml", '[tool.encenv]\nkey = "local"\n')
     bad, code, found = look(sealed)
     assert code == 1
@@ -286,7 +284,7 @@ def test_settings(sealed):
 
 @needs("git")
 def test_git(sealed):
-    """In a repository it says whether the hooks and the drivers are in place, and what puts them there."""
+    """In a repository it says whether the hooks and the drivers are in place, and how to install them."""
     subprocess.run(["git", "init", "-q"], cwd=sealed.folder, env=sealed.environ, check=True)
     bad, code, _ = look(sealed)
     assert code == 0
@@ -296,7 +294,7 @@ def test_git(sealed):
 
 
 def test_nothing_there(workspace):
-    """In an empty folder nothing is broken."""
+    """In an empty folder there is no error."""
     bad, code, _ = look(workspace)
     assert code == 0
     assert {one[0] for one in bad} == {"skipped"}

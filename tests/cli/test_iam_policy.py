@@ -1,4 +1,4 @@
-"""``encenv iam-policy``: a valid policy that allows what encenv asks for, and nothing beside it."""
+"""``encenv iam-policy``: a valid policy that allows what encenv needs, and nothing else."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def kms(workspace):
 
 
 def allows(policy: dict, call: Call) -> bool:
-    """Judge *call* as IAM does, for the operators that stand in the policy."""
+    """Return whether IAM would allow *call*, for the operators that the policy uses."""
     values = {f"kms:encryptioncontext:{key}".lower(): value for key, value in call.context.items()}
 
     def holds(operator: str, key: str, wanted: object) -> bool:
@@ -47,8 +47,8 @@ def allows(policy: dict, call: Call) -> bool:
     )
 
 
-def checked(text: str) -> dict:
-    """Return the policy in *text*, having seen that it is one."""
+def valid_policy(text: str) -> dict:
+    """Return the policy in *text*, after checking that it is one."""
     IAMPolicyDocumentValidator(text).validate()
     policy = json.loads(text)
     assert set(policy) == {"Version", "Statement"}
@@ -62,12 +62,12 @@ def checked(text: str) -> dict:
 
 
 def test_runtime(workspace, kms):
-    """A runtime role may do what a load does, and neither another operation, key nor context."""
+    """A runtime role may do what a load does, but no other operation, and not with another key or context."""
     key, other = kms.create_key(), kms.create_key()
     workspace.write(".env", "A=1\n")
     assert workspace.call("encrypt", "--key", key, "--context", "stage=prod").code == 0
     result = workspace.call("iam-policy")
-    policy = checked(result.out)
+    policy = valid_policy(result.out)
     assert result.err == ""
     kms.clear()
     assert workspace.call("decrypt").code == 0
@@ -92,11 +92,11 @@ def test_runtime(workspace, kms):
 
 
 def test_contributor(workspace, kms):
-    """A contributor may do what an encrypt without the right to decrypt does, and neither read nor pass as a writer."""
+    """A contributor may add values, but neither read any nor make a data key without the contributor mark."""
     key, second = kms.create_key(), kms.create_key()
     workspace.write(".env", "A=1\n")
     workspace.call("encrypt", "--key", key, "--key", second, "--context", "stage=prod")
-    policy = checked(workspace.call("iam-policy", "--contributor").out)
+    policy = valid_policy(workspace.call("iam-policy", "--contributor").out)
     kms.deny("Decrypt")
     kms.deny("GenerateDataKey", unless_context={"encenv-add": "1"})
     kms.deny("Encrypt", unless_context={"encenv-add": "1"})
@@ -120,7 +120,7 @@ def test_contributor(workspace, kms):
     ):
         assert not allows(policy, refused), refused
     # The file holds the contributor's entry now, and the runtime role needs nothing new for it.
-    assert len(checked(workspace.call("iam-policy").out)["Statement"]) == 1
+    assert len(valid_policy(workspace.call("iam-policy").out)["Statement"]) == 1
 
 
 def entry(*references: str, context: tuple[tuple[str, str], ...] = (), seed: int = 0) -> KeyEntry:
@@ -131,13 +131,13 @@ def entry(*references: str, context: tuple[tuple[str, str], ...] = (), seed: int
 
 
 def test_several_entries():
-    """Entries of one context share a statement, those of another have their own; the order of entries is nothing to it."""
+    """Each context has one statement, and the order of the key entries does not matter."""
     entries = [
         entry(f"{ARN}2", context=(("stage", "b"),)),
         entry(ARN, context=(("stage", "a"),), seed=1),
         entry(f"{ARN}3", context=(("stage", "a"), ("encenv-add", "1")), seed=2),
     ]
-    policy = checked(json.dumps(runtime_policy(entries)))
+    policy = valid_policy(json.dumps(runtime_policy(entries)))
     assert policy == runtime_policy(entries[::-1])
     assert [one["Sid"] for one in policy["Statement"]] == ["EncenvOpen1", "EncenvOpen2"]
     assert [one["Resource"] for one in policy["Statement"]] == [[ARN, f"{ARN}3"], [f"{ARN}2"]]
@@ -145,7 +145,7 @@ def test_several_entries():
 
 
 def test_multi_region():
-    """Replicas are allowed where they were asked for, and only those of multi-Region keys."""
+    """--region allows replicas of multi-Region keys, in these regions and of no other key."""
     multi = "arn:aws:kms:eu-west-1:111122223333:key/mrk-1"
     (statement,) = runtime_policy([entry(ARN, multi)], ["us-east-1"])["Statement"]
     assert statement["Resource"] == [ARN, multi, multi.replace("eu-west-1", "us-east-1")]
@@ -153,8 +153,8 @@ def test_multi_region():
     assert statement["Resource"] == [ARN, multi]  # another partition has no replicas
 
 
-def test_what_is_said(workspace, kms):
-    """A multi-Region key is pointed out on standard error; a file without a KMS key and a bad region are errors."""
+def test_messages(workspace, kms):
+    """It points out multi-Region keys; a file without an AWS KMS key and a bad region are errors."""
     key = kms.create_key(multi_region=True)
     workspace.write(".env", "A=1\n")
     workspace.call("encrypt", "--key", key)

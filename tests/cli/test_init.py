@@ -20,7 +20,7 @@ ANN = "Ann <ann@shop.example> wrote the key down here"
 
 @pytest.fixture
 def repo(workspace):
-    """A workspace on which a git repository lies; Ann is at work."""
+    """A workspace in a git repository of Ann's."""
     workspace.environ |= {"GIT_CONFIG_GLOBAL": str(workspace.home / ".gitconfig"), "GIT_CONFIG_NOSYSTEM": "1"}
     assert (
         workspace.shell(
@@ -59,7 +59,7 @@ def clone(repo, who="Bob"):
 
 
 def test_the_one_question(repo):
-    """On a terminal one question is asked, what is no key is asked for again, and Enter means a local key."""
+    """On a terminal, init asks one question, repeats it after a wrong answer, and takes Enter for a local key."""
     code, screen = on_a_terminal(repo, [("Key [local]:", "prod\n"), ("name local, arn", "\n")], "init")
     assert code == 0, screen
     assert "'prod' does not name a key" in screen
@@ -72,7 +72,7 @@ def test_the_one_question(repo):
 
 @pytest.mark.parametrize("answer", ["\3", "\4"], ids=["Ctrl-C", "Ctrl-D"])
 def test_the_question_interrupted(repo, answer):
-    """Ctrl-C and Ctrl-D at the question end it, and nothing is written."""
+    """Ctrl-C and Ctrl-D at the question end init, and nothing is written."""
     code, screen = on_a_terminal(repo, [("Key [local]:", answer)], "init")
     assert code == 1
     assert "interrupted" in screen
@@ -80,8 +80,8 @@ def test_the_question_interrupted(repo, answer):
     assert not (repo.home / ".config").exists()
 
 
-def test_what_is_sealed_already(repo):
-    """Where files are sealed already their key is proposed, and no other one is made beside it."""
+def test_keys_in_use(repo):
+    """Init proposes the key that files are encrypted with, and makes no other."""
     repo.write(".env", f"A={CANARY}\n")
     assert repo.run("keygen").code == 0
     assert repo.run("encrypt", "--key", "local").code == 0
@@ -98,7 +98,7 @@ def test_what_is_sealed_already(repo):
 
 
 def test_with_aws_kms(repo, kms):
-    """An alias on the terminal becomes the key's ARN, and everything after works with it and the context."""
+    """An alias is written as the ARN of its key, and the commands that follow use it with the context."""
     arn = kms.create_key(alias="alias/shop")
     repo.write(".env", f"A={CANARY}\n")
     code, screen = on_a_terminal(repo, [("Key [local]:", "alias/shop\n")], "init", "--context", "stage=test")
@@ -110,11 +110,11 @@ def test_with_aws_kms(repo, kms):
     assert CANARY not in text
     assert "+context:stage=test+aws-kms:" in text
     assert repo.run("get", "A").out == CANARY
-    assert repo.shell("git add . && git commit -q -m sealed").code == 0
+    assert repo.shell("git add . && git commit -q -m encrypted").code == 0
 
 
 def test_a_kms_key_that_cannot_be_used(repo, kms):
-    """A key that is not there, denied or out of reach is said before anything is written."""
+    """A key that does not exist, is denied or is out of reach fails before anything is written."""
     kms.create_key(alias="alias/shop")
     message, hint = in_words(repo.run("init", "--key", "alias/none"))
     assert (message, hint) == (
@@ -129,7 +129,7 @@ def test_a_kms_key_that_cannot_be_used(repo, kms):
 
 
 def test_a_clone_without_the_local_key(repo):
-    """Whoever clones is told by each verb which key is wanting, whose it is, and where it belongs."""
+    """In a clone, each verb says which local key is missing, who wrote it down, and where it belongs."""
     assert repo.run("init", "-y", "-q").err == ""
     repo.write(".env", f"A={CANARY}\n")
     assert repo.run("encrypt").code == 0
@@ -153,7 +153,7 @@ def test_a_clone_without_the_local_key(repo):
 
 
 def test_a_clone_without_permission(repo, kms):
-    """Whoever may not decrypt is told what to have allowed, and who may know."""
+    """Without permission to decrypt, the hint names the permission and who wrote the key down."""
     kms.create_key(alias="alias/shop")
     assert repo.run("init", "--key", "alias/shop").code == 0
     repo.write(".env", f"A={CANARY}\n")

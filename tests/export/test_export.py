@@ -78,8 +78,8 @@ def from_shell(text: bytes, folder: Path, shell: str = "sh") -> dict:
 
 @contextlib.contextmanager
 def listener(method: str, path: str, reply: bytes) -> Iterator[tuple[str, list[dict]]]:
-    """Give the address of a server, and what was sent to *path* on it."""
-    asked: list[dict] = []
+    """Run a server; give its address, and the bodies that it gets for *path*."""
+    bodies: list[dict] = []
 
     class Server(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -87,7 +87,7 @@ def listener(method: str, path: str, reply: bytes) -> Iterator[tuple[str, list[d
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if path in self.path and self.command == method:
-                asked.append(json.loads(body))
+                bodies.append(json.loads(body))
             self.send_response(200 if method == "PUT" or not body else 201)
             self.send_header("Api-Version", "1.40")
             self.send_header("Content-Type", "application/json")
@@ -103,26 +103,26 @@ def listener(method: str, path: str, reply: bytes) -> Iterator[tuple[str, list[d
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        yield f"http://127.0.0.1:{server.server_address[1]}", bodies
         server.shutdown()
 
 
 def from_docker(text: bytes, folder: Path) -> dict:
-    """As the docker client reads it, in what it asks its daemon for; here that is ours."""
+    """As the docker client reads it, by what it sends to its daemon, which is ours here."""
     (folder / "docker.env").write_bytes(text)
-    with listener("POST", "/containers/create", b'{"Id": "1", "Warnings": []}') as (url, asked):
+    with listener("POST", "/containers/create", b'{"Id": "1", "Warnings": []}') as (url, bodies):
         host = url.replace("http", "tcp", 1)
         done = subprocess.run(
             ["docker", "create", "--env-file", "docker.env", "image"],
             cwd=folder, env={"PATH": os.environ["PATH"], "HOME": str(folder), "DOCKER_HOST": host},
             capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
-    assert asked, done.stderr
-    return dict(line.split("=", 1) for line in asked[0]["Env"])
+    assert bodies, done.stderr
+    return dict(line.split("=", 1) for line in bodies[0]["Env"])
 
 
 def from_systemd(text: bytes, folder: Path) -> dict:
-    """As systemd's own function reads an EnvironmentFile; it drops what it does not take."""
+    """As systemd's own function reads an EnvironmentFile; it drops what it refuses."""
     (folder / "file.env").write_bytes(text)
     library = ctypes.CDLL(LIBSYSTEMD)
     found = ctypes.POINTER(ctypes.c_char_p)()
@@ -148,9 +148,9 @@ def from_terraform(text: bytes, folder: Path) -> dict:
 
 
 def from_lambda(text: bytes, folder: Path) -> dict:
-    """As the AWS command line reads it, in what it asks AWS for; here that is ours."""
+    """As the AWS command line reads it, by what it sends to AWS, which is ours here."""
     (folder / "in.json").write_bytes(text)
-    with listener("PUT", "/configuration", b"{}") as (url, asked):
+    with listener("PUT", "/configuration", b"{}") as (url, bodies):
         done = subprocess.run(
             [AWS, "lambda", "update-function-configuration", "--function-name", "f", "--cli-input-json", "file://in.json",
              "--endpoint-url", url, "--region", "us-east-1"],
@@ -158,11 +158,11 @@ def from_lambda(text: bytes, folder: Path) -> dict:
             env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"},
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return asked[0]["Environment"]["Variables"]
+    return bodies[0]["Environment"]["Variables"]
 
 
 def from_kubernetes(text: bytes, folder: Path) -> dict:
-    """As kubectl reads a manifest, where there is one, and as PyYAML does."""
+    """As PyYAML reads a manifest, and kubectl if it is installed."""
     found = yaml.safe_load(text)
     assert (found["apiVersion"], found["metadata"]) == ("v1", {"name": "env"})
     data = found["data"] if found["kind"] == "ConfigMap" else found["stringData"]
@@ -209,14 +209,14 @@ READERS = [
 FAST = [one for one in READERS if one.id in {"json", "systemd", "k8s", "github"}]
 
 
-def taken(form: str, values: dict[str, str]) -> dict[str, str]:
-    """Return those of *values* that the format takes, having seen that the others are refused by name."""
+def accepted(form: str, values: dict[str, str]) -> dict[str, str]:
+    """Return those of *values* that the format takes, after checking that it refuses the others by name."""
     found = {}
     for name, value in values.items():
         try:
             FORMATS[form](Variables({name: value}))
         except MalformedError as error:
-            assert error.variables == (name,)  # noqa: PT017 (either is right, and both are judged)
+            assert error.variables == (name,)  # noqa: PT017 (the errors of others are tested, too)
         else:
             found[name] = value
     return found
@@ -224,8 +224,8 @@ def taken(form: str, values: dict[str, str]) -> dict[str, str]:
 
 @pytest.mark.parametrize(("form", "reader"), READERS)
 def test_hard_values(tmp_path, form, reader):
-    """What a format's own reader gets is, character for character, what was written."""
-    values = taken(form, HARD)
+    """A format's own reader gets every character that was written."""
+    values = accepted(form, HARD)
     missing = {"docker": {"LINES", "YAML", "HEREDOC"}, "json": set(), "lambda": set(), "k8s": set()}
     assert HARD.keys() - values.keys() == missing.get(form, set())
     secret = frozenset(values)
@@ -238,8 +238,8 @@ def test_hard_values(tmp_path, form, reader):
     texts=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), max_size=5)
 )
 def test_any_value(tmp_path, form, reader, texts):
-    """Any text arrives as it was, or is refused."""
-    values = taken(form, {f"N{index}": text for index, text in enumerate(texts)})
+    """Any text arrives unchanged, or is refused."""
+    values = accepted(form, {f"N{index}": text for index, text in enumerate(texts)})
     if form == "k8s":
         shutil_which, shutil.which = shutil.which, lambda _: None
         try:
@@ -251,10 +251,10 @@ def test_any_value(tmp_path, form, reader, texts):
 
 
 @pytest.mark.parametrize(("form", "reader"), READERS)
-def test_sealed(sealed, tmp_path, form, reader):
-    """A sealed export holds no plaintext, and what a service gets from its reader opens to the file's values."""
+def test_encrypted(sealed, tmp_path, form, reader):
+    """An encrypted export holds no plaintext, and a service decrypts what its reader gives it."""
     environ = dict(sealed.environ)
-    renamed(sealed)
+    with_long_names(sealed)
     result = sealed.call("export", "--format", form, "-o", "out")
     assert (result.code, result.out, result.err) == (0, "", "")
     data = (sealed.folder / "out").read_bytes()
@@ -262,17 +262,17 @@ def test_sealed(sealed, tmp_path, form, reader):
     assert b"ENCENV_KEY_" in data
     found = reader(data, tmp_path)
     assert next(iter(found)).startswith("ENCENV_KEY_") or form in {"shell", "terraform", "docker"}
-    assert opened(environ, found) == {"KEY_A": CANARY, "KEY_B": f"{CANARY} # 2"}
+    assert decrypted(environ, found) == {"KEY_A": CANARY, "KEY_B": f"{CANARY} # 2"}
 
 
-def renamed(workspace) -> None:
-    """Seal the workspace's values under longer names: AWS Lambda takes none of one letter."""
+def with_long_names(workspace) -> None:
+    """Encrypt the workspace's values under longer names: AWS Lambda refuses names of one letter."""
     workspace.write(".env", f"KEY_A={CANARY}\nKEY_B='{CANARY} # 2'\n")
     assert workspace.call("encrypt", "--key", "local").code == 0
 
 
-def opened(environ: dict[str, str], found: dict[str, str]) -> dict[str, str]:
-    """Open *found* as a service would that has the workspace's local key."""
+def decrypted(environ: dict[str, str], found: dict[str, str]) -> dict[str, str]:
+    """Decrypt *found* as a service that has the workspace's local key."""
     before = dict(os.environ)
     clear_cache()
     try:
@@ -286,8 +286,8 @@ def opened(environ: dict[str, str], found: dict[str, str]) -> dict[str, str]:
 
 @pytest.mark.parametrize(("form", "reader"), READERS)
 def test_plaintext(sealed, tmp_path, form, reader):
-    """Plaintext leaves where it was asked for, without key entries, into a file for nobody else."""
-    renamed(sealed)
+    """--plaintext exports plaintext without key entries, into a file that only its owner can read."""
+    with_long_names(sealed)
     assert sealed.call("export", "--format", form, "--plaintext", "-o", "out").code == 0
     path = sealed.folder / "out"
     assert reader(path.read_bytes(), tmp_path) == {"KEY_A": CANARY, "KEY_B": f"{CANARY} # 2"}
@@ -300,7 +300,7 @@ REFERS = (
 
 
 def test_references_arrive_expanded(workspace):
-    """A sealed value that refers to others is expanded and encrypted anew; the others keep their text."""
+    """An encrypted value that refers to others is expanded and encrypted again; the others keep their text."""
     workspace.write(".env", REFERS)
     workspace.call("keygen")
     workspace.call("encrypt", "--key", "local")
@@ -309,15 +309,15 @@ def test_references_arrive_expanded(workspace):
     assert result.err == ".env: expanded and encrypted again: URL, PLAIN\n"
     found = json.loads(result.out)
     assert {name for name in before if found[name] != before[name]} == {"URL", "PLAIN"}
-    assert opened(workspace.environ, found) == {
+    assert decrypted(workspace.environ, found) == {
         "HOST": "db.internal", "PASSWORD": "hunter2", "URL": "postgres://me:hunter2@db.internal/", "PLAIN": "db.internal/x",
     }  # fmt: skip
     plain = json.loads(workspace.call("export", "--format", "json", "--plaintext").out)
-    assert plain == opened(workspace.environ, found)
+    assert plain == decrypted(workspace.environ, found)
 
 
-def test_plain_value_that_refers_to_a_sealed_one(workspace):
-    """A value that need not be sealed is, where it holds another's secret; otherwise it goes along expanded."""
+def test_plaintext_that_refers_to_an_encrypted_value(workspace):
+    """Plaintext that refers to an encrypted value is encrypted; other plaintext is exported expanded."""
     workspace.write("pyproject.toml", '[tool.encenv]\nplain = ["HOST", "URL", "SITE"]\nkeys = ["local"]\n')
     workspace.write(".env", "HOST=h\nPASSWORD=hunter2\nURL=x://${PASSWORD}@${HOST}\nSITE=https://${HOST}/\n")
     workspace.call("keygen")
@@ -326,14 +326,14 @@ def test_plain_value_that_refers_to_a_sealed_one(workspace):
     found = json.loads(result.out)
     assert found["SITE"] == "https://h/"
     assert found["URL"].startswith("encenv:1:")
-    assert opened(workspace.environ, found)["URL"] == "x://hunter2@h"
+    assert decrypted(workspace.environ, found)["URL"] == "x://hunter2@h"
     asis = workspace.call("export", "--format", "json", "--as-is")
     assert json.loads(asis.out)["URL"] == "x://${PASSWORD}@${HOST}"
     assert "exported with ${NAME}, which refers to encrypted values: URL" in asis.err
 
 
 def test_without_a_key(workspace):
-    """Without a key it fails and names --as-is; that exports the file's own texts and warns."""
+    """Without a key, export fails and names --as-is, which exports the file's own texts and warns."""
     workspace.write(".env", REFERS)
     workspace.call("keygen")
     workspace.call("encrypt", "--key", "local")
@@ -349,8 +349,8 @@ def test_without_a_key(workspace):
     assert [name for name in json.loads(only.out) if not name.startswith("ENCENV_KEY_")] == ["HOST"]
 
 
-def test_plaintext_that_has_to_be_sealed_stays(sealed):
-    """A value that has to be sealed and is not is never exported by oversight."""
+def test_plaintext_that_must_be_encrypted(sealed):
+    """Plaintext that must be encrypted is only exported with --plaintext."""
     with (sealed.folder / ".env").open("a") as file:
         file.write(f"C={CANARY}\n")
     for more in ((), ("--as-is",)):
@@ -360,7 +360,7 @@ def test_plaintext_that_has_to_be_sealed_stays(sealed):
 
 
 def test_missing_entry(sealed):
-    """A sealed value whose key entry is missing is not exported without it."""
+    """An encrypted value is not exported without its key entry."""
     path = sealed.folder / ".env"
     path.write_text(
         "".join(line for line in path.read_text().splitlines(keepends=True) if "ENCENV_KEY" not in line)
@@ -372,8 +372,8 @@ def test_missing_entry(sealed):
         )
 
 
-def test_entries_of_one_data_key_are_joined(sealed):
-    """Two entries of one data key become one variable with the wrapped copies of both."""
+def test_entries_of_one_data_key_are_merged(sealed):
+    """Two key entries of one data key become one variable with the wrapped keys of both."""
     path = sealed.folder / ".env"
     entry = next(line for line in path.read_text().splitlines() if line.startswith("ENCENV_KEY_"))
     name, _, value = entry.partition("=")
@@ -386,7 +386,7 @@ def test_entries_of_one_data_key_are_joined(sealed):
 
 
 def test_lambda_warns_of_its_limit(workspace):
-    """Over 4,096 bytes, as AWS measures them (one JSON text), it warns; FunctionName is there with --name."""
+    """Over 4,096 bytes of one JSON text, export warns; --name sets FunctionName."""
     workspace.write(".env", "".join(f"NAME_{i}={'x' * 32}\n" for i in range(40)))
     workspace.call("keygen")
     workspace.call("encrypt", "--key", "local")
@@ -415,7 +415,7 @@ def test_lambda_bytes_are_those_of_status(workspace):
 
 
 def test_github_masks(workspace):
-    """In a step, masks for what is secret come first, on standard output, and the variables into GITHUB_ENV."""
+    """In a step, masks for secrets are printed first, and the variables are appended to GITHUB_ENV."""
     workspace.write("pyproject.toml", '[tool.encenv]\nplain = ["DEBUG"]\nkeys = ["local"]\n')
     workspace.write(".env", 'DEBUG=true\nKEY="-----\na%b\n-----"\n')
     workspace.call("keygen")
@@ -447,15 +447,15 @@ def test_github_masks(workspace):
 
 
 @pytest.mark.parametrize("name", ["GITHUB_TOKEN", "Runner_Temp", "node_options"])
-def test_what_github_keeps_for_itself(name):
-    """A name that the runner refuses is refused before anything is appended, in whatever case."""
+def test_names_that_github_reserves(name):
+    """A name that the runner refuses, in any case, is refused before anything is appended."""
     with pytest.raises(MalformedError, match=f"{name}: GitHub Actions reserves this name"):
         FORMATS["github"](Variables({name: "x"}))
     assert FORMATS["github"](Variables({"NODE_OPTIONS_2": "x"})).text == "NODE_OPTIONS_2=x\n"
 
 
 def test_kinds_of_kubernetes_objects(sealed):
-    """Sealed values are a ConfigMap, plaintext is a Secret, and a name that Kubernetes refuses is refused."""
+    """Encrypted values are a ConfigMap, plaintext is a Secret, and a name that Kubernetes refuses is refused."""
     assert (
         yaml.safe_load(sealed.call("export", "--format", "k8s", "--name", "shop").out)["kind"] == "ConfigMap"
     )
@@ -466,13 +466,13 @@ def test_kinds_of_kubernetes_objects(sealed):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_nothing_to_export(workspace, form):
-    """A file without variables gives an empty text that its reader takes as well."""
+    """A file without variables can be exported in every format."""
     workspace.write(".env", "# nothing\nBARE\n")
     assert workspace.call("export", "--format", form, "-o", "-").code == 0
 
 
 def test_wrong_calls(sealed):
-    """Options that mean nothing together are refused before anything is read."""
+    """Options that exclude each other are refused."""
     assert sealed.call("export").code == 2
     assert sealed.call("export", "--format", "toml").code == 2
     assert sealed.call("export", "--format", "json", "--name", "x").code == 2

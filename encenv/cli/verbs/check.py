@@ -1,4 +1,4 @@
-"""``encenv check``: the gate before a commit, a push, a release. An exit code, and names; never a value."""
+"""``encenv check``: fail, before a commit, a push or a release, on what must not be committed; it shows no value."""
 
 import os
 import shlex
@@ -53,10 +53,10 @@ class _Version:
 
 @click.command()
 @named_files_argument
-@click.option("--staged", is_flag=True, help="Look at what is staged instead: what git would commit.")
-@click.option("--range", "revisions", metavar="A..B", help="Look at every version in these commits instead.")
+@click.option("--staged", is_flag=True, help="Check what is staged: what git would commit.")
+@click.option("--range", "revisions", metavar="A..B", help="Check every version in these commits.")
 @click.option(
-    "--open", "is_opening", is_flag=True, help="Prove that every sealed value opens; this needs the key."
+    "--open", "is_opening", is_flag=True, help="Also decrypt every value as a test (needs the key)."
 )
 @json_option
 @quiet
@@ -65,15 +65,15 @@ def command(
 ) -> None:
     """Fail if FILE (.env) holds what must not be committed, and name it by file, line and variable.
 
-    That is: plaintext that must be encrypted, also in a commented-out assignment; the text of a private key; a line
-    that cannot be parsed, or reads like a piece of a secret; a damaged encrypted value, or one without its key entry.
-    Neither a key nor a network is needed, except for --open.
+    That is plaintext that must be encrypted (also in a commented-out assignment), the text of a private key, a line
+    that cannot be parsed or looks like a piece of a secret, and an encrypted value that is damaged or has lost its
+    key. Neither a key nor a network is needed, except for --open.
 
     With --staged and --range, the project's .env files (files = in pyproject.toml) are checked, or FILE among them.
 
-    [tool.encenv] in pyproject.toml says what must be encrypted. With settings = "app.config:Settings", fields whose
-    types hold a secret must be, fields whose types cannot hold one need not be. seal = ["*_KEY"] and plain = ["LOG_*"]
-    name the others. Anything else must be encrypted, and without such rules everything.
+    [tool.encenv] in pyproject.toml says what must be encrypted. settings = "app.config:Settings" takes it from the
+    types of a settings class: a SecretStr must be encrypted, a bool need not be. seal = ["*_KEY"] and
+    plain = ["LOG_*"] decide about other variables. What no rule decides must be encrypted.
 
     \b
     Example:

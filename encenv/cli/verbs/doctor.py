@@ -1,4 +1,4 @@
-"""``encenv doctor``: what keeps encenv from working here, each with what to do. Changes nothing."""
+"""``encenv doctor``: find what keeps encenv from working here, and say what to do. It changes nothing."""
 
 import importlib.metadata
 import os
@@ -37,11 +37,11 @@ _PACKAGES = ("pydantic-settings", "python-dotenv", "cryptography", "boto3")
 @click.option("--offline", is_flag=True, help="Don't contact AWS.")
 @json_option
 def command(files: tuple[str, ...], offline: bool, as_json: bool) -> int:
-    """Check everything that decrypting FILE (.env) needs, and say what is wrong and what to do.
+    """Check everything that decrypting FILE (.env) needs; say what is wrong and what to do.
 
-    Checked are pyproject.toml, the files and their permissions, the local key, AWS credentials and whose they are,
-    region and clock, the state of each wrapping key and whether you may use it (as a dry run, nothing is decrypted),
-    and the git hooks and drivers. Nothing is changed, and no value is shown. The exit code is 1 if there is an error.
+    It checks pyproject.toml, the files and their permissions, the local key, the AWS credentials and whose they are,
+    region and clock, whether each key is enabled and you may use it (as a dry run, nothing is decrypted), and the git
+    hooks and drivers. It changes nothing and shows no value. The exit code is 1 if there is an error.
 
     \b
     Example:
@@ -130,10 +130,10 @@ def _aws(
 ) -> Iterator[Finding]:
     named = [key.key for key in keys if key.provider == AWS_KMS]
     if not named and not any(item.provider == AWS_KMS for entry in entries for item in entry.items):
-        return without_aws(entries, "no AWS KMS key is used: AWS was not asked")
+        return without_aws(entries, "not contacted: no file and no setting names an AWS KMS key")
     if offline:
         return without_aws(
-            entries, "not asked, because of --offline: credentials, clock and keys are not checked"
+            entries, "not contacted, because of --offline: credentials, clock and keys are not checked"
         )
     return with_aws(entries, named, here.context or (), KmsProbe())
 

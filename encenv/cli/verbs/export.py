@@ -62,7 +62,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     """Print the variables of FILE (.env) in the FORMAT of another place, encrypted values with their key entries.
 
     The service decrypts them when it starts, as it would those of FILE. No other place expands ${NAME}, so a value
-    that refers to encrypted ones is expanded and encrypted again, which needs the key. With --as-is it does not, and
+    that refers to encrypted ones is expanded and encrypted again, which needs the key. With --as-is no key is needed, and
     such a value keeps its ${NAME}. Values that may be plaintext stay plaintext.
 
     \b

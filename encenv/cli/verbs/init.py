@@ -34,9 +34,9 @@ LOCAL = KeyName("local", "")
 def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None:
     """Make this project ready: a key, [tool.encenv] in pyproject.toml, the git hook and drivers.
 
-    KEY is local, the ARN of an AWS KMS key, or alias/<name>. Without --key you are asked; proposed are the keys that
-    your files are encrypted with, else a local key, which is made if there is none. Nothing that is there is replaced,
-    so everyone who clones the project can run it again.
+    KEY is local, the ARN of an AWS KMS key, or alias/<name>. Without --key, init asks. It proposes the keys that your
+    files are encrypted with, or else a local key, and makes that if there is none. It replaces nothing, so everyone
+    who clones the project can run it again.
 
     \b
     Example:
@@ -133,7 +133,7 @@ def _keys_in_use(here: Project) -> tuple[KeyName, ...]:
 
 
 def _say_what_is_next(here: Project) -> None:
-    """Say which of the project's files git ignores, and which have to be encrypted."""
+    """Say which of the project's files git ignores, and which are not encrypted yet."""
     surveys = _surveys(here)
     for path in surveys or [os.path.relpath(here.folder / ".env")]:
         if is_ignored(path):

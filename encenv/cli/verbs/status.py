@@ -47,10 +47,10 @@ class _File:
 @files_argument
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> None:
-    """Show whether each variable of FILE (.env) is encrypted, plaintext, or must be encrypted; never a value.
+    """Show which variables of FILE (.env) are encrypted, and which must be; no value is shown.
 
-    Also shown are each value's data key and its bytes, and for the file its keys, their encryption context, and how
-    much is left of the 4,096 bytes that an AWS Lambda function may have. Neither a key nor a network is needed.
+    It also shows the data key and the size of each value, and for the file its keys, their encryption context, and
+    what is left of the 4,096 bytes that an AWS Lambda function may have. Neither a key nor a network is needed.
     pyproject.toml says what must be encrypted: see encenv check --help.
 
     \b
