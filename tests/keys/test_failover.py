@@ -8,6 +8,7 @@ import time
 import pytest
 from botocore.loaders import create_loader
 from pydantic import SecretStr
+from support.python_process import wait_for_encenv_threads
 
 from encenv import EncryptedSettings, decrypt_environ
 from encenv.errors import KeyDeniedError, KeyRefusedError, KeyUnreachableError
@@ -41,7 +42,7 @@ def path(request, encenv_kms, monkeypatch, tmp_path):
         monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     yield request.param
     encenv_kms.stop()
-    ended()
+    wait_for_encenv_threads()
 
 
 @pytest.fixture
@@ -72,14 +73,6 @@ def environ_of(*arns, local=None, name="SECRET"):
     items += [AwsKms().wrap(data_key.expose_key(), arn, context) for arn in arns]
     entry = KeyEntry(data_key.commitment, (), tuple(items))
     return {entry.name: str(entry), name: data_key.encrypt(name, "opened")}
-
-
-def ended():
-    """Wait until no question is under way."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("encenv"):
-            thread.join(SECONDS)
-            assert not thread.is_alive()
 
 
 def regions(kms):
@@ -166,11 +159,11 @@ def test_a_settings_class(encenv_kms, environ, monkeypatch):
         secret: SecretStr
 
     for kind, asked in ((Patient, [HOME]), (Hasty, [HOME, NEAR]), (Usual, [HOME])):
-        ended()
+        wait_for_encenv_threads()
         clear_cache()
         encenv_kms.clear()
         assert kind().secret.get_secret_value() == "opened"
-        ended()
+        wait_for_encenv_threads()
         assert sorted(region for region, _ in regions(encenv_kms)) == sorted(asked)
 
 
@@ -181,7 +174,7 @@ def test_an_argument(encenv_kms, environ, delay, asked):
     """The delay is an argument too: 0 asks all at once, None is the usual second."""
     encenv_kms.delay(0.4)
     assert decrypt_environ(environ, hedge_delay=delay) == {"SECRET": "opened"}
-    ended()
+    wait_for_encenv_threads()
     assert sorted(region for region, _ in regions(encenv_kms)) == sorted(asked)
 
 
@@ -214,7 +207,7 @@ def test_a_late_answer(encenv_kms, environ):
     """The slower of two answers changes nothing when it comes, right or wrong, and is kept if it is right."""
     encenv_kms.delay(0.5, region=HOME)
     assert decrypt_environ(environ, hedge_delay=0) == {"SECRET": "opened"}
-    ended()
+    wait_for_encenv_threads()
     assert decrypt_environ(environ) == {"SECRET": "opened"}
     assert [region for region, _ in regions(encenv_kms)] in ([HOME, NEAR], [NEAR, HOME])
     assert encenv_kms.count("Decrypt") == 2
@@ -225,7 +218,7 @@ def test_a_late_lie(encenv_kms, environ):
     encenv_kms.delay(0.5, region=HOME)
     encenv_kms.tamper({"Plaintext": bytes(32)}, region=HOME)
     assert decrypt_environ(environ, hedge_delay=0) == {"SECRET": "opened"}
-    ended()
+    wait_for_encenv_threads()
     assert decrypt_environ(environ) == {"SECRET": "opened"}
     assert encenv_kms.count("Decrypt") == 1
 

@@ -9,12 +9,11 @@ import threading
 import time
 
 import pytest
+from support.encrypted_variables import encrypted_variables
 
 from encenv import decrypt_environ
 from encenv.format.envelope import DataKey
-from encenv.format.sealed import KeyEntry
 from encenv.keys import process_safety as forks
-from encenv.keys.aws.kms import AwsKms
 from encenv.keys.cache import clear_cache
 from encenv.keys.local import LocalKeys
 from encenv.testing import KmsServer
@@ -201,20 +200,12 @@ def guarded(monkeypatch):
     return seen
 
 
-def sealed(provider, key):
-    """Return a sealed variable with its entry."""
-    plain, item = provider.generate(key, {"encenv": "1"})
-    data_key = DataKey(plain)
-    entry = KeyEntry(data_key.commitment, (), (item,))
-    return {entry.name: str(entry), "SECRET": data_key.encrypt("SECRET", "opened")}
-
-
 def test_cryptography_of_the_lean_path(monkeypatch, guarded):
     """A fork waits for every piece of cryptography of a load over TLS, and not while AWS KMS is waited for."""
     with KmsServer(tls=True) as kms:
         for name, value in kms.environ().items():
             monkeypatch.setenv(name, value)
-        environ = sealed(AwsKms(), kms.create_key())
+        environ = encrypted_variables(kms.create_key(), "SECRET")
         clear_cache()
         kms.clear()
         kms.delay(1.0)
@@ -242,9 +233,9 @@ def test_cryptography_of_the_lean_path(monkeypatch, guarded):
 
 def test_cryptography_of_a_local_key(encenv_local_key, guarded):
     """A fork waits for that of a local key too."""
-    environ = sealed(LocalKeys(), "")
+    environ = encrypted_variables("", "SECRET", provider=LocalKeys())
     clear_cache()
     guarded.clear()
-    assert decrypt_environ(environ)["SECRET"] == "opened"
+    assert decrypt_environ(environ)["SECRET"] == "value of SECRET"
     assert guarded == {"digest": {True}, "__init__": {True}, "matches": {True}}
     assert forks._guarded == []

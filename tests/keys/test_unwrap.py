@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.encrypted_variables import encrypted_variables
 from support.python_process import CHILD_SECONDS, run, wait_until
 
 from encenv import decrypt_environ
@@ -87,14 +88,6 @@ def unwrap_one(provider, *copies, seconds=SECONDS):
     return result
 
 
-def sealed_environ(key, names, context=(), provider=None):
-    """Return an environment with variables that are sealed under a new data key, wrapped under *key*."""
-    plain, item = (provider or AwsKms()).generate(key, encryption_context(context))
-    data_key = DataKey(plain)
-    entry = KeyEntry(data_key.commitment, context, (item,))
-    return {entry.name: str(entry)} | {name: data_key.encrypt(name, f"value of {name}") for name in names}
-
-
 @pytest.fixture(autouse=True)
 def _nothing_kept():
     clear_cache()
@@ -108,7 +101,7 @@ def _nothing_kept():
 def test_one_unwrap_for_classes_threads_and_children(encenv_kms, encenv_kms_key):
     """50 sealed variables, three classes, 20 threads and then 4 forked children: KMS is asked once."""
     names = [f"VARIABLE_{number}" for number in range(50)]
-    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, names)
+    environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, *names)
     encenv_kms.clear()
     encenv_kms.delay(0.3)  # so that all threads meet the first one's question
     printed = run(
@@ -199,7 +192,7 @@ def test_distinct_keys_at_kms(encenv_kms, encenv_kms_key):
     """Five entries of one environment are at KMS before it answers the first."""
     environ = {}
     for number in range(5):
-        environ |= sealed_environ(encenv_kms_key, [f"V{number}"])
+        environ |= encrypted_variables(encenv_kms_key, f"V{number}")
     encenv_kms.clear()
     encenv_kms.delay(1.5)
     results = []
@@ -259,7 +252,7 @@ def test_while_waiting_may_fail():
 )
 def test_a_fork_in_mid_flight(encenv_kms, encenv_kms_key, tmp_path, moment):
     """A child that is forked while an unwrap is under way loads for itself, and neither process hangs."""
-    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, ["SECRET"])
+    environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, "SECRET")
     if "boto3" in moment:
         (tmp_path / "config").touch()
         environ["AWS_CONFIG_FILE"] = str(tmp_path / "config")
@@ -340,7 +333,7 @@ def test_a_fork_while_a_plug_in_is_imported(tmp_path, plug_in):
 @pytest.mark.parametrize("moment", ["before the question", "before the thread", "after the thread"])
 def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
     """A signal handler may load and fork, also where it interrupts the load of the same key."""
-    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, ["SECRET"])
+    environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, "SECRET")
     printed = run(
         """
         import os, signal, sys, threading
@@ -385,7 +378,7 @@ def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
 
 def test_a_failure_is_not_kept(encenv_kms, encenv_kms_key):
     """What was refused is asked for again by the next load, and then works."""
-    environ = sealed_environ(encenv_kms_key, ["SECRET"])
+    environ = encrypted_variables(encenv_kms_key, "SECRET")
     encenv_kms.clear()
     encenv_kms.deny("Decrypt")
     for _ in range(2):
@@ -554,7 +547,7 @@ def test_all_failures_are_told():
 
 def test_the_deadline_holds(encenv_kms, encenv_kms_key):
     """A load ends at its deadline although KMS has not answered, names what it waited for, and a later one works."""
-    environ = sealed_environ(encenv_kms_key, ["SECRET"])
+    environ = encrypted_variables(encenv_kms_key, "SECRET")
     encenv_kms.clear()
     encenv_kms.delay(5, times=1)
     started = time.monotonic()
@@ -635,7 +628,7 @@ def test_no_more_threads(monkeypatch):
 
 def test_ctrl_c_is_heard(encenv_kms, encenv_kms_key):
     """Ctrl-C during an unwrap ends the load at once."""
-    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, ["SECRET"])
+    environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, "SECRET")
     encenv_kms.clear()
     encenv_kms.delay(30)
     code = "import encenv\ntry: encenv.decrypt_environ()\nexcept KeyboardInterrupt: print('heard')"
@@ -652,7 +645,7 @@ def test_ctrl_c_is_heard(encenv_kms, encenv_kms_key):
 
 def test_an_exit_in_mid_flight(encenv_kms, encenv_kms_key):
     """A program that ends while an unwrap is under way does not wait for it."""
-    environ = encenv_kms.environ(os.environ) | sealed_environ(encenv_kms_key, ["SECRET"])
+    environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, "SECRET")
     encenv_kms.delay(30)
     code = """
     import encenv, time
@@ -696,7 +689,7 @@ def test_the_order_of_the_context():
 
 def test_a_rewritten_context(encenv_kms, encenv_kms_key):
     """An entry whose context was rewritten after a load is refused by KMS, not served from the cache."""
-    environ = sealed_environ(encenv_kms_key, ["SECRET"], (("stage", "prod"),))
+    environ = encrypted_variables(encenv_kms_key, "SECRET", context=(("stage", "prod"),))
     assert decrypt_environ(environ)
     rewritten = {name: value.replace("stage=prod", "stage=test") for name, value in environ.items()}
     with pytest.raises(KeyRefusedError, match="InvalidCiphertextException"):
@@ -705,7 +698,7 @@ def test_a_rewritten_context(encenv_kms, encenv_kms_key):
 
 def test_a_strict_reader_after_a_lax_one(encenv_kms, encenv_kms_key):
     """A reader whose rules the entry does not fit is refused although the key is there, and KMS is not asked."""
-    environ = sealed_environ(encenv_kms_key, ["SECRET"])
+    environ = encrypted_variables(encenv_kms_key, "SECRET")
     assert decrypt_environ(environ)
     encenv_kms.clear()
     for rules in (
@@ -723,7 +716,7 @@ def test_more_keys_than_a_load_may_have(encenv_kms, encenv_kms_key):
     """33 data keys in one load are refused before KMS is asked; 32 are not."""
     environ = {}
     for number in range(33):
-        environ |= sealed_environ(encenv_kms_key, [f"V{number}"], provider=_PROVIDER)
+        environ |= encrypted_variables(encenv_kms_key, f"V{number}", provider=_PROVIDER)
     encenv_kms.clear()
     with pytest.raises((PolicyError, LoadError), match="more than 32 data keys"):
         decrypt_environ(environ)

@@ -10,14 +10,13 @@ import threading
 
 import pytest
 from pydantic import SecretStr
-from support.python_process import CHILD_SECONDS, run, wait_until
+from support.encrypted_variables import encrypted_variables, env_text
+from support.python_process import CHILD_SECONDS, run, wait_for_encenv_threads, wait_until
 from support.workspace import unmeasured
 
 import encenv
 from encenv import EncryptedSettings, decrypt_environ, dotenv_values
 from encenv.errors import KeyDeniedError, PolicyError
-from encenv.format.envelope import DataKey
-from encenv.format.sealed import KeyEntry, encryption_context
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.cache import clear_cache
 
@@ -25,27 +24,6 @@ pytest_plugins = ["encenv.testing"]
 
 SECONDS = 20.0
 DRIVER = "encenv-prefetch"
-
-
-def sealed(key, *names, context=()):
-    """Return variables that are sealed under a new data key, with its entry."""
-    plain, item = AwsKms().generate(key, encryption_context(context))
-    data_key = DataKey(plain)
-    entry = KeyEntry(data_key.commitment, context, (item,))
-    return {entry.name: str(entry)} | {name: data_key.encrypt(name, f"value of {name}") for name in names}
-
-
-def lines(variables):
-    """Return *variables* as a file's text."""
-    return "".join(f"{name}={value}\n" for name, value in variables.items())
-
-
-def ended():
-    """Wait until no prefetch is under way."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("encenv"):
-            thread.join(SECONDS)
-            assert not thread.is_alive()
 
 
 def decrypts(kms):
@@ -56,12 +34,12 @@ def decrypts(kms):
 @pytest.fixture
 def secret(encenv_kms, encenv_kms_key, monkeypatch):
     """One sealed variable in the process environment; KMS has not been asked for it."""
-    for name, value in sealed(encenv_kms_key, "SECRET").items():
+    for name, value in encrypted_variables(encenv_kms_key, "SECRET").items():
         monkeypatch.setenv(name, value)
     encenv_kms.clear()
     yield encenv_kms_key
     encenv_kms.heal()
-    ended()
+    wait_for_encenv_threads()
 
 
 def opened():
@@ -76,7 +54,7 @@ def test_it_begins_at_once(encenv_kms, secret):
     """KMS is asked before anything is loaded, and the load then asks nobody."""
     encenv.prefetch()
     wait_until(lambda: decrypts(encenv_kms))
-    ended()
+    wait_for_encenv_threads()
     assert opened() == "value of SECRET"
     assert decrypts(encenv_kms) == [(secret, None)]
 
@@ -102,52 +80,52 @@ def test_a_load_that_comes_first(encenv_kms, secret):
         encenv_kms.clear()
         encenv.prefetch()
         assert opened() == "value of SECRET"
-        ended()
+        wait_for_encenv_threads()
         assert decrypts(encenv_kms) == [(secret, None)]
 
 
 def test_only_what_is_needed(encenv_kms, secret, monkeypatch):
     """A key entry that no sealed variable needs is not unwrapped."""
-    for name, value in sealed(encenv_kms.create_key()).items():
+    for name, value in encrypted_variables(encenv_kms.create_key()).items():
         monkeypatch.setenv(name, value)
     encenv_kms.clear()
     encenv.prefetch()
-    ended()
+    wait_for_encenv_threads()
     assert decrypts(encenv_kms) == [(secret, None)]
 
 
 def test_all_that_is_needed(encenv_kms, secret, monkeypatch, tmp_path):
     """Sealed variables of the environment and of several files count, with their entries in any of these places."""
     keys = [encenv_kms.create_key() for _ in range(3)]
-    first, second, split = (sealed(key, f"V{number}") for number, key in enumerate(keys))
-    (tmp_path / "a.env").write_text(lines(first | dict([next(iter(split.items()))])))
-    (tmp_path / "b.env").write_text(lines(second) + f"V2={split['V2']}\n")
+    first, second, split = (encrypted_variables(key, f"V{number}") for number, key in enumerate(keys))
+    (tmp_path / "a.env").write_text(env_text(first | dict([next(iter(split.items()))])))
+    (tmp_path / "b.env").write_text(env_text(second) + f"V2={split['V2']}\n")
     encenv_kms.clear()
     encenv.prefetch([tmp_path / "a.env", str(tmp_path / "none.env"), str(tmp_path / "b.env")])
-    ended()
+    wait_for_encenv_threads()
     assert sorted(decrypts(encenv_kms)) == sorted((key, None) for key in (secret, *keys))
 
 
 def test_all_at_once(encenv_kms, monkeypatch):
     """Five data keys are asked for before the first of them is answered."""
     for number in range(5):
-        for name, value in sealed(encenv_kms.create_key(), f"V{number}").items():
+        for name, value in encrypted_variables(encenv_kms.create_key(), f"V{number}").items():
             monkeypatch.setenv(name, value)
     encenv_kms.clear()
     encenv_kms.delay(math.inf)
     encenv.prefetch()
     wait_until(lambda: len(decrypts(encenv_kms)) == 5)
     encenv_kms.stop()
-    ended()
+    wait_for_encenv_threads()
 
 
 def test_a_file_at_home(encenv_kms, encenv_kms_key, monkeypatch, tmp_path):
     """A file of the home folder may be named as a settings class lets it."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "x.env").write_text(lines(sealed(encenv_kms_key, "SECRET")))
+    (tmp_path / "x.env").write_text(env_text(encrypted_variables(encenv_kms_key, "SECRET")))
     encenv_kms.clear()
     encenv.prefetch("~/x.env")
-    ended()
+    wait_for_encenv_threads()
 
     class Settings(EncryptedSettings, env_file="~/x.env"):
         secret: str
@@ -193,7 +171,7 @@ def test_what_it_costs(encenv_kms):
 def test_rules(encenv_kms, secret, options):
     """A wrapping key that the reader does not trust, or an entry without the context, is not asked for."""
     encenv.prefetch(**options)
-    ended()
+    wait_for_encenv_threads()
     assert decrypts(encenv_kms) == []
     with pytest.raises(PolicyError):
         decrypt_environ(**options)
@@ -203,7 +181,7 @@ def test_rules(encenv_kms, secret, options):
 def test_rules_that_are_met(encenv_kms, secret):
     """What the rules accept is asked for, and the load with the same rules joins."""
     encenv.prefetch(trusted_keys=[secret])
-    ended()
+    wait_for_encenv_threads()
     assert decrypt_environ(trusted_keys=[secret])["SECRET"] == "value of SECRET"
     assert decrypts(encenv_kms) == [(secret, None)]
 
@@ -219,18 +197,18 @@ def test_providers_of_ones_own(encenv_kms, secret):
             return super().unwrap(*args)
 
     encenv.prefetch(key_providers=[Own()])
-    ended()
+    wait_for_encenv_threads()
     assert (Own.asked, len(decrypts(encenv_kms))) == (1, 1)
 
 
 def test_too_many_keys(encenv_kms, encenv_kms_key, monkeypatch):
     """More data keys than a load may have are not asked for."""
     for number in range(33):
-        for name, value in sealed(encenv_kms_key, f"V{number}").items():
+        for name, value in encrypted_variables(encenv_kms_key, f"V{number}").items():
             monkeypatch.setenv(name, value)
     encenv_kms.clear()
     encenv.prefetch()
-    ended()
+    wait_for_encenv_threads()
     assert decrypts(encenv_kms) == []
 
 
@@ -240,7 +218,7 @@ def test_a_misspelt_option(encenv_kms, secret):
         encenv.prefetch(trusted_key=[secret])
     with pytest.raises(PolicyError):
         encenv.prefetch(trusted_keys=["alias/app"])
-    ended()
+    wait_for_encenv_threads()
     assert decrypts(encenv_kms) == []
 
 
@@ -252,7 +230,7 @@ def test_a_failure_is_the_loads(encenv_kms, secret, capfd, caplog):
     caplog.set_level(1)
     encenv_kms.deny("Decrypt")
     encenv.prefetch()
-    ended()
+    wait_for_encenv_threads()
     assert decrypts(encenv_kms) == [(secret, "AccessDeniedException")]
     assert capfd.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.name == "encenv"]
@@ -292,7 +270,7 @@ def test_a_bad_file(secret, tmp_path, capfd, caplog, name):
     path = tmp_path / ".env"
     path.write_bytes(BAD[name])
     encenv.prefetch(path)
-    ended()
+    wait_for_encenv_threads()
     assert capfd.readouterr() == ("", "")
     assert [record for record in caplog.records if record.name != "asyncio"] == []
     assert opened() == "value of SECRET"
@@ -303,9 +281,9 @@ def test_what_is_no_file(encenv_kms, secret, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     encenv.prefetch([fifo, tmp_path, tmp_path / "none", ""])
-    ended()
+    wait_for_encenv_threads()
     assert decrypts(encenv_kms) == [(secret, None)]
-    text = lines(sealed(secret, "IN_THE_FIFO"))
+    text = env_text(encrypted_variables(secret, "IN_THE_FIFO"))
     writer = threading.Thread(target=fifo.write_text, args=(text,))
     writer.start()
     assert dotenv_values(fifo) == {"IN_THE_FIFO": "value of IN_THE_FIFO"}
@@ -323,14 +301,14 @@ def test_a_file_nobody_may_read(tmp_path, capfd, monkeypatch):
     path.touch()
     monkeypatch.setattr("encenv.load.dotenv.read_text", read)
     encenv.prefetch(path)
-    ended()
+    wait_for_encenv_threads()
     assert capfd.readouterr() == ("", "")
 
 
 def test_warnings_about_a_file(encenv_kms, encenv_kms_key, tmp_path, caplog):
     """What a load warns of in a file is not said again by the prefetch."""
     path = tmp_path / ".env"
-    path.write_text(lines(sealed(encenv_kms_key, "SECRET")) + "this is no line 'of\nA=1\n")
+    path.write_text(env_text(encrypted_variables(encenv_kms_key, "SECRET")) + "this is no line 'of\nA=1\n")
 
     class Settings(EncryptedSettings, env_file=path, extra="ignore"):
         secret: str
@@ -341,7 +319,7 @@ def test_warnings_about_a_file(encenv_kms, encenv_kms_key, tmp_path, caplog):
     ]
     caplog.clear()
     encenv.prefetch(path)
-    ended()
+    wait_for_encenv_threads()
     Settings()
     both = [
         (record.name, record.getMessage()) for record in caplog.records if record.levelno >= logging.WARNING
@@ -378,7 +356,7 @@ def test_several(encenv_kms, secret):
     encenv.prefetch()
     assert opened() == "value of SECRET"
     encenv.prefetch()
-    ended()
+    wait_for_encenv_threads()
     assert decrypts(encenv_kms) == [(secret, None)]
 
 
@@ -447,6 +425,6 @@ def test_a_fork_that_prefetches(encenv_kms, secret):
 def test_nothing_shows(encenv_kms, secret):
     """Nothing of it is left once it is over: no thread, and no load but the application's in the log."""
     encenv.prefetch()
-    ended()
+    wait_for_encenv_threads()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("encenv")]
     assert os.environ["SECRET"].startswith("encenv:1:")

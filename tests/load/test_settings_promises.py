@@ -24,6 +24,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from support.encrypted_variables import env_text
 from support.equivalence import KEYS, CountingKeys, Environment, process, raised
 
 from encenv import (
@@ -45,12 +46,6 @@ class Part(BaseModel):
 
     host: str = "nowhere"
     password: str = "none"
-
-
-def lines(*environments, **variables):
-    """Return variables as the text of a .env."""
-    merged = {name: value for one in (*environments, variables) for name, value in one.items()}
-    return "".join(f"{name}={value}\n" for name, value in merged.items())
 
 
 def made(keys=None, **config):
@@ -134,7 +129,7 @@ broken = pytest.mark.parametrize("breaks", BROKEN, ids=lambda breaks: breaks.__n
 
 def by_init(cls, unreadable):
     """Both are init arguments."""
-    (cls.folder / ".env").write_text(lines(unreadable("B")))
+    (cls.folder / ".env").write_text(env_text(unreadable("B")))
     with process(unreadable("A")):
         return cls(a="given", b="given")
 
@@ -153,22 +148,24 @@ def by_command_line_app(cls, unreadable):
 
 def by_process(cls, unreadable):
     """Both are process variables, the unreadable ones lines of a .env."""
-    (cls.folder / ".env").write_text(lines(unreadable("A"), unreadable("B")))
+    (cls.folder / ".env").write_text(env_text(unreadable("A"), unreadable("B")))
     with process(A="given", b="given"):
         return cls()
 
 
 def by_later_file(cls, unreadable):
     """Both are lines of a later .env."""
-    (cls.folder / ".env").write_text(lines(unreadable("A"), unreadable("b")))
-    (cls.folder / ".env.local").write_text(lines(a="given", B="given"))
+    (cls.folder / ".env").write_text(env_text(unreadable("A"), unreadable("b")))
+    (cls.folder / ".env.local").write_text(env_text(a="given", B="given"))
     with process():
         return cls()
 
 
 def by_later_line(cls, unreadable):
     """Both are later lines of the same .env, the one in another case."""
-    (cls.folder / ".env").write_text(lines(unreadable("A"), unreadable("B")) + lines(A="given", b="given"))
+    (cls.folder / ".env").write_text(
+        env_text(unreadable("A"), unreadable("B")) + env_text(A="given", b="given")
+    )
     with process():
         return cls()
 
@@ -178,7 +175,7 @@ def by_environment_over_secrets(cls, unreadable):
     (cls.folder / "secrets").mkdir()
     for name, text in (unreadable("a") | unreadable("B")).items():
         (cls.folder / "secrets" / name).write_text(text)
-    (cls.folder / ".env").write_text(lines(B="given"))
+    (cls.folder / ".env").write_text(env_text(B="given"))
     with process(A="given"):
         return cls(_secrets_dir="secrets")
 
@@ -191,14 +188,14 @@ def by_whole_part(cls, unreadable):
 
 def by_part_of_part(cls, unreadable):
     """A part's part is a process variable, the unreadable one a line of a .env."""
-    (cls.folder / ".env").write_text(lines(unreadable("PART__PASSWORD")))
+    (cls.folder / ".env").write_text(env_text(unreadable("PART__PASSWORD")))
     with process(PART__PASSWORD="given", A="given", B="given"):
         return cls()
 
 
 def by_first_choice(cls, unreadable):
     """The first choice is a process variable, the unreadable ones are its second, and both in a .env."""
-    (cls.folder / ".env").write_text(lines(unreadable("ONE"), unreadable("TWO")))
+    (cls.folder / ".env").write_text(env_text(unreadable("ONE"), unreadable("TWO")))
     with process(unreadable("TWO"), ONE="given", A="given", B="given"):
         return cls()
 
@@ -215,21 +212,21 @@ def by_source_of_their_own(cls, unreadable):
                 *sources.values(),
             )
 
-    (cls.folder / ".env").write_text(lines(unreadable("B")))
+    (cls.folder / ".env").write_text(env_text(unreadable("B")))
     with process(unreadable("A")):
         return Hooked()
 
 
 def as_unused(cls, unreadable):
     """Nothing in the model has the names of the unreadable ones."""
-    (cls.folder / ".env").write_text(lines(unreadable("OTHER"), unreadable("A__X"), X="${OTHER}"))
+    (cls.folder / ".env").write_text(env_text(unreadable("OTHER"), unreadable("A__X"), X="${OTHER}"))
     with process(unreadable("ANOTHER"), unreadable("A__B"), a="given", b="given"):
         return cls()
 
 
 def as_unused_reference(cls, unreadable):
     """Lines that refer to the unreadable ones are themselves shadowed."""
-    (cls.folder / ".env").write_text(lines(unreadable("OTHER"), A="${OTHER}-${FROM}", B="${A}"))
+    (cls.folder / ".env").write_text(env_text(unreadable("OTHER"), A="${OTHER}-${FROM}", B="${A}"))
     with process(unreadable("FROM"), a="given", b="given"):
         return cls()
 
@@ -268,8 +265,8 @@ def test_shadowed_values_do_not_matter(folder, shadow, unreadable):
 def test_shadowed_by_an_argument_while_another_is_decrypted(folder):
     """A key that only a shadowed value needs is not unwrapped beside those that are needed."""
     keys = CountingKeys()
-    (folder / ".env").write_text(lines(Environment().sealed(A="file")))
-    (folder / ".env.local").write_text(lines(Environment().sealed(PART__HOST="file")))
+    (folder / ".env").write_text(env_text(Environment().sealed(A="file")))
+    (folder / ".env.local").write_text(env_text(Environment().sealed(PART__HOST="file")))
     with process(Environment().sealed(B="process")):
         loaded = made(keys)(a="given", part=Part(host="given"))
     assert (loaded.a, loaded.b, loaded.part.host) == ("given", "process", "given")
@@ -279,7 +276,7 @@ def test_shadowed_by_an_argument_while_another_is_decrypted(folder):
 def test_only_the_keys_that_are_needed(folder):
     """Each data key that an asked-for value needs is unwrapped once, the others not at all."""
     keys = CountingKeys()
-    (folder / ".env").write_text(lines(Environment().sealed(A="file"), Environment().sealed(OTHER="file")))
+    (folder / ".env").write_text(env_text(Environment().sealed(A="file"), Environment().sealed(OTHER="file")))
     with process(Environment().sealed(B="process"), Environment().sealed(MORE="process")):
         loaded = made(keys)()
         made(keys)()
@@ -296,8 +293,8 @@ def test_keys_of_several_sources_are_unwrapped_side_by_side(folder):
             together.wait()
             return super().unwrap(item, context, timeout)
 
-    (folder / ".env").write_text(lines(Environment().sealed(A="file")))
-    (folder / ".env.local").write_text(lines(Environment().sealed(PART__HOST="local")))
+    (folder / ".env").write_text(env_text(Environment().sealed(A="file")))
+    (folder / ".env.local").write_text(env_text(Environment().sealed(PART__HOST="local")))
     with process(Environment().sealed(B="process")):
         loaded = made(Waiting())()
     assert (loaded.a, loaded.b, loaded.part.host) == ("file", "process", "local")
@@ -306,7 +303,7 @@ def test_keys_of_several_sources_are_unwrapped_side_by_side(folder):
 def test_rules_are_checked_before_the_first_unwrap(folder):
     """Where a lower source breaks the reader's rules, no key of a higher one is unwrapped either."""
     keys = CountingKeys()
-    (folder / ".env").write_text(lines(untrusted("A")))
+    (folder / ".env").write_text(env_text(untrusted("A")))
     with process(Environment({"env": "prod"}).sealed(B="process")):
         error = raised(made(keys, encryption_context={"env": "prod"}))
     assert isinstance(error, PolicyError)
@@ -318,7 +315,9 @@ def test_rules_are_checked_before_the_first_unwrap(folder):
 def test_unused_lines(folder, extra):
     """An unused sealed line is dropped, reported by its name, or, where extra ones are kept, decrypted."""
     keys = CountingKeys()
-    (folder / ".env").write_text(lines(Environment().sealed(A="file"), Environment().sealed(OTHER="canary")))
+    (folder / ".env").write_text(
+        env_text(Environment().sealed(A="file"), Environment().sealed(OTHER="canary"))
+    )
     with process():
         if extra == "forbid":
             error = raised(made(keys, extra=extra))
@@ -332,7 +331,7 @@ def test_unused_lines(folder, extra):
 
 def test_unused_unreadable_lines(folder):
     """An unused sealed line that nobody can read is only a failure where extra ones are kept."""
-    (folder / ".env").write_text(lines(no_entry("OTHER")))
+    (folder / ".env").write_text(env_text(no_entry("OTHER")))
     with process():
         assert made()().a == "default"
         assert raised(made(extra="forbid")).error_count() == 1
@@ -341,15 +340,15 @@ def test_unused_unreadable_lines(folder):
 
 def in_process(cls, unreadable, lower):
     """The process variable fails over a line of a .env."""
-    (cls.folder / ".env").write_text(lines(lower("A")))
+    (cls.folder / ".env").write_text(env_text(lower("A")))
     with process(unreadable("A")):
         return raised(cls)
 
 
 def in_file(cls, unreadable, lower):
     """The line of a later .env fails over that of an earlier one."""
-    (cls.folder / ".env").write_text(lines(lower("A")))
-    (cls.folder / ".env.local").write_text(lines(unreadable("A")))
+    (cls.folder / ".env").write_text(env_text(lower("A")))
+    (cls.folder / ".env.local").write_text(env_text(unreadable("A")))
     with process():
         return raised(cls)
 
@@ -382,23 +381,23 @@ def in_folders_of_parts(cls, unreadable, lower):
 
 def in_part(cls, unreadable, lower):
     """The process variable of a part fails over a line of a .env, for that part and for the whole."""
-    (cls.folder / ".env").write_text(lines(lower("PART__HOST"), PART='{"host": "lower"}'))
+    (cls.folder / ".env").write_text(env_text(lower("PART__HOST"), PART='{"host": "lower"}'))
     with process(unreadable("PART__HOST")):
         return raised(cls)
 
 
 def in_reference(cls, unreadable, lower):
     """A line fails that another one refers to."""
-    (cls.folder / ".env").write_text(lines(lower("A")))
-    (cls.folder / ".env.local").write_text(lines(unreadable("OTHER"), A="x-${OTHER}"))
+    (cls.folder / ".env").write_text(env_text(lower("A")))
+    (cls.folder / ".env.local").write_text(env_text(unreadable("OTHER"), A="x-${OTHER}"))
     with process():
         return raised(cls)
 
 
 def in_referred_process_variable(cls, unreadable, lower):
     """A process variable fails that a line refers to."""
-    (cls.folder / ".env").write_text(lines(lower("A")))
-    (cls.folder / ".env.local").write_text(lines(A="x-${FROM}"))
+    (cls.folder / ".env").write_text(env_text(lower("A")))
+    (cls.folder / ".env.local").write_text(env_text(A="x-${FROM}"))
     with process(unreadable("FROM")):
         return raised(cls)
 
@@ -496,7 +495,7 @@ def test_failures_run_no_code_of_the_application(breaks, place):
 
 def test_all_failures_are_reported_together(folder):
     """One error names every variable that failed, of every source, and what to do about each."""
-    (folder / ".env").write_text(lines(no_entry("B"), changed("PART__HOST")))
+    (folder / ".env").write_text(env_text(no_entry("B"), changed("PART__HOST")))
     (folder / "secrets").mkdir()
     (folder / "secrets" / "one").write_text("encenv:1:nonsense")
     with process(another_name("A")):
@@ -530,7 +529,7 @@ def test_a_failure_of_the_provider():
 
 def test_a_failed_choice_has_no_second(folder):
     """Where the first of several names fails, the others are neither used nor reported, in any source."""
-    (folder / ".env").write_text(lines(no_entry("TWO")))
+    (folder / ".env").write_text(env_text(no_entry("TWO")))
     with process(changed("ONE"), no_entry("TWO")):
         error = raised(made())
     assert error.variables == ("ONE",)
@@ -540,7 +539,7 @@ def test_command_line_app_fails_alike(folder):
     """CliApp reports the failures of a load as the class itself does, files included."""
     if "env_file_depth" not in SettingsConfigDict.__annotations__:
         pytest.skip("CliApp of this pydantic-settings reads no .env")
-    (folder / ".env").write_text(lines(no_entry("B"), ENCENV_LOCAL_KEY="in the file"))
+    (folder / ".env").write_text(env_text(no_entry("B"), ENCENV_LOCAL_KEY="in the file"))
     with process(no_entry("A")):
         one, two = raised(made()), raised(lambda: CliApp.run(made(), cli_args=[]))
     assert type(one) is type(two)
@@ -563,7 +562,7 @@ def test_prefixed_names(folder, inside):
     variables = Environment().sealed(ENC_APP_A="1", ENC_APP_PART='{"host": "h"}')
     (folder / "secrets").mkdir()
     if inside == "file":
-        (folder / ".env").write_text(lines(variables))
+        (folder / ".env").write_text(env_text(variables))
     for name, text in variables.items() if inside == "folder" else ():
         (folder / "secrets" / name).write_text(text)
     with process(variables if inside == "process" else {}):
@@ -578,7 +577,7 @@ def test_both_names_set(folder, inside, other):
     variables = Environment().sealed(ENC_A="sealed") | {other: "plain"}
     (folder / "secrets").mkdir()
     if inside == "file":
-        (folder / ".env").write_text(lines(variables))
+        (folder / ".env").write_text(env_text(variables))
     for name, text in variables.items() if inside == "folder" else ():
         (folder / "secrets" / name).write_text(text)
     with process(variables if inside == "process" else {}):
@@ -591,7 +590,7 @@ def test_both_names_set(folder, inside, other):
 
 def test_a_line_without_a_value_is_no_second_name(folder):
     """A line of only a name takes the value that the lines before it gave, whatever these were called, and is no conflict."""
-    sealed = lines(Environment().sealed(ENC_A="sealed"))
+    sealed = env_text(Environment().sealed(ENC_A="sealed"))
     with process():
         (folder / ".env").write_text(f"{sealed}\nA\n")
         assert made()().a == "default"
@@ -602,15 +601,15 @@ def test_a_line_without_a_value_is_no_second_name(folder):
 def test_prefixed_names_between_sources(folder):
     """Of NAME in one source and ENC_NAME in another, the higher source wins, and nothing lower is decrypted."""
     keys = CountingKeys()
-    (folder / ".env").write_text(lines(Environment().sealed(ENC_A="file")))
+    (folder / ".env").write_text(env_text(Environment().sealed(ENC_A="file")))
     with process(A="process"):
         assert made(keys)().a == "process"
     assert keys.unwraps == 0
-    (folder / ".env").write_text(lines(A="file"))
+    (folder / ".env").write_text(env_text(A="file"))
     with process(Environment().sealed(ENC_A="process")):
         assert made(keys)().a == "process"
-    (folder / ".env").write_text(lines(Environment().sealed(ENC_A="file")))
-    (folder / ".env.local").write_text(lines(A="local"))
+    (folder / ".env").write_text(env_text(Environment().sealed(ENC_A="file")))
+    (folder / ".env.local").write_text(env_text(A="local"))
     with process():
         assert made(keys)().a == "local"
     assert keys.unwraps == 1
@@ -667,7 +666,7 @@ def test_key_entries_of_other_sources(folder, value, entry):
         elif place == "file":
             (folder / ".env").write_text((folder / ".env").read_text() if (folder / ".env").exists() else "")
             with (folder / ".env").open("a") as file:
-                file.write(lines(variables))
+                file.write(env_text(variables))
         else:
             for name, text in variables.items():
                 (folder / "secrets" / name).write_text(text + "\n")
@@ -681,7 +680,7 @@ def test_key_entries_do_not_reach_the_model(folder, extra, is_sealed):
     """A key entry is no extra variable, nor a part of a field that is called so, even where nothing is sealed."""
     environment = Environment()
     values = environment.seal(A="1") if is_sealed else {"A": "1"}
-    (folder / ".env").write_text(lines(environment.entry_variable, values))
+    (folder / ".env").write_text(env_text(environment.entry_variable, values))
     seen = []
 
     class Made(EncryptedSettings):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -44,6 +45,14 @@ def run(
     assert child.returncode == 0, child.stderr
     assert not is_silent or child.stderr == ""
     return child.stdout
+
+
+def wait_for_encenv_threads() -> None:
+    """Wait until no thread of encenv, such as one that asks KMS, runs any more."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("encenv"):
+            thread.join(CHILD_SECONDS)
+            assert not thread.is_alive()
 
 
 def wait_until(true: Callable[[], object]) -> None:
