@@ -1,36 +1,37 @@
-"""Two .env texts compared by variable, as far as no key is needed; with the plaintexts, as far as they tell.
+"""Compare two .env texts by variable, without a key, or more exactly with the plaintexts.
 
-A sealed value whose text differs under one data key was changed. Under another data key nobody can tell by its text:
-it was encrypted anew, and perhaps changed as well.
+If both values are under one data key, another text means another value. Under different data keys the texts always
+differ: the variable was re-encrypted, and its value may have changed as well.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from encenv.errors import EncenvError
-from encenv.files.document import parse
+from encenv.files.document import EnvFile, parse
 from encenv.files.opening import entries_of
 from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, claims, entry_kid
 
 # added, removed   the variable is in one of the files only
-# changed          its value is another
+# changed          its value is different
 # encrypted        it was plaintext, and is sealed
 # decrypted        it was sealed, and is plaintext
-# re-encrypted     it is sealed under another data key; whether its value is another as well, only a key tells
-# re-wrapped       it is as it was, and its data key is under other wrapping keys or another context
+# re-encrypted     it is sealed under another data key; only a key can tell whether its value is different too
+# re-wrapped       its value is the same, and its data key is under other wrapping keys or another context
 Change = Literal["added", "removed", "changed", "encrypted", "decrypted", "re-encrypted", "re-wrapped"]
 Form = Literal["sealed", "plain", "bare"]
+_Place = tuple[str, int]  # a name, and which of the assignments to that name
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """One assignment.
+class Assignment:
+    """One line that assigns a variable.
 
     Attributes:
         name: The variable.
         index: Its place among the file's bindings.
-        text: Its value as it stands; None for a line without "=".
+        text: Its value as written; None for a line without "=".
     """
 
     name: str
@@ -39,44 +40,41 @@ class Value:
 
     @property
     def form(self) -> Form:
-        """What it is, judged by its beginning."""
+        """Whether it is sealed, as its first characters say."""
         return "bare" if self.text is None else "sealed" if claims(self.text) else "plain"
 
     @property
     def kid(self) -> str | None:
         """The data key that it names."""
-        return (
-            self.text.split(":")[2]
-            if self.text is not None and self.text.count(":") > 2 and claims(self.text)
-            else None
-        )
+        parts = (self.text or "").split(":")
+        return parts[2] if self.form == "sealed" and len(parts) > 3 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What became of one variable.
+    """A variable that differs.
 
     Attributes:
         name: The variable.
-        change: What became of it.
+        change: What happened to it.
         before: The assignment in the first file; None if there is none.
-        after: That in the second.
+        after: The assignment in the second file; None if there is none.
     """
 
     name: str
     change: Change
-    before: Value | None
-    after: Value | None
+    before: Assignment | None
+    after: Assignment | None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs.
+    """All differences of two files.
 
     Attributes:
-        differences: By variable, in the order of the second file, removed ones at the place where they stood.
-        rewrapped: By KID what became of key entries that both files have: wrapping keys and context pairs that were
-            added (``+``) and removed (``-``).
+        differences: By variable, in the order of the second file; removed ones follow what they followed.
+        rewrapped: For key entries that both files have, by KID: the wrapping keys and context pairs that were added
+            (``+``) and removed (``-``).
     """
 
     differences: tuple[Difference, ...]
@@ -84,83 +82,105 @@ class Comparison:
 
 
 def compare(before: str, after: str) -> Comparison:
-    """Return what differs from the .env text *before* to *after*."""
-    olds, news = _values(before), _values(after)
-    rewrapped = _rewrapped(_entries(before), _entries(after))
-    differences = {}
-    for key in _merged(olds, news):
-        found = _difference(olds.get(key), news.get(key), rewrapped)
-        if found is not None:
-            differences[key] = found
-    return Comparison(tuple(differences.values()), rewrapped)
+    """Return the differences from the .env text *before* to *after*."""
+    old_file, new_file = parse(before), parse(after)
+    old, new = _assignments(old_file), _assignments(new_file)
+    rewrapped = _rewrapped(old_file, new_file)
+    changes = ((place, _change(old.get(place), new.get(place), rewrapped)) for place in _merged(old, new))
+    return Comparison(
+        tuple(
+            Difference(place[0], change, old.get(place), new.get(place))
+            for place, change in changes
+            if change
+        ),
+        rewrapped,
+    )
 
 
-def opened(
-    comparison: Comparison, before: Mapping[int, str], after: Mapping[int, str]
+def compare_plaintexts(
+    differences: Iterable[Difference], before: Mapping[int, str], after: Mapping[int, str]
 ) -> tuple[Difference, ...]:
-    """Return the differences as the plaintexts tell them.
+    """Return *differences* with values that were sealed before and after compared by their plaintexts.
 
     Args:
-        comparison: The comparison of the texts.
+        differences: The differences of the texts.
         before: The plaintexts in the first file, by the index of the assignment.
-        after: Those in the second.
+        after: The plaintexts in the second file.
     """
-    differences = []
-    for one in comparison.differences:
-        if one.change == "re-encrypted" and one.before and one.after:
-            is_same = before[one.before.index] == after[one.after.index]
-            differences.append(one if is_same else Difference(one.name, "changed", one.before, one.after))
-        elif (
-            one.change == "changed"
-            and one.before
-            and one.after
-            and one.before.form == one.after.form == "sealed"
-        ):
-            is_same = before[one.before.index] == after[one.after.index]
-            differences.append(
-                Difference(one.name, "re-encrypted", one.before, one.after) if is_same else one
-            )
-        else:
-            differences.append(one)
-    return tuple(differences)
+    return tuple(_with_plaintexts(one, before, after) for one in differences)
 
 
-def _values(text: str) -> dict[tuple[str, int], Value]:
-    """Return the assignments by name and by which of that name it is."""
-    found: dict[tuple[str, int], Value] = {}
-    count: dict[str, int] = {}
-    for index, binding in enumerate(parse(text).bindings):
+def _with_plaintexts(one: Difference, before: Mapping[int, str], after: Mapping[int, str]) -> Difference:
+    if not (one.before and one.after and one.before.form == one.after.form == "sealed"):
+        return one
+    if one.change == "re-wrapped":
+        return one
+    is_same = before[one.before.index] == after[one.after.index]
+    return replace(one, change="re-encrypted" if is_same else "changed")
+
+
+def _assignments(file: EnvFile) -> dict[_Place, Assignment]:
+    assignments: dict[_Place, Assignment] = {}
+    counts: dict[str, int] = {}
+    for index, binding in enumerate(file.bindings):
         name = binding.name
         if name and entry_kid(name) is None and name != LOCAL_KEY_NAME:
-            count[name] = count.get(name, 0) + 1
-            found[name, count[name]] = Value(name, index, binding.value)
-    return found
+            counts[name] = counts.get(name, 0) + 1
+            assignments[name, counts[name]] = Assignment(name, index, binding.value)
+    return assignments
 
 
-def _entries(text: str) -> dict[str, set[KeyEntry | str]]:
-    """Return the key entries by KID, as texts where they are malformed or name different data keys."""
-    entries = entries_of(parse(text))
-    found: dict[str, set[KeyEntry | str]] = {}
+def _merged(old: Iterable[_Place], new: Mapping[_Place, object]) -> list[_Place]:
+    """Return all places in the order of *new*; each that is only in *old* follows the one that it followed there."""
+    followers: dict[_Place | None, list[_Place]] = {}
+    last: _Place | None = None
+    for place in old:
+        if place in new:
+            last = place
+        else:
+            followers.setdefault(last, []).append(place)
+    merged = followers.get(None, [])
+    for place in new:
+        merged += [place, *followers.get(place, ())]
+    return merged
+
+
+def _change(old: Assignment | None, new: Assignment | None, rewrapped: Mapping[str, object]) -> Change | None:
+    if old is None or new is None:
+        return "removed" if new is None else "added"
+    if old.text == new.text:
+        return "re-wrapped" if new.kid in rewrapped else None
+    if old.form == new.form == "sealed":
+        return "changed" if old.kid == new.kid else "re-encrypted"
+    if new.form == "sealed" and old.form == "plain":
+        return "encrypted"
+    return "decrypted" if old.form == "sealed" else "changed"
+
+
+def _rewrapped(before: EnvFile, after: EnvFile) -> dict[str, tuple[str, ...]]:
+    rewrapped = {}
+    old_entries, new_entries = _entries(before), _entries(after)
+    for kid in new_entries:
+        if kid in old_entries and old_entries[kid] != new_entries[kid]:
+            old, new = _parts(old_entries[kid]), _parts(new_entries[kid])
+            parts = [
+                *(f"- {part}" for part in sorted(old - new)),
+                *(f"+ {part}" for part in sorted(new - old)),
+            ]
+            rewrapped[kid] = tuple(parts) or ("the wrapped keys were refreshed",)
+    return rewrapped
+
+
+def _entries(file: EnvFile) -> dict[str, set[KeyEntry | str]]:
+    """Return the key entries by KID; as texts if they are malformed or name different data keys."""
+    entries = entries_of(file)
+    by_kid: dict[str, set[KeyEntry | str]] = {}
     for kid, texts in entries.texts().items():
         try:
-            found[kid] = {*entries.of(kid)}
+            by_kid[kid] = {*entries.of(kid)}
         except EncenvError:
-            found[kid] = {*texts}
-    return found
-
-
-def _rewrapped(
-    olds: Mapping[str, set[KeyEntry | str]], news: Mapping[str, set[KeyEntry | str]]
-) -> dict[str, tuple[str, ...]]:
-    found = {}
-    for kid, new in news.items():
-        old = olds.get(kid)
-        if old is not None and old != new:
-            was, now = _parts(old), _parts(new)
-            gone = [f"- {part}" for part in sorted(was - now)]
-            come = [f"+ {part}" for part in sorted(now - was)]
-            found[kid] = (*gone, *come) or ("the wrapped copies were renewed",)
-    return found
+            by_kid[kid] = {*texts}
+    return by_kid
 
 
 def _parts(entries: Iterable[KeyEntry | str]) -> set[str]:
@@ -172,38 +192,3 @@ def _parts(entries: Iterable[KeyEntry | str]) -> set[str]:
             parts.update(f"context {key}={value}" for key, value in entry.context)
             parts.update(f"{item.provider}:{item.reference}" for item in entry.items)
     return parts
-
-
-def _merged(olds: Iterable[tuple[str, int]], news: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Return all keys in the order of *news*; those that are gone stand behind the one that they stood behind."""
-    order = list(news)
-    known = set(order)
-    behind: dict[tuple[str, int] | None, list[tuple[str, int]]] = {}
-    last: tuple[str, int] | None = None
-    for key in olds:
-        if key in known:
-            last = key
-        else:
-            behind.setdefault(last, []).append(key)
-    merged = behind.get(None, [])[:]
-    for key in order:
-        merged += [key, *behind.get(key, [])]
-    return merged
-
-
-def _difference(old: Value | None, new: Value | None, rewrapped: Mapping[str, object]) -> Difference | None:
-    if old is None or new is None:
-        one = old or new
-        return Difference(one.name, "removed" if new is None else "added", old, new) if one else None
-    change: Change | None = None
-    if old.text == new.text:
-        change = "re-wrapped" if new.kid in rewrapped else None
-    elif old.form == new.form == "sealed":
-        change = "changed" if old.kid == new.kid else "re-encrypted"
-    elif new.form == "sealed":
-        change = "encrypted" if old.form == "plain" else "changed"
-    elif old.form == "sealed":
-        change = "decrypted"
-    else:
-        change = "changed"
-    return None if change is None else Difference(new.name, change, old, new)

@@ -13,7 +13,7 @@ from encenv.cli.options import as_json as json_option
 from encenv.cli.report import STATES
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say, write
 from encenv.errors import FileError
-from encenv.files.compare import Difference, Value, compare, opened
+from encenv.files.compare import Assignment, Difference, compare, compare_plaintexts
 from encenv.files.document import parse
 from encenv.files.opening import open_possible, reading_session
 from encenv.files.quoting import quote
@@ -68,7 +68,7 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
     if show:
         first = _decrypted(first, (one.before for one in differences))
         second = _decrypted(second, (one.after for one in differences))
-        differences = opened(comparison, first.values, second.values)
+        differences = compare_plaintexts(differences, first.values, second.values)
     if as_json:
         report = {
             "from": first.where,
@@ -146,7 +146,7 @@ def _content(revision: str, path: str, text: str) -> bytes | None:
     raise failure.with_traceback(None)
 
 
-def _decrypted(side: _Side, values: Iterable[Value | None]) -> _Side:
+def _decrypted(side: _Side, values: Iterable[Assignment | None]) -> _Side:
     """Return *side* with *values* decrypted; the key entries of the other side are not used.
 
     Raises:
