@@ -6,7 +6,7 @@ from encenv.cli.options import STANDARD_INPUT, STANDARD_OUTPUT
 from encenv.cli.terminal import progress, read_standard_input, write
 from encenv.errors import EncenvError, FileError, combine
 from encenv.files.atomic import PRIVATE, create
-from encenv.files.document import EnvFile, parse
+from encenv.files.document import UNPARSED_HINT, EnvFile, parse
 from encenv.files.read import read
 from encenv.files.text import decode, printable
 from encenv.format.sealed import LOCAL_KEY_NAME
@@ -73,7 +73,7 @@ def parsed(text: str, where: str) -> EnvFile:
     failures: list[EncenvError] = [
         FileError(
             f"line {binding.line} of {where} cannot be parsed",
-            hint="write it as NAME=value, with quotes round values that need them, or as a # comment",
+            hint=UNPARSED_HINT,
         )
         for binding in file.bindings
         if binding.error

@@ -21,6 +21,8 @@ _BEFORE_NAME = re.compile(r"\s*(?:export[^\S\r\n]+)?")
 _EQUALS = re.compile(r"[^\S\r\n]*=")
 _SPACE = re.compile(r"[^\S\r\n]*")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
+# What to do about a line that cannot be parsed; it may hold a secret.
+UNPARSED_HINT = "write it as NAME=value, with quotes around values that need them, or as a # comment"
 _BOM = "\ufeff"
 
 

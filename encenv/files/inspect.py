@@ -1,16 +1,16 @@
-"""What a .env file's text tells without a key: its variables, its key entries, and what should not stand in it.
+"""Inspect the text of a .env file without a key: its variables, its key entries, and its problems.
 
-Pure: text in, facts out. No fact holds a value; a line is named by its number and its variable.
+No result holds a value; a line is named by its number and its variable.
 """
 
 import json
-import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from encenv.errors import ConflictError, MalformedError
-from encenv.files.document import Binding, after_value, parse
+from encenv.files.document import UNPARSED_HINT, Binding, parse
+from encenv.files.plaintext_leaks import commented_values, private_key_lines
 from encenv.files.secret_names import may_be_secret
 from encenv.format.sealed import (
     ENTRY_PREFIX,
@@ -26,32 +26,12 @@ from encenv.keys.entries import check_agreement, embedded_value, merge
 LAMBDA_BYTES = 4096  # AWS Lambda quotas: all environment variables of a function, as one JSON object
 # sealed      a whole sealed value, with its key entry in the file
 # unopenable  a whole sealed value whose key entry is missing or malformed
-# damaged     the text claims to be, or holds, a sealed value and is none
-# plain       any other value, also an empty one
+# damaged     not a sealed value, although it begins like one or holds one
+# plain       any other value, even an empty one
 # bare        a line without "=": it has no value
 State = Literal["sealed", "unopenable", "damaged", "plain", "bare"]
 
-# In a comment: an assignment, directly behind the # (as a list or a quotation may have it), or in a sentence.
-# What repeats is bounded: a line may be long, and none may take long.
-_ASSIGNMENT = re.compile(
-    r"""(#(?:[#\s;*`'"(\[>|]|//|-\s){0,40}+(?:export\s{1,9})?)?"""
-    r"""(?<![\w.?&-])(?<!\w/)([^\W\d][\w.-]*)['"`]?[^\S\r\n]*=(?!=)"""
-)
-# What is no value, but to be filled in, taken from elsewhere, or left out.
-_BLANK = r"""[^\S\r\n]*(['"]?)(?:<[^>]{0,99}>|\.{3}|…|\*+|[xX]{3,}|\$\{[^}]{0,99}\}|)\1"""
-_NO_VALUE = re.compile(rf"{_BLANK}(?:\s+#.*|\s*)")
-_NO_VALUE_IN_A_SENTENCE = re.compile(rf"{_BLANK}(?=[\s`).,;]|$)")
-_SEALED = re.compile(r"""[^\S\r\n]*['"]?encenv:[0-9]+:[A-Z2-7]{8}:[\w-]*(?=[\s'"`]|$)""", re.ASCII)
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"  # RFC 7468, RFC 4716, RFC 9580
-    r"|LS0tLS1CRUdJTi(?:BQUklWQVRF|BSU0EgUFJJVkFU|BEU0EgUFJJVkFU|BQR1AgUFJJVkFU|BFQyBQUklWQVRF|BPUEVOU1NIIFBSSVZBVE|BFTkNSWVBURUQgUFJJVkFU)"  # in base64
-    r"|AGE-SECRET-KEY-1"
-    r"|PuTTY-User-Key-File-[0-9]"
-    r"|encenv-local-key:[0-9]"
-)
-_PRIVATE_KEY_HINTS = ("PRIVATE KEY", "LS0tLS1CRUdJTi", "AGE-SECRET-KEY-1", "PuTTY-User", "encenv-local-key:")
 _JSON = json.JSONEncoder(ensure_ascii=False)
-_NEWLINE = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +45,7 @@ class Variable:
         state: What its value is.
         kid: The data key that it names, if it is a sealed value.
         size: Its bytes, as AWS Lambda counts them.
-        problem: What is wrong with it, or None.
+        problem: Why it cannot be decrypted, or None.
     """
 
     name: str
@@ -87,17 +67,17 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """What a file's text tells without a key.
+class Inspection:
+    """The facts about a file that need no key.
 
     Attributes:
-        variables: Its assignments in their order, those of the same name as well; key entries are not among them.
+        variables: Its assignments in order, without key entries; a name may occur several times.
         entries: Its well-formed key entries.
         problems: Lines that cannot be parsed, bad or renamed key entries, a local key.
-        warnings: What is no failure, and worth knowing.
-        commented: Assignments in comments that have a value which is not sealed: name and line.
-        private_keys: The lines with a private key's text.
-        size: The bytes of the environment that the file makes, with its key entries, as AWS Lambda counts them.
+        warnings: Remarks on lines that are not wrong.
+        commented: Name and line of each assignment in a comment that has a plaintext value.
+        private_keys: The lines on which the text of a private key begins.
+        size: The bytes of the file's variables, key entries included, as AWS Lambda counts them.
     """
 
     variables: tuple[Variable, ...]
@@ -109,13 +89,13 @@ class Survey:
     size: int
 
     @property
-    def left(self) -> int:
-        """How many of Lambda's bytes are left; below 0 if there are too many."""
+    def bytes_left(self) -> int:
+        """How many of Lambda's bytes are left; below 0 if the file has too many."""
         return LAMBDA_BYTES - self.size
 
 
-def survey(text: str) -> Survey:
-    """Return what the .env file *text* tells without a key.
+def inspect(text: str) -> Inspection:
+    """Return the facts about the .env file *text* that need no key.
 
     Args:
         text: The whole file, newlines untranslated.
@@ -128,7 +108,7 @@ def survey(text: str) -> Survey:
         Remark(
             binding.line,
             "the line cannot be parsed, and may hold a secret",
-            "write it as NAME=value, with quotes round values that need them, or as a # comment",
+            UNPARSED_HINT,
         )
         for binding in bindings
         if binding.error
@@ -139,20 +119,20 @@ def survey(text: str) -> Survey:
         for index, binding in enumerate(bindings)
         if binding.name is not None and entry_kid(binding.name) is None
     )
-    problems += _strays(bindings)
-    return Survey(
+    problems += _bad_names(bindings)
+    return Inspection(
         variables,
         tuple(entry for entry in entries.values() if entry is not None),
         tuple(sorted(problems, key=lambda problem: problem.line)),
-        tuple(_alike(variables)),
-        tuple(_commented(bindings, {variable.name for variable in variables})),
-        tuple(_private_keys(text)),
+        tuple(_same_but_case(variables)),
+        tuple(commented_values(bindings, {variable.name for variable in variables})),
+        tuple(private_key_lines(text)),
         measure((binding.name, binding.value) for binding in bindings if binding.name is not None),
     )
 
 
 def measure(variables: Iterable[tuple[str, str | None]]) -> int:
-    """Return the bytes of *variables* as AWS Lambda counts them: as one JSON object, the last of each name."""
+    """Return the bytes of *variables* as AWS Lambda counts them: one JSON object with the last value of each name."""
     last = {name: value for name, value in variables if value is not None}
     return 1 + max(1, sum(_size(name, value) for name, value in last.items()))
 
@@ -189,7 +169,7 @@ def _variable(index: int, binding: Binding, entries: dict[str, KeyEntry | None])
 
 
 def _entries(bindings: Sequence[Binding], problems: list[Remark]) -> dict[str, KeyEntry | None]:
-    """Return the key entries by KID, None for a malformed one; add what is wrong with them to *problems*."""
+    """Return the key entries by KID, None for a malformed one; add their problems to *problems*."""
     entries: dict[str, KeyEntry | None] = {}
     for binding in bindings:
         kid = entry_kid(binding.name or "")
@@ -213,31 +193,31 @@ def _entries(bindings: Sequence[Binding], problems: list[Remark]) -> dict[str, K
     return entries
 
 
-def _strays(bindings: Iterable[Binding]) -> Iterator[Remark]:
+def _bad_names(bindings: Iterable[Binding]) -> Iterator[Remark]:
     for binding in bindings:
         name = binding.name or ""
         if may_be_secret(name) and entry_kid(name.upper()) is None:
             yield Remark(
                 binding.line,
-                "the name reads like a piece of a secret, and is not shown",
-                "put the whole value in quotes behind NAME=, and encrypt it",
+                "the name looks like a piece of a secret, and is not shown",
+                "put the whole value in quotes after NAME=, and encrypt it",
             )
         elif name == LOCAL_KEY_NAME and binding.value:
             yield Remark(
                 binding.line,
-                f"{LOCAL_KEY_NAME}: the local key stands beside what it opens",
+                f"{LOCAL_KEY_NAME}: the local key is beside the values that it decrypts",
                 "move it to the local key file (see encenv keygen --help), delete the line, and rotate the file",
             )
         elif entry_kid(name) is None and entry_kid(name.upper()) is not None:
             yield Remark(
                 binding.line,
-                f"{name} is a key entry whose name was changed in case",
-                f"name it {name.upper()} again",
+                f"{name} is a key entry whose name has another case",
+                f"rename it to {name.upper()}",
             )
 
 
-def _alike(variables: Iterable[Variable]) -> Iterator[Remark]:
-    """Warn of names that differ in case alone: a sealed value of one would open as the other's."""
+def _same_but_case(variables: Iterable[Variable]) -> Iterator[Remark]:
+    """Warn of names that differ in case alone: a sealed value of one also decrypts as the other's."""
     seen: dict[str, Variable] = {}
     for variable in variables:
         if variable.kid is None:
@@ -246,29 +226,6 @@ def _alike(variables: Iterable[Variable]) -> Iterator[Remark]:
         if other.name != variable.name:
             yield Remark(
                 variable.line,
-                f"{variable.name} and {other.name} (line {other.line}) are both sealed, and are one name to the encryption",
-                "keep one of them; if they were swapped, nobody would notice",
+                f"{variable.name} and {other.name} (line {other.line}) are both encrypted, and differ only in case",
+                "keep one of them: encryption cannot tell if their values are swapped",
             )
-
-
-def _commented(bindings: Iterable[Binding], names: Collection[str]) -> Iterator[tuple[str, int]]:
-    """Yield what comments assign. In a sentence only one of *names* counts: an example is of another variable."""
-    for binding in bindings:
-        if "#" not in binding.text or binding.error:
-            continue
-        comment = binding.text if binding.name is None else after_value(binding)
-        for found in _ASSIGNMENT.finditer(comment, max(comment.find("#"), 0)):
-            is_line, name, rest = found[1] is not None, found[2], comment[found.end() :].rstrip("\r\n")
-            blank = _NO_VALUE.fullmatch(rest) if is_line else _NO_VALUE_IN_A_SENTENCE.match(rest)
-            if (is_line or name in names) and not (blank or _SEALED.match(rest) or entry_kid(name)):
-                yield name, binding.line
-
-
-def _private_keys(text: str) -> Iterator[int]:
-    if not any(hint in text for hint in _PRIVATE_KEY_HINTS):
-        return
-    line, at = 1, 0
-    for found in _PRIVATE_KEY.finditer(text):
-        line += len(_NEWLINE.findall(text, at, found.start()))
-        at = found.start()
-        yield line

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from encenv.errors import EncenvError, FileError, KeyEntryError, combine
 from encenv.files.data_key_choice import DataKeyChoice, FileKey, choose_data_key
-from encenv.files.document import Binding, EnvFile, parse, with_value
+from encenv.files.document import UNPARSED_HINT, Binding, EnvFile, parse, with_value
 from encenv.files.opening import Progress, entries_of, open_values
 from encenv.files.writer import Writer
 from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, SealedValue, claims, embeds, entry_kid
@@ -114,7 +114,7 @@ def _value(binding: Binding, where: str) -> SealedValue | str | None:
     if binding.error:
         raise FileError(
             f"line {binding.line} of {where} cannot be parsed, and may hold a secret",
-            hint="write it as NAME=value, with quotes round values that need them, or as a # comment",
+            hint=UNPARSED_HINT,
         )
     if value is None or entry_kid(name) is not None or (name == LOCAL_KEY_NAME and not value):
         return None

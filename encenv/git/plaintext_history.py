@@ -6,7 +6,7 @@ from pathlib import Path
 
 from encenv.errors import EncenvError
 from encenv.files.document import parse
-from encenv.files.inspect import survey
+from encenv.files.inspect import inspect
 from encenv.files.secret_names import mask_name
 from encenv.git.repository import contents, history, top_level
 from encenv.policy.project import Project
@@ -47,7 +47,7 @@ def plaintext_history(project: Project) -> PlaintextHistory:
         bindings = parse(text).bindings
         exposed = [
             mask_name(one.name)
-            for one in survey(text).variables
+            for one in inspect(text).variables
             if one.state == "plain" and bindings[one.index].value and policy.requires(one.name)
         ]
         if exposed:

@@ -1,4 +1,4 @@
-"""What a file's text tells without a key."""
+"""encenv.files.inspect: the facts about a file that need no key."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from encenv.files.document import parse
 from encenv.files.encrypt import encrypt
-from encenv.files.inspect import measure, survey
+from encenv.files.inspect import inspect, measure
 from encenv.files.key_names import KeyName
 from encenv.files.writer import Writer
 from encenv.keys.local import TEXT_VARIABLE, generate_key_text
@@ -16,36 +16,36 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----"
 
 
 def sealed(text: str) -> str:
-    """Return *text* with its values sealed."""
+    """Return *text* with its values encrypted."""
     return encrypt(text, WRITER).text
 
 
 def states(text: str) -> dict[str, str]:
     """Return the state of each variable of *text*."""
-    return {variable.name: variable.state for variable in survey(text).variables}
+    return {variable.name: variable.state for variable in inspect(text).variables}
 
 
 def test_states():
-    """Each variable has its state, its line and its key; a key entry is no variable."""
+    """Each variable has its state, its line and its data key; a key entry is not a variable."""
     text = sealed("# top\n\nA=1\nB=''\n") + "C=plain\nD=\nexport E\n"
-    found = survey(text)
-    assert [(v.name, v.state, v.line) for v in found.variables] == [
+    facts = inspect(text)
+    assert [(v.name, v.state, v.line) for v in facts.variables] == [
         ("A", "sealed", 4),
         ("B", "sealed", 5),
         ("C", "plain", 6),
         ("D", "plain", 7),
         ("E", "bare", 8),
     ]
-    (entry,) = found.entries
-    assert [v.kid for v in found.variables] == [entry.kid, entry.kid, None, None, None]
+    (entry,) = facts.entries
+    assert [v.kid for v in facts.variables] == [entry.kid, entry.kid, None, None, None]
     assert entry.context == (("stage", "x"),)
-    assert all(parse(text).bindings[v.index].name == v.name for v in found.variables)
-    assert not found.problems
-    assert not found.warnings
+    assert all(parse(text).bindings[v.index].name == v.name for v in facts.variables)
+    assert not facts.problems
+    assert not facts.warnings
 
 
 def test_damaged_and_unopenable():
-    """A sealed value that is cut, quoted into a text or newer is damaged; one without its entry is unopenable."""
+    """A sealed value that is cut off, inside a text or newer is damaged; one without its entry is unopenable."""
     entry, line = sealed("A=1\n").splitlines()
     value = line.removeprefix("A=")
     assert states(
@@ -56,30 +56,30 @@ def test_damaged_and_unopenable():
         "C": "damaged",
         "D": "sealed",
     }
-    (gone,) = survey(line + "\n").variables
+    (gone,) = inspect(line + "\n").variables
     assert (gone.state, gone.problem) == ("unopenable", f"its key entry ENCENV_KEY_{gone.kid} is missing")
-    found = survey(f"{entry[:-3]}!\n{line}\n")
-    assert found.variables[0].problem == f"its key entry ENCENV_KEY_{gone.kid} is malformed"
-    assert found.problems[0].line == 1
+    facts = inspect(f"{entry[:-3]}!\n{line}\n")
+    assert facts.variables[0].problem == f"its key entry ENCENV_KEY_{gone.kid} is malformed"
+    assert facts.problems[0].line == 1
 
 
-def test_entries_that_disagree_or_were_renamed():
-    """Two entries of one KID with other commitments, and an entry in another case, are problems."""
+def test_an_entry_in_another_case():
+    """A key entry whose name has another case is a problem, and its values cannot be decrypted; a copy is not."""
     entry, line = sealed("A=1\n").splitlines()
     name, _, value = entry.partition("=")
-    found = survey(f"{name.lower()}={value}\n{line}\n")
-    assert [remark.text for remark in found.problems] == [
-        f"{name.lower()} is a key entry whose name was changed in case"
+    facts = inspect(f"{name.lower()}={value}\n{line}\n")
+    assert [remark.text for remark in facts.problems] == [
+        f"{name.lower()} is a key entry whose name has another case"
     ]
-    assert found.variables[-1].state == "unopenable"
-    assert survey(f"{entry}\n{entry}\n{line}\n").problems == ()
+    assert facts.variables[-1].state == "unopenable"
+    assert inspect(f"{entry}\n{entry}\n{line}\n").problems == ()
 
 
-def test_alike_names():
-    """Names that differ in case alone are warned of where both are sealed, and only there."""
-    assert len(survey(sealed("foo=1\nFOO=2\nBar=3\n")).warnings) == 1
-    assert not survey(sealed("foo=1\n") + "FOO=2\n").warnings
-    assert not survey(sealed("foo=1\nfoo=2\n")).warnings
+def test_names_that_differ_in_case():
+    """Names that differ only in case get a warning, if both are encrypted."""
+    assert len(inspect(sealed("foo=1\nFOO=2\nBar=3\n")).warnings) == 1
+    assert not inspect(sealed("foo=1\n") + "FOO=2\n").warnings
+    assert not inspect(sealed("foo=1\nfoo=2\n")).warnings
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_alike_names():
         ("A=1#SECRET=abc", []),
     ],
 )
-def test_commented_out(line, names):
-    """An assignment in a comment is found where it has a value; prose and placeholders are not."""
-    assert [name for name, _ in survey(line + "\n").commented] == names
+def test_commented_values(line, names):
+    """An assignment in a comment is found if it has a value; prose and placeholders are not."""
+    assert [name for name, _ in inspect(line + "\n").commented] == names
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_private_keys(newline):
-    """The text of a private key is found by its line: in a value, a comment or a line that cannot be parsed."""
+    """The lines of private keys are found in values, in comments and in lines that cannot be parsed."""
     lines = [
         "A=1",
         f'KEY="{PEM}',
@@ -137,30 +137,30 @@ def test_private_keys(newline):
         "X=LS0tLS1CRUdJTiBEU0EgUFJJVkFURSBLRVktLS0tLQ",
         "# PuTTY-User-Key-File-3: ssh-rsa",
     ]
-    assert survey(newline.join(lines)).private_keys == (2, 4, 6, 7, 8, 9)
+    assert inspect(newline.join(lines)).private_keys == (2, 4, 6, 7, 8, 9)
 
 
 def test_local_key_beside_values():
-    """A local key in the file is a problem, and its text a private key."""
-    found = survey(f"ENCENV_LOCAL_KEY={generate_key_text()}\n")
-    assert [remark.line for remark in found.problems] == [1]
-    assert found.private_keys == (1,)
+    """A local key in the file is a problem, and counts as a private key."""
+    facts = inspect(f"ENCENV_LOCAL_KEY={generate_key_text()}\n")
+    assert [remark.line for remark in facts.problems] == [1]
+    assert facts.private_keys == (1,)
 
 
 def test_size_is_that_of_the_json_object():
-    """Sizes are what AWS Lambda measures: one JSON object of the last value of each name, key entries included."""
+    """The size is what AWS Lambda measures: one JSON object with the last value of each name, key entries included."""
     text = sealed('A=1\nB="x\\"y"\n') + 'C=ü\nC="line\\nline"\nD\n'
     expected = {b.name: b.value for b in parse(text).bindings if b.name and b.value is not None}
     size = len(json.dumps(expected, separators=(",", ":"), ensure_ascii=False).encode())
-    assert survey(text).size == size
-    assert survey(text).left == 4096 - size
+    assert inspect(text).size == size
+    assert inspect(text).bytes_left == 4096 - size
     assert measure([]) == len("{}")
 
 
-def test_no_fact_holds_a_value():
-    """Nothing of a survey shows what a variable says."""
+def test_no_result_holds_a_value():
+    """The repr of an inspection holds no value."""
     text = "A=hunter2\n# B=hunter2\nENCENV_LOCAL_KEY=hunter2\n'hunter2\nC='encenv:1:hunter2'\n"
-    assert "hunter2" not in repr(survey(text))
+    assert "hunter2" not in repr(inspect(text))
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_no_fact_holds_a_value():
         ("postgres://user:hunter2@host/db?sslmode", True),
     ],
 )
-def test_a_piece_of_a_secret_is_no_name(name, is_piece):
-    """What reads like a piece of a secret that lost its quotes is a problem, also where its value is sealed."""
+def test_a_name_that_looks_like_a_secret(name, is_piece):
+    """A name that looks like a piece of a secret is a problem, also if its value is encrypted, and is not shown."""
     for text in (f"{name}\n", f"{name}=1\n", f"{name}=encenv:1:AAAAAAAA:{'A' * 40}\n"):
-        problems = survey(text).problems
+        problems = inspect(text).problems
         assert bool(problems) == is_piece
         assert name not in str(problems)

@@ -10,7 +10,7 @@ from support.env_texts import ENV_TEXTS
 from encenv.errors import FileError
 from encenv.files.document import parse, with_value
 from encenv.files.encrypt import encrypt
-from encenv.files.inspect import survey
+from encenv.files.inspect import inspect
 from encenv.files.key_names import KeyName
 from encenv.files.quoting import quote
 from encenv.files.writer import Writer
@@ -280,7 +280,7 @@ def test_rotated_and_changed():
             r"<<<<<<< ours\n|=======\n(?:.|\n)*>>>>>>> theirs\n",
             r"<<<<<<< ours\n(?:.|\n)*=======\n|>>>>>>> theirs\n",
         ):
-            found = survey(re.sub(choice, "", merged.text))
+            found = inspect(re.sub(choice, "", merged.text))
             assert [one.state for one in found.variables] == ["sealed", "sealed"]
 
 

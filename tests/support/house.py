@@ -81,6 +81,7 @@ ROOMS = (
             "files.document",
             "files.opening",
             "files.expand",
+            "files.plaintext_leaks",
             "files.inspect",
             "files.compare",
             "files.key_names",

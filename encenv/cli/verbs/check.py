@@ -17,7 +17,7 @@ from encenv.cli.report import Finding, count, errors, failure, write_json, write
 from encenv.cli.terminal import progress, say
 from encenv.errors import EncenvError
 from encenv.files.document import parse
-from encenv.files.inspect import Survey, survey
+from encenv.files.inspect import Inspection, inspect
 from encenv.files.opening import entries_of, open_possible, values_of
 from encenv.files.secret_names import mask_name
 from encenv.files.text import decode, printable
@@ -161,7 +161,7 @@ def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Ite
     """Yield what has to be fixed in one version of a file."""
     try:
         text = version.read()
-        facts = survey(text)
+        facts = inspect(text)
     except EncenvError as error:
         if version.commit is None:
             raise
@@ -173,7 +173,7 @@ def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Ite
         yield from _unopened(version.where, text, facts)
 
 
-def _unopened(where: str, text: str, facts: Survey) -> Iterator[Finding]:
+def _unopened(where: str, text: str, facts: Inspection) -> Iterator[Finding]:
     """Yield the encrypted values that cannot be decrypted, but for those that `damage` names."""
     lines = {one.name: one.line for one in facts.variables if one.state == "sealed"}
     file = parse(text)

@@ -19,7 +19,7 @@ from encenv.cli.options import DEFAULT_FILE, named_files_argument
 from encenv.cli.options import as_json as json_option
 from encenv.cli.report import Finding, count, errors, failure, write_checklist, write_json
 from encenv.errors import EncenvError
-from encenv.files.inspect import Survey, survey
+from encenv.files.inspect import Inspection, inspect
 from encenv.files.key_names import AWS_KMS, KeyName
 from encenv.format.sealed import KeyEntry
 from encenv.git.install import status
@@ -71,7 +71,7 @@ def _findings(files: tuple[str, ...], *, offline: bool) -> Iterator[Finding]:
     entries: dict[str, KeyEntry] = {}
     for path in files or ((DEFAULT_FILE,) if os.path.lexists(DEFAULT_FILE) else ()):
         try:
-            facts = survey(read_text(path))
+            facts = inspect(read_text(path))
         except EncenvError as error:
             yield failure(place(path), error)
         else:
@@ -94,7 +94,7 @@ def _settings(here: Project) -> str:
     return "no [tool.encenv]: every value must be encrypted" if here.path is None else here.where
 
 
-def _file(path: str, facts: Survey, policy: Policy) -> Iterator[Finding]:
+def _file(path: str, facts: Inspection, policy: Policy) -> Iterator[Finding]:
     where = place(path)
     how_to_encrypt = f"run: encenv encrypt {shlex.quote(where)}"
     # Plaintext does not keep encenv from working; `encenv check` fails for it.

@@ -14,7 +14,7 @@ from encenv.cli.files import parsed, place, read_text
 from encenv.cli.options import files_argument, quiet
 from encenv.cli.terminal import say, write
 from encenv.errors import KeyEntryError, combine
-from encenv.files.inspect import survey
+from encenv.files.inspect import inspect
 from encenv.files.key_names import AWS_KMS, Pairs
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, aws_region, encryption_context, is_region
 from encenv.keys.aws.kms import replica_of
@@ -102,7 +102,7 @@ def _entries(path: str) -> tuple[KeyEntry, ...]:
     """
     text = read_text(path)
     parsed(text, place(path))
-    facts = survey(text)
+    facts = inspect(text)
     used = {variable.kid for variable in facts.variables}
     failures = [
         KeyEntryError(

@@ -11,7 +11,7 @@ from encenv.cli.report import count
 from encenv.cli.terminal import can_ask, fail, say
 from encenv.cli.verbs import keygen
 from encenv.errors import ConflictError, EncenvError, MalformedError, listed
-from encenv.files.inspect import Survey, survey
+from encenv.files.inspect import Inspection, inspect
 from encenv.files.key_names import KeyName, Pairs, parse_keys
 from encenv.files.read import read
 from encenv.files.text import printable
@@ -115,11 +115,11 @@ def _pyproject() -> Path:
     return next((path for path in paths if path.is_file()), (top or here) / "pyproject.toml")
 
 
-def _surveys(here: Project) -> dict[str, Survey]:
+def _surveys(here: Project) -> dict[str, Inspection]:
     """Return what is in the .env files of the project's folder, by their paths from the current one."""
     paths = sorted(path for path in here.folder.iterdir() if path.is_file() and here.covers(path))
     texts = {os.path.relpath(path): read(path).decode("utf-8", "surrogateescape") for path in paths}
-    return {path: survey(text) for path, text in texts.items()}
+    return {path: inspect(text) for path, text in texts.items()}
 
 
 def _keys_in_use(here: Project) -> tuple[KeyName, ...]:

@@ -11,7 +11,7 @@ from encenv.cli.report import count
 from encenv.cli.rewrite_file import key_texts, report, rewrite
 from encenv.cli.terminal import say, through_values, warn
 from encenv.files.encrypt import rotate
-from encenv.files.inspect import survey
+from encenv.files.inspect import inspect
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.lines import EncryptResult
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
@@ -44,7 +44,7 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
         before: list[KeyEntry] = []
 
         def change(text: str) -> EncryptResult:
-            before.extend(survey(text).entries)
+            before.extend(inspect(text).entries)
             return rotate(text, writer, place(path))
 
         outcome = rewrite(path, change)

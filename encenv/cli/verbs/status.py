@@ -13,7 +13,7 @@ from encenv.cli.options import STANDARD_INPUT, files_argument
 from encenv.cli.options import as_json as json_option
 from encenv.cli.report import STATES, count
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
-from encenv.files.inspect import LAMBDA_BYTES, Survey, Variable, survey
+from encenv.files.inspect import LAMBDA_BYTES, Inspection, Variable, inspect
 from encenv.files.secret_names import mask_name
 from encenv.files.text import printable
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
@@ -29,7 +29,7 @@ class _File:
     """A file and the rules for it."""
 
     path: str
-    facts: Survey
+    facts: Inspection
     policy: Policy
 
     def word(self, variable: Variable) -> tuple[str, str]:
@@ -58,7 +58,7 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
       encenv status .env .env.staging
     """
     projects = Projects()
-    surveys = [(path, survey(read_text(path))) for path in files]
+    surveys = [(path, inspect(read_text(path))) for path in files]
     reports = [_File(path, facts, projects.policy(path)) for path, facts in surveys]
     if as_json:
         text = json.dumps({"files": [_as_json(file) for file in reports]}, indent=2) + "\n"
@@ -95,7 +95,7 @@ def _as_json(file: _File) -> dict[str, Any]:
         ],
         "problems": [{"line": one.line, "problem": one.text} for one in (*facts.problems, *facts.warnings)],
         "lambda_bytes": facts.size,
-        "lambda_bytes_left": facts.left,
+        "lambda_bytes_left": facts.bytes_left,
     }
 
 
@@ -112,7 +112,11 @@ def _lines(file: _File) -> Iterator[str]:
         first, *others = _wrapping_keys(entry)
         yield f"  {entry.kid}  {first}  {', '.join(about)}"
         yield from (f"  {'':{len(entry.kid)}}  {other}" for other in others)
-    left = f"{facts.left:,} left" if facts.left >= 0 else painted(f"{-facts.left:,} too many", RED)
+    left = (
+        f"{facts.bytes_left:,} left"
+        if facts.bytes_left >= 0
+        else painted(f"{-facts.bytes_left:,} too many", RED)
+    )
     yield f"  {facts.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {left}"
     yield from _table(file)
     for remarks, style in ((facts.problems, RED), (facts.warnings, YELLOW)):
