@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.programs import needs_ascii_path
 from support.workspace import CANARY, PROGRAM, Result, in_words, unmeasured
 
 from encenv.testing import KmsServer
@@ -92,8 +93,12 @@ def test_no_streams(sealed):
 
 @pytest.mark.parametrize(
     "locale",
-    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}],
-    ids=["ascii", "C"],
+    [
+        pytest.param({"PYTHONIOENCODING": "ascii"}, id="ascii"),
+        pytest.param(
+            {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, id="C", marks=needs_ascii_path
+        ),
+    ],
 )
 def test_old_terminals(workspace, locale):
     """Where only ASCII is understood, names are escaped, and files and programs still get their bytes."""

@@ -152,7 +152,7 @@ def from_lambda(text: bytes, folder: Path) -> dict:
     (folder / "in.json").write_bytes(text)
     with listener("PUT", "/configuration", b"{}") as (url, bodies):
         done = subprocess.run(
-            [AWS, "lambda", "update-function-configuration", "--function-name", "f", "--cli-input-json", "file://in.json",
+            [sys.executable, AWS, "lambda", "update-function-configuration", "--function-name", "f", "--cli-input-json", "file://in.json",
              "--endpoint-url", url, "--region", "us-east-1"],
             cwd=folder, capture_output=True, text=True, timeout=60, check=False,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"},

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.programs import needs_root
 
 from encenv.errors import (
     ConflictError,
@@ -36,7 +37,6 @@ DATA_KEY = bytes(range(32))
 SECONDS = 1.0
 USER = 1000
 OTHER_USER = 1001
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
 @pytest.fixture

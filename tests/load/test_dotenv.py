@@ -17,6 +17,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.canary import CANARY, assert_silent, caught
+from support.programs import needs_ascii_path
 from support.python_process import WITHOUT_PRIVILEGE, run
 from support.workspace import unmeasured
 
@@ -294,6 +295,7 @@ def test_what_no_environment_can_hold_is_refused_whole(line, tmp_path):
     assert encenv.dotenv_values(path, **READ).keys() == {"A", *error.variables}
 
 
+@needs_ascii_path
 def test_a_locale_that_has_not_the_character(tmp_path):
     """Where os.environ is not UTF-8, a value that it cannot hold is refused by name and nothing is set."""
     path, _ = sealed_file(tmp_path, "A=one\nB=☕\n")
