@@ -109,7 +109,7 @@ class Attempt:
             self._cache.data_keys[key] = result
         if attempts.get(key) is self:
             del attempts[key]
-        self.result = result  # before the events: whoever adds one looks once more afterwards
+        self.result = result  # before the events: a caller that adds one looks at the result afterwards
         for event in list(self._events):
             event.set()
 
@@ -147,7 +147,7 @@ class Attempt:
         if is_right:
             return data_key
         return KeyRefusedError(
-            f"{_name_of(request)} holds another data key than its key entry says",
+            f"{_name_of(request)} gives another data key than {kid_of(request.commitment)}, which its key entry names",
             hint="restore the key entry from version control",
         )
 
@@ -213,14 +213,13 @@ def without_frames(error: EncenvError) -> EncenvError:
 def provider_failure(request: UnwrapRequest, kind: str) -> EncenvError:
     """Return the error for an exception of a provider, whose class is called *kind*."""
     return KeyRefusedError(
-        f"{_name_of(request)} could not be unwrapped: the provider raised {kind}",
+        f"{_name_of(request)} did not unwrap the data key: the provider raised {kind}",
         hint="see the documentation of the key provider",
     )
 
 
 def _name_of(request: UnwrapRequest) -> str:
-    wrapped_key = request.wrapped_key
-    return f"the copy of data key {kid_of(request.commitment)} under {wrapped_key.provider}:{wrapped_key.reference}"
+    return f"{request.wrapped_key.provider}:{request.wrapped_key.reference}"
 
 
 def _after_fork_in_child() -> None:

@@ -1,8 +1,8 @@
-"""A local key file as a key provider, for a laptop, for CI, or where a platform mounts secrets as files.
+"""Wrap data keys under a local key, for a laptop, for CI, or where a platform mounts secrets as files.
 
     encenv-local-key:1:<base64url of 32 random bytes>       one a line; # comments and blank lines between
 
-A local key is 32 random bytes, never made from a password: there is nothing to guess and nothing to stretch.
+A local key is 32 random bytes, never derived from a password, so nobody can guess it.
 """
 
 import os
@@ -62,7 +62,7 @@ class LocalKeys:
         self._path = path
 
     def generate(self, key: str, context: Mapping[str, str]) -> tuple[bytes, WrappedKey]:
-        """Return a fresh data key and its copy wrapped under the local key whose id is *key* (empty: the only one)."""
+        """Return a new data key, and the same wrapped under the local key whose id is *key* (empty: the only one)."""
         data_key = os.urandom(cipher.KEY_BYTES)
         return data_key, self.wrap(data_key, key, context)
 
@@ -89,14 +89,14 @@ class LocalKeys:
             except AuthenticationError:
                 pass
         raise KeyRefusedError(
-            f"the local key {wrapped_key.reference} does not open its wrapped copy: the copy or its context was changed",
+            f"the local key {wrapped_key.reference} does not unwrap the data key: the key entry was changed",
             hint="restore the key entry from version control",
         )
 
     def _choose(self, reference: str) -> tuple[str, cipher.AESGCM] | EncenvError:
-        """Return the id and the cipher of the key *reference*, or why there is none.
+        """Return the id and the cipher of the key *reference*, or the error why there is none.
 
-        An error is returned, not raised: the frames of a raised one would hold the text of the keys.
+        The error is not raised here: its frames would hold the text of the keys.
         """
         from_file = self._path is not None or not self._environ.get(TEXT_VARIABLE)
         where, keys = "", {}
@@ -108,7 +108,7 @@ class LocalKeys:
         except EncenvError as error:
             if not (reference and where and isinstance(error, KeyUnreachableError)):
                 return error.of()
-            # There is none at all; but a fresh one, as the error would have it, does not open what is there.
+            # There is no key at all. The error's hint, to make one, would not help: a new key unwraps nothing.
         if not reference and len(keys) > 1:
             return ConflictError(
                 f"there are {len(keys)} local keys: {', '.join(keys)}",
@@ -133,10 +133,10 @@ class LocalKeys:
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
-    """Return where the local key file is by the platform's convention, whether it exists or not.
+    """Return the path of the local key file by the platform's convention, whether it exists or not.
 
     Raises:
-        KeyUnreachableError: If this user has no home directory, and the variables do not say where to look.
+        KeyUnreachableError: If this user has no home directory, and no variable names a folder.
     """
     if sys.platform == "win32":
         base = Path(environ.get("APPDATA") or "~/AppData/Roaming")
@@ -144,28 +144,28 @@ def default_path(environ: Mapping[str, str]) -> Path:
         base = Path("~/Library/Application Support")
     else:
         base = Path(environ.get("XDG_CONFIG_HOME") or "~/.config")
-        if not base.is_absolute():  # XDG Base Directory Specification: a relative path is to be ignored
+        if not base.is_absolute():  # XDG Base Directory Specification: ignore a relative path
             base = Path("~/.config")
     return _at_home(base / "encenv" / "local.key", environ)
 
 
 def _at_home(path: Path, environ: Mapping[str, str]) -> Path:
-    """Return *path* with a leading ``~`` as a directory."""
+    """Return *path* with a leading ``~`` replaced by the home directory."""
     home = environ.get("HOME") if sys.platform != "win32" else None
     if home and path.parts[:1] == ("~",):
         return Path(home, *path.parts[1:])
     try:
         return path.expanduser()
-    except RuntimeError:  # of a user that is not in the system's list, as containers may run
+    except RuntimeError:  # a user that is not in the system's list, as in containers
         pass
     raise KeyUnreachableError(
-        f"there is no home directory to look for the local key in: {path}",
+        f"there is no local key: this user has no home directory for {path}",
         hint=f"set {FILE_VARIABLE} to the whole path of a key file, or {TEXT_VARIABLE} to the key text",
     )
 
 
 def generate_key_text() -> str:
-    """Return the text of a fresh local key."""
+    """Return the text of a new local key."""
     return PREFIX + b64encode(os.urandom(cipher.KEY_BYTES))
 
 
@@ -175,14 +175,14 @@ def local_key_id(key: bytes) -> str:
 
 
 def parse_keys(text: str, where: str) -> dict[str, bytes]:
-    """Return the local keys in *text* by their ids; never none.
+    """Return the local keys in *text* by their ids; at least one.
 
     Raises:
-        MalformedError: If a line is no key text; it is named by its number.
-        KeyUnreachableError: If there is no key at all.
+        MalformedError: If a line is not a key; the message names its number only.
+        KeyUnreachableError: If there is no key.
     """
     keys: dict[str, bytes] = {}
-    # Not splitlines() and strip(): they also know the line ends and white space of Unicode.
+    # Not splitlines() and strip(), which also accept the line ends and white space of Unicode.
     for number, line in enumerate(_LINE_END.split(text), start=1):
         content = line.strip(" \t")
         if content and not (content.startswith("#") and content.isascii()):
@@ -207,11 +207,11 @@ def _aad(context: Mapping[str, str]) -> bytes:
 
 
 def _read_private(path: Path) -> str:
-    """Return the text of the key file *path*, if nobody else could have read or written it."""
+    """Return the text of the key file *path* if no other user can read or write it."""
     content, fault = b"", None
     try:
         # Opened first and judged by the descriptor, so that the file judged is the file read. O_NONBLOCK: a FIFO
-        # in its place must not hang the start of a service.
+        # at this path must not make a service hang at its start.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
             fault = _fault(descriptor, path)
@@ -223,14 +223,14 @@ def _read_private(path: Path) -> str:
     except OSError as error:
         fault = _cannot_read(path, error)
     except ValueError:  # a NUL in the path
-        fault = _cannot_read(path, OSError(0, "its name cannot be that of a file"))
+        fault = _cannot_read(path, OSError(0, "the path cannot be one of a file"))
     if fault is None and len(content) > FILE_MAX:
         fault = FileError(
             f"{path} is not a local key file: it is too long", hint="name the file of a local key"
         )
     if fault is not None:
         raise fault
-    # Every byte becomes a character, so that a line that is no key is found and named where lines are judged.
+    # Every byte becomes a character, so that `parse_keys` finds and names any line that is not a key.
     return content.decode("latin-1")
 
 
@@ -249,15 +249,15 @@ def _cannot_read(path: Path, error: OSError) -> EncenvError:
 def _fault(descriptor: int, path: Path) -> EncenvError | None:
     """Return why the open file must not be used, or None.
 
-    This user's own file must be closed to everybody else. A file of root's that nobody else can write is what
-    container platforms mount: Docker 0444, Kubernetes 0644 on a read-only file system.
+    Other users must not be able to read or write this user's own file. A file of root's need only be one that nobody
+    else can write: container platforms mount such files, Docker 0444, Kubernetes 0644 on a read-only file system.
     """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         return FileError(
             f"the local key file {path} is not a regular file", hint=f"set {FILE_VARIABLE} to one that is"
         )
-    if sys.platform == "win32":  # no owner and no permission bits to judge by
+    if sys.platform == "win32":  # it has no owner and no permission bits
         return None
     own, roots, mode = status.st_uid == os.geteuid(), status.st_uid == 0, stat.S_IMODE(status.st_mode)
     read_only = not mode & (0o222 if own else 0o022) or bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
@@ -268,7 +268,7 @@ def _fault(descriptor: int, path: Path) -> EncenvError | None:
         return FileError(f"the local key file {path} can be read or written by others", hint=close)
     if status.st_uid == 0:
         return FileError(
-            f"the local key file {path} is root's, and others can write it", hint=f"as root, {close}"
+            f"the local key file {path} belongs to root, and others can write it", hint=f"as root, {close}"
         )
     return FileError(
         f"the local key file {path} belongs to another user",

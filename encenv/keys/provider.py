@@ -1,8 +1,8 @@
-"""What a key provider is, and how one is found by its name.
+"""Define what a key provider is, and find one by its name.
 
-A provider turns a data key into a wrapped data key and back. Adding one touches no file here: a package
-declares an entry point in the group ``encenv.providers``, named as the provider, that takes the process
-environment and returns an object with these four members.
+A provider turns a data key into a wrapped key and back. To add one, change no file here: a package declares an entry
+point in the group ``encenv.providers`` with the provider's name. It is called with the process environment and
+returns an object with the four members of `KeyProvider`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +13,15 @@ from encenv.format.sealed import WrappedKey
 
 ENTRY_POINTS = "encenv.providers"
 
-# Looked up in a literal, so that no plug-in can stand in for a built-in and no scan is paid for one.
+# A literal, so that no plug-in can replace a built-in provider, and finding one needs no scan of all packages.
 _BUILT_IN = {"aws-kms": ("encenv.keys.aws.kms", "AwsKms"), "local": ("encenv.keys.local", "LocalKeys")}
 
 
 class KeyProvider(Protocol):
     """Wraps and unwraps data keys under wrapping keys it can reach.
 
-    Every method gets the whole encryption *context* (with ``encenv=1``) and must bind the wrapped data key to it:
-    another context must not unwrap. Methods raise `KeyRefusedError` (`KeyDeniedError` if just a permission is
+    Every method gets the whole encryption *context* (with ``encenv=1``) and must bind the wrapped key to it: with
+    another context it must not unwrap. Methods raise `KeyRefusedError` (`KeyDeniedError` if only a permission is
     missing) or `KeyUnreachableError`, whose texts hold no key material. They may be called from any thread.
     """
 
@@ -31,7 +31,7 @@ class KeyProvider(Protocol):
         ...
 
     def generate(self, key: str, context: Mapping[str, str]) -> tuple[bytes, WrappedKey]:
-        """Return a fresh data key (32 bytes) and its copy wrapped under *key*, as the user names that."""
+        """Return a new data key (32 bytes), and the same wrapped under *key*, as the user names that."""
         ...
 
     def wrap(self, data_key: bytes, key: str, context: Mapping[str, str]) -> WrappedKey:
@@ -70,26 +70,26 @@ def takes_while_waiting(provider: KeyProvider) -> TypeGuard[RemoteProvider]:
 
 @runtime_checkable
 class Rewraps(Protocol):
-    """What a key provider may have besides: from one wrapping key to another without showing the data key here."""
+    """An optional part of a key provider: it re-wraps a data key without unwrapping it here."""
 
     def rewrap(
         self, wrapped_key: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
     ) -> WrappedKey | None:
-        """Return the data key in *wrapped_key* wrapped under *key* with *to_context*; None if these two are too far apart."""
+        """Return the data key in *wrapped_key* wrapped under *key* with *to_context*; None if it cannot go from one to the other."""
         ...
 
 
 @runtime_checkable
 class Replicates(Protocol):
-    """What a key provider may have besides: wrapping keys that exist in several places."""
+    """An optional part of a key provider: its wrapping keys may have replicas in several places."""
 
     def replica(self, wrapped_key: WrappedKey) -> WrappedKey | None:
-        """Return *wrapped_key* as it reads for a replica of its wrapping key nearer to this process; None if there is none."""
+        """Return *wrapped_key* for the replica of its wrapping key nearest to this process; None if there is none."""
         ...
 
 
 def find_provider(name: str, environ: Mapping[str, str], given: Sequence[KeyProvider] = ()) -> KeyProvider:
-    """Return the provider called *name*: one of those *given*, else a built-in, else a plug-in.
+    """Return the provider called *name*: one of those *given*, else a built-in one, else a plug-in.
 
     Args:
         name: The provider's name in a key entry.
@@ -102,13 +102,13 @@ def find_provider(name: str, environ: Mapping[str, str], given: Sequence[KeyProv
     for provider in given:
         if provider.name == name:
             return provider
-    import importlib  # a lazy door: a provider's module may import boto3, and is imported when one is needed
+    import importlib  # the provider's module may import cryptography, so only a provider that is needed is imported
 
     if name in _BUILT_IN:
         module, attribute = _BUILT_IN[name]
         built: KeyProvider = getattr(importlib.import_module(module), attribute)(environ)
         return built
-    import importlib.metadata  # a lazy door: the scan costs 30 ms and only unknown names need it
+    import importlib.metadata  # the scan takes 30 ms, and only unknown names need it
 
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
         plugged: KeyProvider = point.load()(environ)

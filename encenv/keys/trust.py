@@ -1,4 +1,4 @@
-"""Which wrapping keys and which encryption context this reader accepts.
+"""Decide which wrapping keys and which encryption context this reader accepts.
 
 A key entry comes with the values it opens, so whoever can write the one can write the other. By default the
 wrapping keys that this process may use (IAM, the local key file) are the only limit; a `Trust` narrows it.
@@ -11,9 +11,9 @@ from typing import NamedTuple, Self
 from encenv.errors import MalformedError, PolicyError
 from encenv.format.sealed import KeyEntry, WrappedKey, check_context
 
-# Patterns as texts: they are compiled when rules are given, which most readers have none of.
+# Not compiled: most readers have no rules.
 _ACCOUNT = r"[0-9]{12}"
-# What none of these matches could match no wrapping key: a mistake to be told of, not a key to be missed later.
+# A pattern that fits none of these cannot match a wrapping key: it is reported at once, not found out later.
 _ARN = r"arn:[a-z0-9*-]+:(?:kms|\*):[a-z0-9*-]+:[0-9*]+:(?:\*|key(?=[/*]))[A-Za-z0-9/*-]*"
 _LOCAL = r"local:(?=.*\*|.{8}$)[A-Z2-7*]{1,8}"
 _PLUG_IN = r"(?!(?:arn|aws-kms|context|local):)[a-z][a-z0-9-]{0,31}:[A-Za-z0-9_.:/*-]{1,512}"
@@ -24,8 +24,8 @@ class Trust(NamedTuple):
 
     Attributes:
         keys: Patterns of accepted wrapping keys, or None for any: an ARN with ``*`` inside its fields, an
-            account id of 12 digits, ``local:<id>``, or ``<provider>:<reference>`` of a plug-in. No ``*`` reaches
-            over a colon.
+            account id of 12 digits, ``local:<id>``, or ``<provider>:<reference>`` of a plug-in. No ``*`` matches
+            a colon.
         context: Pairs that a key entry's encryption context must carry.
     """
 
@@ -51,9 +51,9 @@ class Trust(NamedTuple):
                 re.fullmatch(form, pattern) for form in (_ACCOUNT, _ARN, _LOCAL, _PLUG_IN)
             ):
                 raise PolicyError(
-                    f"trusted_keys has {pattern!r}, which is no ARN pattern, account id or local:<id>",
+                    f"trusted_keys has {pattern!r}, which is not an ARN pattern, account id or local:<id>",
                     hint="write arn:aws:kms:<region>:<account>:key/<id>, 12 digits, or local:<id>; an alias can be"
-                    " changed to any key and is no pin",
+                    " changed to any key and does not pin one",
                 )
         context = tuple((encryption_context or {}).items())
         fault = _fault(context)
@@ -62,10 +62,10 @@ class Trust(NamedTuple):
         return cls(keys, tuple(sorted(context)))
 
     def accepted(self, entry: KeyEntry) -> tuple[WrappedKey, ...]:
-        """Return the wrapped copies of *entry* that may be tried; never none.
+        """Return the wrapped keys of *entry* that may be tried; at least one.
 
         Raises:
-            PolicyError: If no copy is under a trusted key, or a required context pair is missing.
+            PolicyError: If none is under a trusted key, or a required context pair is missing.
         """
         for key, value in self.context:
             if (key, value) not in entry.context:
@@ -76,7 +76,7 @@ class Trust(NamedTuple):
         wrapped_keys = tuple(wrapped_key for wrapped_key in entry.items if self.trusts(wrapped_key))
         if not wrapped_keys:
             raise PolicyError(
-                f"no wrapped copy in {entry.name} is under a trusted key",
+                f"none of the keys in {entry.name} is trusted",
                 hint="encrypt the values under a key in trusted_keys, or add that key to trusted_keys",
             )
         return wrapped_keys
@@ -91,7 +91,7 @@ def _fault(context: tuple[tuple[object, object], ...]) -> PolicyError | None:
     pairs = tuple((key, value) for key, value in context if isinstance(key, str) and isinstance(value, str))
     if len(pairs) != len(context):
         return PolicyError(
-            "encryption_context has a key or value that is no string", hint="write it as a string"
+            "encryption_context has a key or value that is not a string", hint="write it as a string"
         )
     try:
         check_context(pairs, where="encryption_context")
@@ -111,11 +111,11 @@ def _matches(pattern: str, wrapped_key: WrappedKey) -> bool:
         return False
     fields = pattern.split(":")
     if "*" not in fields[5] and fields[5].startswith("key/mrk-"):
-        # A multi-region key is one key: its replicas share key material and id, and differ in the region alone.
+        # The replicas of a multi-region key share key material and id, and differ in the region only.
         fields[3] = "*"
     return _glob(":".join(fields), wrapped_key.reference)
 
 
 def _glob(pattern: str, text: str) -> bool:
-    """Return whether *text* fits *pattern* field by field: a * never reaches over a colon into the next one."""
+    """Return whether *text* matches *pattern*; a ``*`` matches within one field, never across a colon."""
     return re.fullmatch(re.escape(pattern).replace(r"\*", "[^:]*"), text) is not None

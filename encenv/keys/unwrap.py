@@ -203,7 +203,7 @@ class _HedgedUnwrap:
             kind = KeyRefusedError  # a permission would not help the other wrapped keys
         message = "; ".join(failure.message for failure in every)
         hint = "; or, ".join(dict.fromkeys(failure.hint for failure in remote or every))
-        return kind(f"no wrapped copy of the data key could be unwrapped: {message}", hint=hint)
+        return kind(f"none of the keys could unwrap the data key: {message}", hint=hint)
 
     def _is_running(self) -> bool:
         return any(one.attempt.result is None for one in self._tries)

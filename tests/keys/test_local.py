@@ -183,7 +183,7 @@ def test_own_file(key_file, mode):
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o620, 0o610])
 def test_own_file_open_to_others(key_file, key_text, mode):
-    """This user's own file is refused if others have any permission, with the command that mends it."""
+    """This user's own file is refused if others have any permission, with the command that fixes it."""
     key_file.chmod(mode)
     error = failure(LocalKeys({}, path=key_file), key_text)
     assert type(error) is FileError
@@ -207,8 +207,8 @@ OWNERS = [
     (0, 0o644, False, None),
     (0, 0o640, False, None),  # Kubernetes with fsGroup
     (0, 0o777, True, None),
-    (0, 0o664, False, "is root's, and others can write it"),
-    (0, 0o646, False, "is root's, and others can write it"),
+    (0, 0o664, False, "belongs to root, and others can write it"),
+    (0, 0o646, False, "belongs to root, and others can write it"),
     (OTHER_USER, 0o600, False, "belongs to another user"),
     (OTHER_USER, 0o444, False, "belongs to another user"),
     (OTHER_USER, 0o444, True, "belongs to another user"),

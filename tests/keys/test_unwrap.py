@@ -419,7 +419,7 @@ class OwnError(KeyUnreachableError):
     ("answer", "kind", "told"),
     [
         (KeyUnreachableError("not there", hint="go"), KeyUnreachableError, "not there"),
-        (FileError("bad file", hint="mend"), FileError, "bad file"),
+        (FileError("bad file", hint="fix it"), FileError, "bad file"),
         (OwnError(), KeyUnreachableError, "the vault is sealed"),
         (EncenvError("bare", hint="go"), KeyRefusedError, "bare"),
         (RuntimeError(SECRET), KeyRefusedError, "the provider raised RuntimeError"),
@@ -428,7 +428,7 @@ class OwnError(KeyUnreachableError):
         (None, KeyRefusedError, "the provider raised TypeError"),
         (SECRET, KeyRefusedError, "not 32 bytes long"),
         (KEY[:31], KeyRefusedError, "not 32 bytes long"),
-        (bytes(32), KeyRefusedError, "holds another data key than its key entry says"),
+        (bytes(32), KeyRefusedError, "gives another data key than"),
     ],
     ids=str,
 )

@@ -1,8 +1,8 @@
-"""Which certificate authorities are trusted: the system's, opened without parsing all of them at each start.
+"""Trust the system's certificate authorities without parsing all of them at each start.
 
-OpenSSL takes 19 ms to read the usual bundle. A folder of hashed names it reads only as needed; out of a bundle, the
-few that AWS's own endpoints are under are enough. Nothing is trusted that the system does not trust: if the few are
-not enough, the whole store is asked.
+OpenSSL takes 19 ms to read the usual bundle. It reads a folder of hashed names only as needed; of a bundle, Amazon's
+few authorities are enough for AWS's own endpoints. Nothing is trusted that the system does not trust: if Amazon's
+authorities are not enough, the whole store is loaded.
 """
 
 import importlib.util
@@ -19,19 +19,19 @@ _AMAZON = (b"Amazon Root CA ", b"Starfield Services Root Certificate Authority -
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"  # RFC 7468, 5.1
 _HEXADECIMAL, _HASH_DIGITS = "0123456789abcdef", 8  # openssl-rehash(1)
 _NAMED = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")  # botocore's own, in its order
-_EXPLICIT = (*_NAMED, "SSL_CERT_FILE", "SSL_CERT_DIR")  # what the user names is taken whole
+_EXPLICIT = (*_NAMED, "SSL_CERT_FILE", "SSL_CERT_DIR")  # a store that the user names is loaded whole
 
 
 def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
-    """Return what verifies a server's certificate and its name.
+    """Return a context that verifies a server's certificate and its name.
 
     Args:
         environ: The process environment, for ``AWS_CA_BUNDLE`` and ``REQUESTS_CA_BUNDLE``. OpenSSL's own
             ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are honoured as well.
-        is_amazon: Whether the server is one of AWS's, so that the authorities under which these are will do.
+        is_amazon: Whether the server is one of AWS's, so that Amazon's authorities are enough.
 
     Raises:
-        KeyUnreachableError: If a store that is named cannot be read, or there is none at all.
+        KeyUnreachableError: If the named store cannot be read, or there is none.
     """
     context = _context()
     try:
@@ -51,7 +51,7 @@ def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
 
 
 def whole_tls(environ: Mapping[str, str]) -> ssl.SSLContext | None:
-    """Return what verifies with the system's whole store; None if `tls` has left nothing out."""
+    """Return a context that trusts the system's whole store; None if the context of `tls` already does."""
     paths = ssl.get_default_verify_paths()
     if any(environ.get(name) for name in _EXPLICIT) or paths.cafile is None:
         return None
@@ -62,7 +62,7 @@ def whole_tls(environ: Mapping[str, str]) -> ssl.SSLContext | None:
 
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
-    # Python may be built so that the system's configuration alone says which versions will do.
+    # Python may be built so that only the system's configuration limits the versions.
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -97,7 +97,7 @@ def _is_hash(name: str) -> bool:
 
 
 def _amazon(bundle: bytes) -> Iterator[bytes]:
-    """Yield Amazon's certificates out of *bundle*, in DER."""
+    """Yield Amazon's certificates in *bundle*, in DER."""
     for piece in bundle.split(_BEGIN)[1:]:  # a regular expression takes twice as long
         certificate = a2b_base64(piece.partition(_END)[0])
         if any(subject in certificate for subject in _AMAZON):
@@ -105,7 +105,7 @@ def _amazon(bundle: bytes) -> Iterator[bytes]:
 
 
 def _botocores() -> str:
-    """Return the file of authorities that botocore ships, where there is a botocore; it is not imported."""
+    """Return the file of authorities that botocore ships if it is installed; botocore is not imported."""
     spec = importlib.util.find_spec("botocore")
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder, "cacert.pem")

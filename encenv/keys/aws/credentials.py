@@ -1,6 +1,6 @@
-"""AWS credentials that the process environment itself gives: in variables, or at an address beside the container.
+"""AWS credentials that the process environment gives: in variables, or at an endpoint beside the container.
 
-All else (profiles, SSO, instance roles, web identities, …) is boto3's. The order and the names are botocore's.
+boto3 gets all others (profiles, SSO, instance roles, web identities, …). The order and the names are botocore's.
 """
 
 import json
@@ -18,7 +18,7 @@ from encenv.keys.aws.sigv4 import Credentials
 # AWS SDKs and Tools Reference Guide, "Location of the shared config and credentials files".
 _CONFIGURATION = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 _BOTO = ("~/.aws/models", "~/.boto", "/etc/boto.cfg")  # where botocore looks as well
-# Variables that lead elsewhere.
+# Variables that send botocore to other credentials.
 _ELSEWHERE = (
     "AWS_CREDENTIAL_EXPIRATION",
     "AWS_CREDENTIAL_FILE",
@@ -37,13 +37,13 @@ TOKEN_MAX = 16_384  # bytes
 
 
 class Container:
-    """Where a container's credentials are to be had.
+    """The endpoint that gives a container its credentials.
 
     Attributes:
         endpoint: The address: this machine, or one of those that AWS documents.
         target: Path and query.
-        token: What to show there; None for nothing.
-        token_file: The file that holds it instead, read anew each time: it changes.
+        token: The authorization token to send, or None.
+        token_file: The file that holds the token instead; it changes, so each request reads it again.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Container:
         """Return the credentials that are valid now.
 
         Args:
-            until: When they have to be there, by `time.monotonic`.
-            wait: What waits between two attempts.
+            until: The deadline, by `time.monotonic`.
+            wait: Waits between two attempts.
 
         Raises:
-            KeyUnreachableError: If they cannot be had.
+            KeyUnreachableError: If the endpoint does not give them.
         """
         cause = ""
         for attempt in range(ATTEMPTS):
@@ -92,7 +92,7 @@ class Container:
 
 
 def credentials_in(environ: Mapping[str, str]) -> Credentials | Container | None:
-    """Return the credentials in *environ*, or where they are to be had; None if only boto3 can say."""
+    """Return the credentials in *environ*, or the endpoint that gives them; None if only boto3 can find any."""
     if _is_configured(environ):
         return None
     access_key, secret_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
@@ -104,7 +104,7 @@ def credentials_in(environ: Mapping[str, str]) -> Credentials | Container | None
 
 def _container(environ: Mapping[str, str]) -> Container | None:
     relative = environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
-    if relative and not relative.startswith("/"):  # else it goes on with the host's name
+    if relative and not relative.startswith("/"):  # it would continue the host's name
         return None
     url = f"http://{_ECS}{relative}" if relative else environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
     endpoint = parse_endpoint(url, is_bare=False)
@@ -120,13 +120,13 @@ def _container(environ: Mapping[str, str]) -> Container | None:
 
 
 def _is_configured(environ: Mapping[str, str]) -> bool:
-    """Return whether there is a configuration of AWS's or of boto's, whatever it says: boto3 reads it."""
+    """Return whether there is a configuration file of AWS or boto: whatever is in it, boto3 reads it."""
     if any(environ.get(name) for name in _ELSEWHERE):
         return True
     paths = (*(environ.get(name) or path for name, path in _CONFIGURATION.items()), *_BOTO)
-    # As botocore expands them; not pathlib's, which raises where there is no home.
-    found = (os.path.expanduser(os.path.expandvars(path)) for path in paths)  # noqa: PTH111
-    return any(os.path.isfile(path) or os.path.isdir(path) for path in found)  # noqa: PTH112, PTH113
+    # As botocore expands them. pathlib raises an error where there is no home.
+    expanded = (os.path.expanduser(os.path.expandvars(path)) for path in paths)  # noqa: PTH111
+    return any(os.path.isfile(path) or os.path.isdir(path) for path in expanded)  # noqa: PTH112, PTH113
 
 
 def _parse(body: bytes) -> Credentials | None:

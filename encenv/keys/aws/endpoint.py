@@ -1,6 +1,6 @@
-"""Where AWS KMS answers for a region: the host's name, from a table, or what the environment says instead.
+"""The endpoint of AWS KMS in a region: the host's name from a table, or the endpoint that the environment names.
 
-Pure. Where the table or the pattern knows no answer there is none, and boto3 is asked to find one.
+Pure. Where neither the table nor the environment gives an endpoint, boto3 has to find one.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from encenv.errors import MalformedError
 from encenv.format.sealed import aws_region
 
 _AREAS = ("us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx")
-# By how a region's name begins: its partition, and the domains that its services are in: of the usual endpoints and
-# of those that IPv6 reaches as well (AWS Fault Isolation Boundaries, "Partitions"; botocore's partitions.json).
+# By the start of a region's name: its partition, and the domains of its services: for the usual endpoints, and for
+# those that have IPv6 as well (AWS Fault Isolation Boundaries, "Partitions"; botocore's partitions.json).
 _PARTITIONS = (
     ("cn-", "aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
     ("us-gov-", "aws-us-gov", "amazonaws.com", "api.aws"),
@@ -26,17 +26,17 @@ _PARTITIONS = (
 _PORTS = {"http": 80, "https": 443}
 _HOST = "abcdefghijklmnopqrstuvwxyz0123456789.:-"  # a name, or an address of either kind; urlsplit folds case
 _OTHER_BYTES = 3  # of an IPv4 address, beside the first
-_HOST_MAX = 253  # RFC 1035, 2.3.4, less the first length and the root
+_HOST_MAX = 253  # RFC 1035, 2.3.4, without the first length byte and the root
 
 
 class Endpoint(NamedTuple):
-    """Where a request goes.
+    """The address that a request is sent to.
 
     Attributes:
         scheme: ``https``, or ``http``.
         host: Name or address; an IPv6 address without its brackets.
         port: The port.
-        is_usual: Whether it is AWS's own, out of the table.
+        is_usual: Whether it is AWS's own, from the table.
     """
 
     scheme: str
@@ -46,7 +46,7 @@ class Endpoint(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """What the header Host says: the port is left out where it is the scheme's own."""
+        """The value of the header Host: without the port if that is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -55,19 +55,19 @@ class Endpoint(NamedTuple):
         """Whether it is on this machine."""
         if self.host in ("localhost", "::1"):
             return True
-        # 127.0.0.256 would be a name, and asked for as one.
+        # 127.0.0.256 is not an address: it would be looked up as a name.
         first, *others = self.host.split(".")
         are_bytes = len(others) == _OTHER_BYTES and all(byte in map(str, range(256)) for byte in others)
         return first == "127" and are_bytes
 
 
 def partition_of(region: str) -> str | None:
-    """Return the partition that *region* is in; None if the table has none for it."""
+    """Return the partition of *region*; None if the table has none for it."""
     return next((row[1] for row in _PARTITIONS if region.startswith(row[0])), None)
 
 
 def endpoint_of(arn: str, environ: Mapping[str, str]) -> Endpoint | None:
-    """Return where AWS KMS answers for the key *arn*, or None if that is not plain.
+    """Return the endpoint of AWS KMS for the key *arn*; None if boto3 has to find it.
 
     Args:
         arn: The full ARN of a key.
@@ -93,7 +93,7 @@ def endpoint_of(arn: str, environ: Mapping[str, str]) -> Endpoint | None:
 
 
 def parse_endpoint(url: str, *, is_bare: bool = True) -> Endpoint | None:
-    """Return the endpoint in *url*; None if it is not one that can be asked without a doubt.
+    """Return the endpoint in *url*; None if the URL is not simple enough to be read in one way only.
 
     Args:
         url: The URL.
@@ -109,7 +109,7 @@ def parse_endpoint(url: str, *, is_bare: bool = True) -> Endpoint | None:
         parts.username is not None or parts.fragment or (is_bare and (parts.query or parts.path.strip("/")))
     )
     is_host = 0 < len(host) <= _HOST_MAX and not host.strip(_HOST)
-    # urlsplit drops what is not printable without a word.
+    # urlsplit silently drops what is not printable.
     is_plain = url.isascii() and url.isprintable() and " " not in url
     if extra or parts.scheme not in _PORTS or not is_host or not is_plain:
         return None

@@ -1,8 +1,8 @@
-"""One Decrypt of AWS KMS over HTTPS with the standard library: what a cold start pays for instead of boto3.
+"""Call Decrypt of AWS KMS with the standard library, so that a cold start need not import boto3.
 
-It serves where the process environment alone says all there is to know: credentials, endpoint, number of attempts. What
-needs a configuration file, a profile, a proxy or an endpoint that is not in the table, boto3 does. Attempts are those of
-botocore's standard mode.
+This works where the process environment alone gives the credentials, the endpoint and the number of attempts. Where a
+configuration file, a profile, a proxy or an unusual endpoint is needed, boto3 is used. Attempts and pauses are those
+of botocore's standard mode.
 """
 
 import json
@@ -29,7 +29,7 @@ else:
     ca_store = lazily("encenv.keys.aws.ca_store")
     kms_errors = lazily("encenv.keys.aws.errors")
 
-CONNECT_SECONDS = 1.0  # a KMS endpoint is near or not there
+CONNECT_SECONDS = 1.0  # a KMS endpoint is near, or down
 READ_SECONDS = 2.0  # KMS answers in some 10 ms
 # botocore.retries.standard: attempts, and the longest pause before the second one, doubled before each further one.
 ATTEMPTS = 3
@@ -58,13 +58,13 @@ _OPERATION = "Decrypt"
 
 
 class KmsHttp:
-    """Asks AWS KMS for one key, without boto3.
+    """Calls AWS KMS for one key, without boto3.
 
     Attributes:
         arn: The key's full ARN.
-        endpoint: Where it is asked for.
-        credentials: What to sign with, or where that is to be had.
-        attempts: How often it is asked at most.
+        endpoint: The endpoint of AWS KMS.
+        credentials: The credentials, or the endpoint that gives them.
+        attempts: The largest number of attempts.
         environ: The process environment, for the certificate authorities.
     """
 
@@ -84,14 +84,14 @@ class KmsHttp:
 
     @classmethod
     def for_key(cls, arn: str, environ: Mapping[str, str]) -> Self | None:
-        """Return what asks for the key *arn*; None if the plain case does not hold and boto3 has to."""
+        """Return the caller for the key *arn*; None if boto3 has to call."""
         endpoint = endpoint_of(arn, environ)
         attempts = environ.get("AWS_MAX_ATTEMPTS") or str(ATTEMPTS)
-        # Elsewhere than on POSIX systems a proxy may be set where no variable says so. Of the names any case counts.
+        # On macOS and Windows the system may have a proxy that no variable names. The names may be in any case.
         is_direct = sys.platform not in ("darwin", "win32") and not any(
             name.lower() in _PROXIES and environ.get(name) for name in environ
         )
-        # What else may be a number, boto3 judges.
+        # boto3 decides about any other text.
         is_number = (
             attempts.isascii() and attempts.isdecimal() and len(attempts) <= _DIGITS and int(attempts) > 0
         )
@@ -108,14 +108,14 @@ class KmsHttp:
         while_waiting: Callable[[], None] = lambda: None,
         wait: Callable[[float], None] = time.sleep,
     ) -> dict[str, Any]:
-        """Return what KMS answers: ``KeyId``, and ``Plaintext`` in bytes.
+        """Return the answer of KMS: ``KeyId``, and ``Plaintext`` in bytes.
 
         Args:
             wrapped: The wrapped data key.
             context: The whole encryption context.
             seconds: How long all attempts may take together.
             while_waiting: Called in each attempt when the request is sent, before the answer is read.
-            wait: What waits between two attempts.
+            wait: Waits between two attempts.
 
         Raises:
             KeyRefusedError: If KMS refuses.
@@ -135,8 +135,8 @@ class KmsHttp:
                 return outcome
             attempt += 1
             longest = min(pause * 2 ** min(attempt - 1, _DOUBLINGS), PAUSE_MAX)
-            jittered = _chance() * longest  # full jitter
-            # What would come after the deadline is not waited for, and what was the matter is told.
+            jittered = _random() * longest  # full jitter
+            # An attempt after the deadline is not waited for: the failure of this one says more than a timeout.
             if not pause or attempt == self.attempts or time.monotonic() + jittered >= until:
                 raise outcome
             wait(jittered)
@@ -144,7 +144,7 @@ class KmsHttp:
     def _attempt(
         self, body: bytes, until: float, seconds: float, while_waiting: Callable[[], None]
     ) -> tuple[dict[str, Any] | EncenvError, float]:
-        """Return the answer or what went wrong, and how long a pause before another attempt is at most: 0 for none."""
+        """Return the answer or the failure, and the longest pause before the next attempt: 0 for no next attempt."""
         try:
             answer = self._exchange(body, until, while_waiting)
         except KeyUnreachableError as error:  # no credentials, no certificate authorities
@@ -169,12 +169,12 @@ class KmsHttp:
         )
 
     def _unanswered(self, error: Exception) -> tuple[EncenvError, float]:
-        """Return what *error* means, without its text: that may hold a header; and the pause as above."""
+        """Return the failure for *error*, without its text, which may hold a header; and the pause as above."""
         hint, pause = kms_errors.NETWORK, PAUSE
         if isinstance(error, ssl.SSLError):
             hint = kms_errors.CERTIFICATES
             pause = 0.0 if isinstance(error, ssl.SSLCertVerificationError) else PAUSE
-        elif isinstance(error, ValueError):  # credentials that are no header
+        elif isinstance(error, ValueError):  # credentials that no header can carry
             hint, pause = kms_errors.SETTINGS, 0.0
         cause = f"AWS KMS was not reached: {cause_of(error)}"
         return kms_errors.not_reached(_OPERATION, self.arn, cause, hint), pause
@@ -212,13 +212,13 @@ class KmsHttp:
         )
 
 
-def _chance() -> float:
-    """Return a number from 0 to below 1, from the system: `random`'s state would be one in all copies of a snapshot."""
+def _random() -> float:
+    """Return a number from 0 to below 1, from the system: all copies of a snapshot would share the state of `random`."""
     return int.from_bytes(os.urandom(6)) / 2**48
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
-    """Return the parts of an answer that are as they should be; the caller misses the others."""
+    """Return the members of an answer, without those that are not well-formed; the caller notices what is missing."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):  # its `doc` is the answer
@@ -234,7 +234,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _code(answer: Answer) -> str:
-    """Return the error code of an answer, wherever it stands in it (AWS JSON 1.1 protocol, "Operation error")."""
+    """Return the error code of an answer, from a header or the body (AWS JSON 1.1 protocol, "Operation error")."""
     code = answer.headers.get("x-amzn-errortype")
     if not code:
         try:

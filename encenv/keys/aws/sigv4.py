@@ -1,6 +1,6 @@
-"""AWS Signature Version 4 of one ``POST /``: bytes in, headers out. No clock, no environment, no socket.
+"""Sign one ``POST /`` with AWS Signature Version 4: bytes in, headers out. No clock, no environment, no socket.
 
-After "Create a signed AWS API request" in the AWS IAM User Guide. Every header that is given is signed.
+As described in "Create a signed AWS API request" of the AWS IAM User Guide. Every given header is signed.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ TIMESTAMP = "%Y%m%dT%H%M%SZ"  # of the signature, and of the header X-Amz-Date; 
 
 
 class Credentials(NamedTuple):
-    """What a request is signed with.
+    """The credentials that sign a request.
 
     Attributes:
         access_key: The access key id.
@@ -36,14 +36,14 @@ def signed(
     scope: tuple[str, str],
     timestamp: str,
 ) -> dict[str, str]:
-    """Return *headers* with what makes them a signed request: date, session token and signature.
+    """Return *headers* with those that sign the request: date, session token and signature.
 
     Args:
-        headers: The headers, Host among them.
+        headers: The headers, including Host.
         body: The request's body.
-        credentials: What to sign with.
+        credentials: The credentials.
         scope: Region and service.
-        timestamp: When, in the form `TIMESTAMP`.
+        timestamp: The time of the request in the form `TIMESTAMP`.
     """
     whole = {**headers, "X-Amz-Date": timestamp}
     if credentials.token:

@@ -360,7 +360,7 @@ def test_what_is_tried_again_is_botocores():
 
 def test_chance_is_spread():
     """What a pause is multiplied with is from 0 to below 1, and anything in between."""
-    found = [kms_http._chance() for _ in range(200)]
+    found = [kms_http._random() for _ in range(200)]
     assert all(0 <= chance < 1 for chance in found)
     assert min(found) < 0.2
     assert max(found) > 0.8
