@@ -1,17 +1,18 @@
-"""The wrapped copies of a .env file's data keys: added, removed, refreshed. Every value keeps its bytes.
+"""Add, remove and refresh the wrapped keys of a .env file's data keys. Every value keeps its bytes.
 
-Between two keys of one provider that can do so (AWS KMS within a region), the data key never comes here. All else
-unwraps it first, and wraps it again only if it is the one that the key entry names.
+Where the provider can re-wrap (AWS KMS within a region), the data key is never unwrapped here. Otherwise it is
+unwrapped, checked against its key entry, and wrapped again.
 
-Whoever can change the file can put a copy under a key of his own beside the others. So a copy is made anew from
-itself alone, unless its wrapping key is named by the project, and a key is added only where all are accounted for.
+Whoever can change the file can add a wrapped key under a wrapping key of their own. Therefore each wrapped key is
+re-wrapped only from itself unless the project configures its wrapping key, and a key is added only if the user has
+named every wrapping key that differs between data keys.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError, frameless
-from encenv.files.document import parse, with_value
+from encenv.files.document import EnvFile, parse, with_value
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.writer import UNWRAP_SECONDS, Writer
 from encenv.format.sealed import (
@@ -25,17 +26,19 @@ from encenv.format.sealed import (
 from encenv.keys.provider import Rewraps
 from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap
 
+_Entries = Mapping[int, KeyEntry]  # by the index of their lines
+
 
 @dataclass(frozen=True, slots=True)
-class Rewrapped:
+class RewrapResult:
     """The outcome of a rewrap.
 
     Attributes:
         text: The file's new text.
-        added: The wrapping keys that have a copy now and had none.
-        removed: The wrapping keys that had a copy and have none now.
-        refreshed: The wrapping keys whose copy was made anew.
-        stale: The wrapping keys whose copy could not be, and stays; with the reason.
+        added: The wrapping keys that open the file now and did not before.
+        removed: The wrapping keys that opened the file before and do not now.
+        refreshed: The wrapping keys whose wrapped key is new.
+        stale: The wrapping keys whose wrapped key could not be refreshed and stays, each with the reason.
     """
 
     text: str
@@ -47,16 +50,16 @@ class Rewrapped:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What is asked for."""
+    """What to change, in the file *where*."""
 
+    writer: Writer
     add: Sequence[KeyName]
     remove: Sequence[KeyName]
-    context: Pairs | None
-    writer: Writer
+    where: str
 
     @property
     def is_refresh(self) -> bool:
-        return not self.add and not self.remove and self.context is None
+        return not self.add and not self.remove and self.writer.context is None
 
 
 @frameless
@@ -67,200 +70,217 @@ def rewrap(
     *,
     add: Sequence[KeyName] = (),
     remove: Sequence[KeyName] = (),
-) -> Rewrapped:
-    """Change under which wrapping keys the data keys of the .env file *text* stand; refresh all if nothing is asked.
+) -> RewrapResult:
+    """Change the wrapping keys of the data keys of the .env file *text*; without a change, refresh all wrapped keys.
 
     Args:
         text: The file's text, newlines untranslated.
-        writer: Leads to the wrapping keys. If it has a context, every copy is wrapped anew with that one.
-        where: What to call the file in messages.
-        add: The wrapping keys to wrap each data key under as well. Where these are under different wrapping keys,
-            each of those has to be the writer's, or one to add or remove.
-        remove: The wrapping keys whose copies go. Who has used one may have kept the data key: removing is not
+        writer: Leads to the wrapping keys. If it has a context, every data key is wrapped again with that.
+        where: What messages call the file.
+        add: The wrapping keys to wrap each data key under as well. If the data keys are under different wrapping
+            keys, the writer, *add* or *remove* must name each of these.
+        remove: The wrapping keys to remove. Whoever has used one may have kept the data key, so removing is not
             revoking.
 
     Raises:
         KeyEntryError: If the file has no key entry.
-        PolicyError: If no copy would be left.
-        ConflictError: If a key to remove has no copy, or is ambiguous; or nobody named one that a data key is under.
-        EncenvError: If a key entry is malformed or a copy cannot be made; the file is then to stay as it is. In a
-            plain refresh that is so only if none can.
+        PolicyError: If no wrapped key would be left.
+        ConflictError: If a key to remove is absent or ambiguous, or nobody named one that a data key is under.
+        EncenvError: If a key entry is malformed or a data key cannot be wrapped; the file must then stay unchanged.
+            A refresh raises only if it can refresh nothing.
     """
     file = parse(text)
-    change = _Change(add, remove, writer.context, writer)
-    if change.context is not None:
-        check_context(change.context, where="the encryption context")
+    change = _Change(writer, add, remove, where)
+    if writer.context is not None:
+        check_context(writer.context, where="the encryption context")
+    before = _parse_entries(file, where)
+    for key in remove:
+        _check_removable(key, _wrapped_by_key(before.values()), where)
+    data_keys: dict[bytes, dict[int, KeyEntry]] = {}
+    for index, entry in before.items():
+        data_keys.setdefault(entry.commitment, {})[index] = entry
+    _check_all_named(data_keys.values(), change)
+    stale: dict[KeyName, EncenvError] = {}
+    after: dict[int, KeyEntry] = {}
+    for entries in data_keys.values():
+        after |= _DataKey(entries, change).changed_entries(stale)
+    old, new = _wrapped_by_key(before.values()), _wrapped_by_key(after.values())
+    refreshed = tuple(key for key in new if key in old and new[key] != old[key])
+    if stale and not refreshed:
+        raise next(iter(stale.values()))
+    changes = {
+        index: with_value(file.bindings[index], str(entry))
+        for index, entry in after.items()
+        if entry != before[index]
+    }
+    return RewrapResult(
+        str(file.replace(changes).without(before.keys() - after.keys())),
+        tuple(key for key in new if key not in old),
+        tuple(key for key in old if key not in new),
+        refreshed,
+        tuple(stale.items()),
+    )
+
+
+def _parse_entries(file: EnvFile, where: str) -> dict[int, KeyEntry]:
     entries = {
         index: KeyEntry.parse(kid, binding.value)
         for index, binding in enumerate(file.bindings)
         if (kid := entry_kid(binding.name or "")) is not None and binding.value is not None
     }
-    if not entries:
-        raise KeyEntryError(
-            f"there is no key entry in {where}", hint="encrypt the file first: encenv encrypt --key KEY"
-        )
-    for key in remove:
-        _check_removable(key, [item for entry in entries.values() for item in entry.items], where)
-    groups: dict[bytes, list[int]] = {}
-    for index, entry in entries.items():
-        groups.setdefault(entry.commitment, []).append(index)
-    _check_named([[entries[index] for index in indexes] for indexes in groups.values()], change, where)
-    stale: dict[KeyName, EncenvError] = {}
-    after: dict[int, KeyEntry | None] = {}
-    for indexes in groups.values():
-        after |= _rewrapped({index: entries[index] for index in indexes}, change, stale, where)
-    was, now = _copies(entries), _copies(after)
-    refreshed = [key for key in now if key in was and now[key] != was[key]]
-    if stale and not refreshed:
-        raise next(iter(stale.values()))
-    changed = file.replace(
-        {
-            i: with_value(file.bindings[i], str(entry))
-            for i, entry in after.items()
-            if entry not in (None, entries[i])
-        }
+    if entries:
+        return entries
+    raise KeyEntryError(
+        f"there is no key entry in {where}", hint="encrypt the file first: encenv encrypt --key KEY"
     )
-    changed = changed.without({index for index, entry in after.items() if entry is None})
-    return Rewrapped(
-        str(changed),
-        tuple(key for key in now if key not in was),
-        tuple(key for key in was if key not in now),
-        tuple(refreshed),
-        tuple(stale.items()),
-    )
-
-
-def _rewrapped(
-    entries: Mapping[int, KeyEntry], change: _Change, stale: dict[KeyName, EncenvError], where: str
-) -> dict[int, KeyEntry | None]:
-    """Return the *entries* of one data key changed, None for one of which nothing is left; note what stays *stale*."""
-    data_key = _DataKey([*entries.values()], change)
-    after = {index: _kept(entry, change, data_key, stale) for index, entry in entries.items()}
-    had = {_name(item) for entry in after.values() for item in entry.items}
-    index = next((index for index, entry in after.items() if entry.items), min(after))
-    for key in change.add:
-        if key not in had:
-            item = data_key.under(key, after[index].context)
-            if _name(item) not in had:  # an alias may be one that is there
-                had.add(_name(item))
-                after[index] = after[index]._replace(items=(*after[index].items, item))
-    if not had:
-        raise PolicyError(
-            f"no wrapping key would be left for {after[index].name} in {where}, and its values would be lost",
-            hint="add another one as well: encenv rewrap --add KEY --remove KEY",
-        )
-    # Parsed, so that what the format does not allow is never written.
-    return {i: KeyEntry.parse(entry.kid, str(entry)) if entry.items else None for i, entry in after.items()}
-
-
-def _kept(
-    entry: KeyEntry, change: _Change, data_key: "_DataKey", stale: dict[KeyName, EncenvError]
-) -> KeyEntry:
-    """Return *entry* without the copies that are to go, and the others wrapped anew if that is asked for."""
-    items = [item for item in entry.items if not any(key.covers(_name(item)) for key in change.remove)]
-    context = entry.context
-    if change.context is not None:
-        context = tuple(sorted({*change.context} | ({ADDED_BY_WRITER} & {*entry.context})))
-    if change.context is not None or change.is_refresh:
-        for place, item in enumerate(items):
-            try:
-                items[place] = data_key.under(_name(item), context, was=item)
-            except EncenvError as error:
-                if not change.is_refresh:
-                    raise
-                stale[_name(item)] = error.of()
-    return entry._replace(context=context, items=tuple(items))
 
 
 class _DataKey:
-    """A data key as its entries hold it: unwrapped when there is no other way, and then checked."""
+    """A data key by its entries in the file."""
 
-    def __init__(self, entries: Sequence[KeyEntry], change: _Change) -> None:
-        self._copies = [(item, entry) for entry in entries for item in entry.items]
-        self._writer = change.writer
+    def __init__(self, entries: _Entries, change: _Change) -> None:
+        self._entries = entries
+        self._change = change
         self._named = (*change.writer.keys, *change.remove)
 
-    def under(self, key: KeyName, context: Pairs, was: WrappedKey | None = None) -> WrappedKey:
-        """Return it wrapped under *key* with *context*; if the copy *was* there before, then from that one.
+    def changed_entries(self, stale: dict[KeyName, EncenvError]) -> dict[int, KeyEntry]:
+        """Return the entries as changed, without those that have no wrapped key left; note what stays *stale*."""
+        entries = {index: self._without_removed(entry, stale) for index, entry in self._entries.items()}
+        present = {*_wrapped_by_key(entries.values())}
+        first = next((index for index, entry in entries.items() if entry.items), min(entries))
+        for key in self._change.add:
+            if key not in present:
+                item = self._wrap(key, entries[first].context)
+                if _name(item) not in present:  # an alias may mean a key that is present
+                    present.add(_name(item))
+                    entries[first] = entries[first]._replace(items=(*entries[first].items, item))
+        if not present:
+            raise PolicyError(
+                f"no key would be left for {entries[first].name} in {self._change.where}, and its values would be lost",
+                hint="add another one as well: encenv rewrap --add KEY --remove KEY",
+            )
+        # Parsed, so that an entry outside the format is never written.
+        return {i: KeyEntry.parse(entry.kid, str(entry)) for i, entry in entries.items() if entry.items}
 
-        From the others only if the key is named: nothing else says that who has it may have the data key.
-        """
-        sources = sorted(self._copies, key=lambda copy: (copy[0] != was, not self._is_named(_name(copy[0]))))
-        if was is not None and not self._is_named(key):
-            sources = [copy for copy in sources if copy[0] == was]
-        provider = self._writer.find(key.provider)
-        whole = encryption_context(context)
-        failure: EncenvError | None = None
-        if isinstance(provider, Rewraps):
-            for item, entry in sources:
-                if item.provider != key.provider:
-                    continue
+    def _without_removed(self, entry: KeyEntry, stale: dict[KeyName, EncenvError]) -> KeyEntry:
+        """Return *entry* without the keys to remove, and with the others wrapped again if the change says so."""
+        change, context = self._change, entry.context
+        items = [item for item in entry.items if not _covers(change.remove, _name(item))]
+        if change.writer.context is not None:
+            mark = {ADDED_BY_WRITER} & {*entry.context}
+            context = tuple(sorted({*change.writer.context} | mark))
+        if change.writer.context is not None or change.is_refresh:
+            for place, item in enumerate(items):
                 try:
-                    fresh = provider.rewrap(item, key.key, encryption_context(entry.context), whole)
+                    items[place] = self._wrap(_name(item), context, item)
                 except EncenvError as error:
-                    failure = failure or error.of()
-                else:
-                    if fresh is not None:
-                        return fresh
-            if failure is not None:  # where it could have stayed away from here, it does
-                raise failure
-        copies = [UnwrapRequest(item, entry.context, entry.commitment) for item, entry in sources]
-        (found,) = unwrap([copies], self._writer.find, UNWRAP_SECONDS)
-        if not isinstance(found, UnwrapResult):
-            raise found
-        return provider.wrap(found.key.expose_key(), key.key, whole)
+                    if not change.is_refresh:
+                        raise
+                    stale[_name(item)] = error.of()
+        return entry._replace(context=context, items=tuple(items))
 
-    def _is_named(self, key: KeyName) -> bool:
-        return any(named.covers(key) for named in self._named)
+    def _wrap(self, key: KeyName, context: Pairs, present: WrappedKey | None = None) -> WrappedKey:
+        """Return the data key wrapped under *key* with *context*, first from the wrapped key *present* under it.
+
+        From others only if *key* is named: nothing else says that its owner may have the data key.
+        """
+        sources = [(item, entry) for entry in self._entries.values() for item in entry.items]
+        sources.sort(key=lambda source: (source[0] != present, not _covers(self._named, _name(source[0]))))
+        if present is not None and not _covers(self._named, key):
+            sources = [source for source in sources if source[0] == present]
+        provider = self._change.writer.find(key.provider)
+        whole = encryption_context(context)
+        if isinstance(provider, Rewraps):
+            near = [source for source in sources if source[0].provider == key.provider]
+            item = _rewrap_by_provider(provider, key, near, whole)
+            if item is not None:
+                return item
+        requests = [UnwrapRequest(item, entry.context, entry.commitment) for item, entry in sources]
+        (result,) = unwrap([requests], self._change.writer.find, UNWRAP_SECONDS)
+        if not isinstance(result, UnwrapResult):
+            raise result
+        return provider.wrap(result.key.expose_key(), key.key, whole)
 
 
-def _check_named(data_keys: Sequence[Sequence[KeyEntry]], change: _Change, where: str) -> None:
-    """Check that no key is added to a data key that somebody else may have put there.
+def _rewrap_by_provider(
+    provider: Rewraps,
+    key: KeyName,
+    sources: Iterable[tuple[WrappedKey, KeyEntry]],
+    context: Mapping[str, str],
+) -> WrappedKey | None:
+    """Return the first of *sources* that *provider* re-wraps under *key*; None if they are too far apart.
 
     Raises:
-        ConflictError: If one of *data_keys* is under other wrapping keys than the rest, and nobody named them.
+        EncenvError: If the provider fails: a data key that it could re-wrap is not unwrapped here.
     """
-    under = [{_name(item): entry for entry in entries for item in entry.items} for entries in data_keys]
-    if not change.add or len({frozenset(keys) for keys in under}) == 1:
+    failure: EncenvError | None = None
+    for item, entry in sources:
+        try:
+            wrapped = provider.rewrap(item, key.key, encryption_context(entry.context), context)
+        except EncenvError as error:
+            failure = failure or error.of()
+        else:
+            if wrapped is not None:
+                return wrapped
+    if failure is not None:
+        raise failure
+    return None
+
+
+def _check_all_named(data_keys: Iterable[_Entries], change: _Change) -> None:
+    """Check that no key is added to a data key that somebody else may have planted.
+
+    Raises:
+        ConflictError: If the data keys are under different wrapping keys, and nobody named one of these.
+    """
+    wrapping = [
+        {_name(item): entry for entry in entries.values() for item in entry.items} for entries in data_keys
+    ]
+    if not change.add or len({frozenset(keys) for keys in wrapping}) == 1:
         return
     named = (*change.writer.keys, *change.add, *change.remove)
-    for keys in under:
+    for keys in wrapping:
         for key, entry in keys.items():
-            if not any(one.covers(key) for one in named):
+            if not _covers(named, key):
                 raise ConflictError(
-                    f"{where} has data keys under different wrapping keys, and nobody named {key.provider}:{key.key},"
+                    f"{change.where} has data keys under different keys, and nobody named {key.provider}:{key.key},"
                     f" which {entry.name} is under",
-                    hint="if it belongs there, name it too: --add KEY; if not, set the values of that key entry anew",
+                    hint="if it belongs there, name it too: --add KEY; if not, set the values of that key entry again",
                 )
 
 
-def _check_removable(key: KeyName, items: Sequence[WrappedKey], where: str) -> None:
-    """Check that *key* names one wrapping key among *items*.
+def _check_removable(key: KeyName, present: Iterable[KeyName], where: str) -> None:
+    """Check that *key* means exactly one of the wrapping keys *present*.
 
     Raises:
         ConflictError: If it does not.
     """
-    found = {_name(item) for item in items if key.covers(_name(item))}
-    if len(found) == 1:
-        return
-    which = ", ".join(dict.fromkeys(f"{item.provider}:{item.reference}" for item in items))
-    if found:
+    names = {name: f"{name.provider}:{name.key}" for name in present}
+    matches = [name for name in names if key.covers(name)]
+    if len(matches) > 1:
         raise ConflictError(
-            f"{where} has copies under {len(found)} {key.provider} keys",
-            hint=f"name one of them: {', '.join(f'{one.provider}:{one.key}' for one in found)}",
+            f"{where} is encrypted under {len(matches)} {key.provider} keys",
+            hint=f"name one of them: {', '.join(names[name] for name in matches)}",
         )
-    named = f"{key.provider}:{key.key}".rstrip(":")
-    raise ConflictError(f"{where} has no copy under {named}", hint=f"name one that it has: {which}")
+    if not matches:
+        raise ConflictError(
+            f"{where} is not encrypted under {f'{key.provider}:{key.key}'.rstrip(':')}",
+            hint=f"name one of its keys: {', '.join(names.values())}",
+        )
+
+
+def _covers(keys: Iterable[KeyName], key: KeyName) -> bool:
+    return any(one.covers(key) for one in keys)
 
 
 def _name(item: WrappedKey) -> KeyName:
     return KeyName(item.provider, item.reference)
 
 
-def _copies(entries: Mapping[int, KeyEntry] | Mapping[int, KeyEntry | None]) -> dict[KeyName, list[bytes]]:
-    """Return by wrapping key the wrapped copies in *entries*."""
-    copies: dict[KeyName, list[bytes]] = {}
-    for entry in entries.values():
-        for item in entry.items if entry else ():
-            copies.setdefault(_name(item), []).append(item.wrapped)
-    return copies
+def _wrapped_by_key(entries: Iterable[KeyEntry]) -> dict[KeyName, list[bytes]]:
+    """Return the wrapped data keys in *entries*, by wrapping key."""
+    wrapped: dict[KeyName, list[bytes]] = {}
+    for entry in entries:
+        for item in entry.items:
+            wrapped.setdefault(_name(item), []).append(item.wrapped)
+    return wrapped

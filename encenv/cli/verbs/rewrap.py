@@ -10,7 +10,7 @@ from encenv.cli.options import Misuse, files_argument, quiet
 from encenv.cli.rewrite_file import rewrite
 from encenv.cli.terminal import say, through_values, warn
 from encenv.files.key_names import AWS_KMS, KeyName, Pairs
-from encenv.files.rewrap import Rewrapped, rewrap
+from encenv.files.rewrap import RewrapResult, rewrap
 from encenv.policy.project import project_of
 
 
@@ -60,7 +60,7 @@ def command(
         say("removing is not revoking: to shut someone out, run encenv rotate, and change the secrets")
 
 
-def _report(where: str, outcome: Rewrapped) -> None:
+def _report(where: str, outcome: RewrapResult) -> None:
     changes = (
         ("added", outcome.added),
         ("removed", outcome.removed),
@@ -69,7 +69,7 @@ def _report(where: str, outcome: Rewrapped) -> None:
     parts = [f"{what} {', '.join(map(_text, keys))}" for what, keys in changes if keys]
     say(f"{where}: {'; '.join(parts) or 'nothing to change'}")
     for key, error in outcome.stale:
-        warn(f"{where}: the copy for {_text(key)} is unchanged: {error.message}")
+        warn(f"{where}: its data key under {_text(key)} was not refreshed: {error.message}")
 
 
 def _text(key: KeyName) -> str:
