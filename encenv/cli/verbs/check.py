@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -83,14 +83,13 @@ def command(
     """
     if staged and revisions is not None:
         raise click.UsageError("--staged and --range exclude each other")
+    if revisions is not None and revisions.startswith("-"):
+        raise click.UsageError(f"--range: {revisions!r} is not a range of commits")
     projects = Projects()
-    noun = "file"
     if staged:
-        versions, noun = _staged(files, projects), "staged file"
+        versions = [*_recorded(_staged(), files, projects)]
     elif revisions is not None:
-        if revisions.startswith("-"):
-            raise click.UsageError(f"--range: {revisions!r} is not a range of commits")
-        versions, noun = _in_history(files, revisions, projects), "version"
+        versions = [*_recorded(_in_history(revisions), files, projects)]
     else:
         versions = [
             _Version(path, place(path), partial(read_text, path)) for path in files or (DEFAULT_FILE,)
@@ -105,6 +104,7 @@ def command(
     if failures := errors(findings):
         raise _Failed(failures)
     if not as_json:
+        noun = "staged file" if staged else "file" if revisions is None else "version"
         say(f"{count(len(versions), noun)} checked: nothing to fix")
 
 
@@ -117,38 +117,32 @@ class _Failed(click.ClickException):
         self.hint = f"{first}; then see the rest: encenv check --json" if others else first
 
 
-def _staged(files: Sequence[str], projects: Projects) -> list[_Version]:
-    git.git(
-        "rev-parse", "--git-dir"
-    )  # outside a repository, git diff compares files and complains about those
-    return [
-        _Version(path, printable(path), partial(_recorded_text, path, blob), is_staged=True)
-        for path, blob in git.staged_files().items()
-        if _is_chosen(path, files, projects)
-    ]
+def _staged() -> Iterator[tuple[str, str, None]]:
+    """Yield the path and the blob of each staged file."""
+    return ((path, blob, None) for path, blob in git.staged_files().items())
 
 
-def _in_history(files: Sequence[str], revisions: str, projects: Projects) -> list[_Version]:
+def _in_history(revisions: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the path, the blob and the commit of each version of a file in *revisions*."""
     top = git.top_level()
-    versions = [
-        (os.path.relpath(top / version.path) if top else version.path, version)
-        for version in git.history(revisions)
-    ]
-    return [
-        _Version(path, printable(path), partial(_recorded_text, path, version.blob), version.commit[:SHORT])
-        for path, version in versions
-        if _is_chosen(path, files, projects)
-    ]
+    for version in git.history(revisions):
+        path = os.path.relpath(top / version.path) if top else version.path
+        yield path, version.blob, version.commit[:SHORT]
+
+
+def _recorded(
+    blobs: Iterable[tuple[str, str, str | None]], files: Sequence[str], projects: Projects
+) -> Iterator[_Version]:
+    """Yield those of *blobs* that are among *files* or, without any, are files of their project."""
+    chosen = {_whole(file) for file in files}
+    for path, blob, commit in blobs:
+        if _whole(path) in chosen if files else projects.of(path).covers(os.path.abspath(path)):  # noqa: PTH100 (a link stays one)
+            read = partial(_recorded_text, path, blob)
+            yield _Version(path, printable(path), read, commit, is_staged=commit is None)
 
 
 def _recorded_text(path: str, blob: str) -> str:
     return decode(git.content(blob), printable(path))
-
-
-def _is_chosen(path: str, files: Sequence[str], projects: Projects) -> bool:
-    if files:
-        return _whole(path) in {_whole(file) for file in files}
-    return projects.of(path).covers(os.path.abspath(path))  # noqa: PTH100 (a link stays one)
 
 
 def _whole(path: str) -> Path:
@@ -159,18 +153,19 @@ def _whole(path: str) -> Path:
 
 def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Iterator[Finding]:
     """Yield what has to be fixed in one version of a file."""
+    where = version.where
     try:
         text = version.read()
         facts = inspect(text)
     except EncenvError as error:
         if version.commit is None:
             raise
-        yield failure(version.where, error)  # an old version may be anything
+        yield failure(where, error)  # an old version may be anything
         return
-    yield from plaintext(version.where, facts, projects.policy(version.path), version.how_to_encrypt)
-    yield from damage(version.where, facts)
+    yield from plaintext(where, facts, projects.policy(version.path), version.how_to_encrypt)
+    yield from damage(where, facts)
     if is_opening:
-        yield from _unopened(version.where, text, facts)
+        yield from _unopened(where, text, facts)
 
 
 def _unopened(where: str, text: str, facts: Inspection) -> Iterator[Finding]:
