@@ -1,24 +1,27 @@
-"""What a settings class asks an environment for: nothing else is ever decrypted."""
+"""The variables that a source reads for a settings class: nothing else is ever decrypted."""
 
 import functools
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import AliasChoices, AliasPath
 from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSettingsSource
 from pydantic_settings.sources.utils import parse_env_vars
+from pydantic_settings.version import VERSION
 
-# How a source says which variables it reads a field from: where nothing of it is replaced, the usual rules hold.
+# The methods by which a source says which variables it reads a field from, as pydantic-settings defines them.
 _RULES = {
-    name: getattr(EnvSettingsSource, name, None)
+    name: getattr(EnvSettingsSource, name)
     for name in ("get_field_value", "prepare_field_value", "_extract_field_info", "_apply_case_sensitive")
 }
-_FIRST = ((0,),)  # the lands of one name, which goes to one key
+# From 2.14 on, a source passes a value on under the field's first alias, whichever alias its variable is called by.
+PREFERS_FIRST_KEY = tuple(map(int, VERSION.split(".")[:2])) >= (2, 14)
 
 
 class ModelKey:
-    """A key of the model's data under which pydantic looks for a field, perhaps for a path below it."""
+    """A key of the model's data where pydantic looks for a field's value, or for a container of it (`is_path`)."""
 
     __slots__ = ("is_path", "name")
 
@@ -26,31 +29,33 @@ class ModelKey:
         self.name, self.is_path = name, is_path
 
 
-class AskedField:
-    """One field of the model.
+class FieldNames:
+    """The names of one field of a model, in the variables of a source and in the model's data.
 
     Attributes:
         name: The field's name.
         names: The variables that it is read from, in order, as the source compares names.
         keys: Where pydantic looks for its value, in order.
-        lands: For each of *names* the positions in *keys* at which its value may be handed on.
-        has_nested: Whether variables below *names*, such as ``NAME__PART``, are read, too.
-        uses: The use of each of *names*, once the whole model is asked.
+        targets: For each of *names* the keys under which the source may pass on its value; at last those for what
+            variables below them build, such as ``NAME__PART``.
+        has_nested: Whether it reads such variables.
+        uses: The use of each of *names*, once the whole model is known.
         loc_keys: What a validation error may call the field.
     """
 
-    __slots__ = ("has_nested", "keys", "lands", "loc_keys", "name", "names", "uses")
+    __slots__ = ("has_nested", "keys", "loc_keys", "name", "names", "targets", "uses")
 
     def __init__(
         self,
         name: str,
         names: Sequence[str],
         keys: Sequence[ModelKey],
-        lands: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[str]],
         *,
         has_nested: bool,
     ) -> None:
-        self.name, self.names, self.keys, self.lands, self.has_nested = name, names, keys, lands, has_nested
+        self.name, self.names, self.keys, self.has_nested = name, names, keys, has_nested
+        self.targets = targets
         self.uses: list[Use] = []
         self.loc_keys = {name}
         for key in keys:
@@ -66,8 +71,8 @@ class Use:
         self.field, self.place, self.path = field, place, path
 
 
-class Asked:
-    """What one model asks one source for.
+class ModelNames:
+    """The variables that one source reads for one model.
 
     Args:
         source: The source; it is asked itself, so that its own rules for names hold, also in a subclass.
@@ -82,7 +87,7 @@ class Asked:
         has_plain_names = (
             not source.env_prefix and not source.env_nested_delimiter and _has_usual_rules(source)
         )
-        kept = source.env_vars
+        env_vars = source.env_vars
         try:
             self.fields = {
                 # To ask for each field takes a third of what all else does with its variable.
@@ -92,7 +97,7 @@ class Asked:
                 for name, field in source.settings_cls.model_fields.items()
             }
         finally:
-            source.env_vars = kept
+            source.env_vars = env_vars
         self.has_nested = bool(source.env_nested_delimiter) and any(
             field.has_nested for field in self.fields.values()
         )
@@ -108,12 +113,12 @@ class Asked:
         self._with_nested: set[str] = set()  # names whose uses below another name have been added
 
     @functools.cached_property
-    def keys(self) -> set[str]:
-        """The keys of the model's data."""
-        return {key.name for field in self.fields.values() for key in field.keys}
+    def keys(self) -> Mapping[str, int]:
+        """The keys of the model's data, each with the number of fields that pydantic looks there for."""
+        return Counter(key for field in self.fields.values() for key in {key.name for key in field.keys})
 
     def uses(self, name: str) -> list[Use]:
-        """Return what the model uses the variable *name* for; nothing if it does not ask for it."""
+        """Return what the model uses the variable *name* for; nothing if it does not read it."""
         delimiter = self._source.env_nested_delimiter
         if delimiter and delimiter in name and name not in self._with_nested:
             self._with_nested.add(name)
@@ -121,24 +126,24 @@ class Asked:
         return self._uses.get(name, [])
 
     def is_given(self, use: Use, state: Mapping[str, Any], present: Container[str] = ()) -> bool:
-        """Return whether *state*, which earlier sources filled, leaves nothing for *use* to say.
+        """Return whether *state*, which earlier sources filled, makes what *use* would add to it ineffective.
 
-        Where that depends on pydantic-settings' version, the answer is no: a value too many is decrypted, none is lost.
-        The source has the variables *present*: what is nested joins what the field's own name gives.
+        In doubt the answer is no: then a value too many is decrypted, and none is lost. The source has the variables
+        *present*: what is nested joins the value that a variable of the field's own gives.
         """
         if not state:
             return False
         field = self.fields[use.field]
-        lands: Sequence[int] = field.lands[use.place]
-        if use.path:
-            whole = any(name in present for name in field.names)
-            lands = range(len(field.keys)) if whole else field.lands[-1]
-        # Behind the key that pydantic takes, a value would be an extra one, which a model may also forbid or keep.
-        is_dropped = len(lands) > 1 or self._source.config.get("extra") == "ignore"
+        if any(
+            other.field != field.name for name in field.names[use.place + 1 :] for other in self.uses(name)
+        ):
+            return False  # the source would turn to that name, which cannot be hidden from one field alone
+        targets: Iterable[str] = field.targets[-1 if use.path else use.place]
+        if use.path and any(name in present for name in field.names):
+            targets = [key.name for key in field.keys]
         return all(
-            (is_dropped and _is_behind(field, position, state))
-            or self._is_shadowed(field, position, use.path, state)
-            for position in lands
+            self._is_behind(field, target, state) or self._is_shadowed(field, target, use.path, state)
+            for target in targets
         )
 
     def _nested_uses(self, name: str, delimiter: str) -> Iterator[Use]:
@@ -149,32 +154,40 @@ class Asked:
                 below = name[len(field.names[index]) + len(delimiter) :]
                 yield Use(field.name, index, tuple(below.split(delimiter, self._source.maxsplit)))
 
+    def _is_behind(self, field: FieldNames, target: str, state: Mapping[str, Any]) -> bool:
+        """Return whether pydantic takes the value of a key before *target*, and ignores *target*."""
+        if self._source.config.get("extra") != "ignore":
+            return False  # what is ignored for the field is an extra key of the model
+        if any(self.keys[key.name] > 1 for key in field.keys):
+            return False  # a key of two fields may be renamed on behalf of the other one
+        first = next((key for key in field.keys if key.name in state or key.name == target), None)
+        return first is not None and first.name != target and not first.is_path
+
     def _is_shadowed(
-        self, field: AskedField, position: int, path: tuple[str, ...], state: Mapping[str, Any]
+        self, field: FieldNames, target: str, path: tuple[str, ...], state: Mapping[str, Any]
     ) -> bool:
-        if field.keys[position].name not in state:
+        """Return whether *state* has a value under *target*, at *path*, that another one is not merged with."""
+        if target not in state:
             return False
-        value: Any = state[field.keys[position].name]
-        target: Any = self._source.settings_cls.model_fields[field.name]
+        value: Any = state[target]
+        part: Any = self._source.settings_cls.model_fields[field.name]
         for step in path:
             if not isinstance(value, dict):
                 return True  # a whole value was given where this variable would add to one
-            target = self._source.next_field(target, step, self._source.case_sensitive)
+            part = self._source.next_field(part, step, self._source.case_sensitive)
             # The parts of a model are found in any case, the keys of a plain dict are not.
-            fold = isinstance(target, FieldInfo) and not self._source.case_sensitive
-            match = next((k for k in value if k == step or (fold and str(k).lower() == step.lower())), None)
+            any_case = isinstance(part, FieldInfo) and not self._source.case_sensitive
+            match = next(
+                (k for k in value if k == step or (any_case and str(k).lower() == step.lower())), None
+            )
             if match is None:
                 return False
             value = value[match]
         return not isinstance(value, dict)  # the dicts of two sources are merged
 
 
-def _is_behind(field: AskedField, position: int, state: Mapping[str, Any]) -> bool:
-    return any(key.name in state and not key.is_path for key in field.keys[:position])
-
-
 def model_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> list[ModelKey]:
-    """Return the keys under which pydantic looks for a field's value, in its order."""
+    """Return the keys under which pydantic looks for a field's value, in its order, each once."""
     alias = field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     keys = [
@@ -186,7 +199,7 @@ def model_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> list[M
     ]
     if config.get("validate_by_alias") is False:
         keys = []
-    if not keys or _by_name(config):
+    if not keys or _is_read_by_name(config):
         keys.append(ModelKey(name, is_path=False))
     return keys
 
@@ -196,7 +209,7 @@ def loc_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> set[str]
     return {name, *(key.name for key in model_keys(name, field, config))}
 
 
-def _by_name(config: Mapping[str, Any]) -> bool:
+def _is_read_by_name(config: Mapping[str, Any]) -> bool:
     return bool(config.get("populate_by_name") or config.get("validate_by_name"))
 
 
@@ -214,30 +227,51 @@ def as_kept(source: EnvSettingsSource, variables: Mapping[str, Any]) -> Mapping[
     )
 
 
-def _named_itself(source: EnvSettingsSource, name: str) -> AskedField:
-    """Return what a field is read from that has no alias, without a prefix and a delimiter: the variable of its name."""
-    return AskedField(name, (fold(source, name),), (ModelKey(name, is_path=False),), _FIRST, has_nested=False)
+def _named_itself(source: EnvSettingsSource, name: str) -> FieldNames:
+    """Return the names of a field without an alias, prefix and delimiter: it is read from the variable of its name."""
+    return FieldNames(
+        name, (fold(source, name),), (ModelKey(name, is_path=False),), ((name,), (name,)), has_nested=False
+    )
 
 
-def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> AskedField:
+def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> FieldNames:
     """Let *source* look for *field* in an environment without variables, and note what it looks for."""
     source.env_vars = recorder = _Recorder()
+    info: list[tuple[str, str, bool]] = []
     try:
         _, _, is_complex = source.get_field_value(field, name)
+        info = source._extract_field_info(field, name)  # noqa: SLF001
         # Without a delimiter pydantic-settings looks for nothing more; it takes long to find that out.
         if source.env_nested_delimiter or not _is_own(source.prepare_field_value):
             source.prepare_field_value(name, field, None, is_complex)
         has_nested = recorder.was_searched
     except Exception:  # noqa: BLE001 (a subclass may not expect a variable to be missing)
         has_nested = True
-    keys = model_keys(name, field, source.config)
-    names = recorder.names
-    lands: Sequence[Sequence[int]]
-    if len(names) == len(keys):
-        lands = [_lands(keys, index, name) for index in range(len(keys))]
+    keys, names = model_keys(name, field, source.config), recorder.names
+    if names == [own for _, own, _ in info]:
+        targets: Sequence[Sequence[str]] = _targets(info, name, is_by_name=_is_read_by_name(source.config))
     else:  # a subclass has rules of its own
-        lands = [range(len(keys))] * len(names)
-    return AskedField(name, names, keys, lands, has_nested=has_nested)
+        targets = [[key.name for key in keys]] * (len(names) + 1)
+    return FieldNames(name, names, keys, targets, has_nested=has_nested)
+
+
+def _targets(info: Sequence[tuple[str, str, bool]], name: str, *, is_by_name: bool) -> list[tuple[str]]:
+    """Return the key under which a source passes on each variable of the field *name*, at last what they build.
+
+    Args:
+        info: What the source says of each variable of the field: the key, the variable, whether it is a container.
+        name: The field.
+        is_by_name: Whether pydantic looks for the field's own name, too.
+    """
+    first, _, first_is_container = info[0]
+    targets: list[tuple[str]] = []
+    for key, _, is_container in info:
+        stays = is_container or (is_by_name and key == name)
+        moves = PREFERS_FIRST_KEY and not stays and not first_is_container
+        targets.append((first if moves else key,))
+    # Without a value of its own a field has the key of its last variable.
+    moves = not stays and not (PREFERS_FIRST_KEY and first_is_container)
+    return [*targets, (first if moves else key,)]
 
 
 def _has_usual_rules(source: EnvSettingsSource) -> bool:
@@ -246,21 +280,13 @@ def _has_usual_rules(source: EnvSettingsSource) -> bool:
     return (
         cls in (EnvSettingsSource, DotEnvSettingsSource)
         and not _RULES.keys() & vars(source).keys()
-        and all(getattr(cls, name, None) is own for name, own in _RULES.items())
+        and all(getattr(cls, name) is own for name, own in _RULES.items())
     )
 
 
 def _is_own(method: Callable[..., Any]) -> bool:
     """Return whether *method* is pydantic-settings' own."""
     return getattr(method, "__func__", None) is EnvSettingsSource.prepare_field_value
-
-
-def _lands(keys: list[ModelKey], index: int, name: str) -> tuple[int, ...]:
-    # A value goes to its own key, or, in pydantic-settings from 2.14 on, to the first one, if neither is a path.
-    # One found by the field's name always stays there.
-    if keys[index].is_path or keys[0].is_path or keys[index].name == name:
-        return (index,)
-    return (0, index)
 
 
 class _Recorder(Mapping[str, "str | None"]):

@@ -12,7 +12,7 @@ from encenv.errors import ConflictError
 from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
 from encenv.keys.process_safety import lazily
 from encenv.load.environ import Load
-from encenv.load.field_names import Asked, Use, as_kept, fold, loc_keys
+from encenv.load.field_names import ModelNames, Use, as_kept, fold, loc_keys
 
 if TYPE_CHECKING:
     from encenv.files import read
@@ -99,7 +99,7 @@ class Variables(Mapping[str, "str | None"]):
 
     def __init__(self, load: "SettingsLoad", source: EnvSettingsSource, layers: Sequence[Layer]) -> None:
         self._load, self._source = load, source
-        self._asked = Asked(source)
+        self._names_read = ModelNames(source)
         # By the name that is supplied, as the source compares names.
         self._places: dict[str, list[tuple[Layer, str]]] = {}
         for layer in layers:
@@ -143,7 +143,7 @@ class Variables(Mapping[str, "str | None"]):
             return None
 
         self._visit(state, look, taken)
-        taken |= {use.field for name in self._places for use in self._asked.uses(name)}
+        taken |= {use.field for name in self._places for use in self._names_read.uses(name)}
         return texts
 
     def _variables(self) -> Mapping[str, str | None]:
@@ -180,7 +180,7 @@ class Variables(Mapping[str, "str | None"]):
         """
         hidden: set[str] = set()
         kept: set[str] = set()  # fields whose value is kept from the source
-        for field in self._asked.fields.values():
+        for field in self._names_read.fields.values():
             for index, name in enumerate(field.names):
                 # For one that is needed `get` says the same; of two, one may have no value.
                 places = self._places.get(name, ())
@@ -197,12 +197,12 @@ class Variables(Mapping[str, "str | None"]):
                     hidden.update(field.names[index + 1 :])
                 break
         hands_on = isinstance(self._source, DotEnvSettingsSource)
-        for name in self._places if hands_on or self._asked.has_nested else ():
-            uses = self._asked.uses(name)
+        for name in self._places if hands_on or self._names_read.has_nested else ():
+            uses = self._names_read.uses(name)
             nested = [use for use in uses if use.path]
             hidden.update(name for use in nested if use.field in kept)
             needed = any(use.field not in kept and self._is_needed(use, state, skip) for use in nested)
-            if needed or (hands_on and self._is_handed_on(name, state, asked=bool(uses))):
+            if needed or (hands_on and self._is_passed_on(name, state)):
                 get(name)
         return hidden
 
@@ -218,33 +218,31 @@ class Variables(Mapping[str, "str | None"]):
     def _is_needed(self, use: Use, state: Mapping[str, Any], skip: Collection[str]) -> bool:
         if use.field in skip or (self._load.lost and (use.field, *use.path) in self._load.lost):
             return False
-        return not state or not self._asked.is_given(use, state, self._places)
+        return not state or not self._names_read.is_given(use, state, self._places)
 
-    def _is_handed_on(self, name: str, state: Mapping[str, Any], *, asked: bool) -> bool:
-        """Return whether the source hands the line *name* of a ``.env`` on to a model that does not refuse it."""
-        source = self._source
-        extra = source.config.get("extra")
-        if extra == "forbid":
-            return False
-        prefix = fold(source, source.env_prefix)
+    def _is_passed_on(self, name: str, state: Mapping[str, Any]) -> bool:
+        """Return whether the model uses the line *name* of a ``.env`` beyond the fields that are read from it."""
+        source, uses = self._source, self._names_read.uses(name)
+        extra, prefix = source.config.get("extra"), fold(source, source.env_prefix)
         filtering = getattr(source, "dotenv_filtering", None)  # not in pydantic-settings 2.13
         if filtering == "match_prefix":
-            handed_on = name.startswith(prefix) and (not asked or extra == "allow")
-        else:
-            hidden = bool(prefix) and name in source.settings_cls.model_fields
-            # One that the model does not ask for may come to a key of it all the same, with its prefix taken off.
-            is_kept = extra == "allow" or name.removeprefix(prefix) in self._asked.keys
-            handed_on = not filtering and is_kept and not asked and not hidden
-        return handed_on and name.removeprefix(prefix) not in state
+            if not name.startswith(prefix):
+                return False
+        elif filtering or uses or (prefix and name in source.settings_cls.model_fields):
+            return False
+        key = name if extra == "forbid" and not filtering else name.removeprefix(prefix)
+        # What a model refuses is refused by name; only where a field is read from it, too, a mask would come to that.
+        is_used = extra == "allow" or key in self._names_read.keys or (extra == "forbid" and uses)
+        return bool(is_used) and key not in state
 
     def _value(self, name: str, *, wanted: bool) -> object:
-        uses = self._asked.uses(name)
+        uses = self._names_read.uses(name)
         for layer, own in reversed(self._places[name]):
             plain = layer.is_plain(own)
             if not plain and not wanted:
                 # An unused sealed line is reported by name where its plain text would be, and dropped elsewhere.
-                is_reported = isinstance(self._source, DotEnvSettingsSource) and not uses
-                return MASK if is_reported and self._source.config.get("extra") == "forbid" else _ABSENT
+                is_reported = self._source.config.get("extra") == "forbid" and not uses
+                return MASK if is_reported and isinstance(self._source, DotEnvSettingsSource) else _ABSENT
             failures = len(self._load.failures)
             if wanted and len(self._places[name]) > 1:
                 self._refuse_two(layer, name)
@@ -260,7 +258,7 @@ class Variables(Mapping[str, "str | None"]):
     def _note(self, name: str, uses: Sequence[Use], text: str | None, *, plain: bool) -> None:
         source = self._source
         for use in uses:
-            self._load.note(self._asked.fields[use.field].loc_keys, [text, *use.path], plain=plain)
+            self._load.note(self._names_read.fields[use.field].loc_keys, [text, *use.path], plain=plain)
         if not uses:
             self._load.note([name.removeprefix(fold(source, source.env_prefix))], [text], plain=plain)
 
@@ -273,7 +271,7 @@ class Variables(Mapping[str, "str | None"]):
         if not name.startswith(prefix) or raw is None or not claims(raw):
             return own
         other = fold(self._source, name.removeprefix(prefix))
-        return other if self._asked.uses(other) and not self._asked.uses(own) else own
+        return other if self._names_read.uses(other) and not self._names_read.uses(own) else own
 
     def _refuse_two(self, layer: Layer, name: str) -> None:
         names = {
@@ -293,7 +291,7 @@ class SecretFiles:
         self._load, self._source = load, source
         self._get, self._find = source.get_field_value, source.find_case_path
         self._found: _Found | None = None  # the file that was found last
-        self._asked: Asked | None = None
+        self._names_read: ModelNames | None = None
         self._state: Mapping[str, Any] | None = None
         self._results: dict[str, tuple[Any, str, bool]] = {}
         # The public ways to a file's text, and to which file it is.
@@ -367,10 +365,10 @@ class SecretFiles:
             return False
         return not self._names().uses(fold(self._source, other.name))
 
-    def _names(self) -> Asked:
-        if self._asked is None:
+    def _names(self) -> ModelNames:
+        if self._names_read is None:
             source = self._source
-            self._asked = Asked(
+            self._names_read = ModelNames(
                 EnvSettingsSource(
                     source.settings_cls,
                     case_sensitive=source.case_sensitive,
@@ -379,7 +377,7 @@ class SecretFiles:
                     env_nested_delimiter="",
                 )
             )
-        return self._asked
+        return self._names_read
 
 
 class _Found:

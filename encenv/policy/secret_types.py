@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic.networks import UrlConstraints
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
-from encenv.load.field_names import Asked, model_keys
+from encenv.load.field_names import ModelNames, model_keys
 from encenv.policy.rules import FieldSecrecy
 
 _SECRET = (SecretStr, SecretBytes, Secret)
@@ -34,7 +34,7 @@ Secrecy = bool | None  # True: it holds a secret, False: it cannot, None: undeci
 def field_secrecy(settings_class: type[BaseSettings]) -> FieldSecrecy:
     """Return which variables of *settings_class* hold secrets, by their types."""
     source = EnvSettingsSource(settings_class)
-    fields = Asked(source).fields
+    fields = ModelNames(source).fields
     names: dict[str, Secrecy] = {}
     prefixes: dict[str, Secrecy] = {}
     for name, field in settings_class.model_fields.items():

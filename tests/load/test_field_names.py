@@ -7,7 +7,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field, create_model
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 from pydantic_settings.sources.utils import parse_env_vars
 
-from encenv.load.field_names import Asked, _ask, as_kept
+from encenv.load.field_names import ModelNames, _ask, as_kept
 
 
 class Part(BaseModel):
@@ -61,13 +61,13 @@ def test_names(cls, options):
     settings = create_model("Settings", __base__=BaseSettings, **FIELDS)
     settings.model_config.update(config)
     source = cls(settings)
-    asked = Asked(source)
+    names_read = ModelNames(source)
     for name, field in settings.model_fields.items():
-        ours, theirs = asked.fields[name], _ask(source, name, field)
+        ours, theirs = names_read.fields[name], _ask(source, name, field)
         for part in ("name", "has_nested", "loc_keys"):
             assert getattr(ours, part) == getattr(theirs, part)
         assert list(ours.names) == list(theirs.names)
-        assert [[*positions] for positions in ours.lands] == [[*positions] for positions in theirs.lands]
+        assert [[*keys] for keys in ours.targets] == [[*keys] for keys in theirs.targets]
         assert [(key.name, key.is_path) for key in ours.keys] == [
             (key.name, key.is_path) for key in theirs.keys
         ]
@@ -81,4 +81,4 @@ def test_names_of_a_class_that_was_changed(monkeypatch):
     """Rules that were put onto pydantic-settings' own class hold, too."""
     monkeypatch.setattr(EnvSettingsSource, "_apply_case_sensitive", lambda source, value: f"own_{value}")
     settings = create_model("Settings", __base__=BaseSettings, **FIELDS)
-    assert Asked(EnvSettingsSource(settings)).fields["plain"].names == ["own_plain"]
+    assert ModelNames(EnvSettingsSource(settings)).fields["plain"].names == ["own_plain"]

@@ -115,15 +115,15 @@ def assert_equivalent(
         singly: Whether it is also loaded with each value sealed alone.
     """
     places = case.places()
-    expected = _outcome(root / "plain", case, BaseSettings, set(), "")
+    expected = outcome(root / "plain", case, BaseSettings, set(), "")
     if isinstance(expected, tuple) and expected[0] is unless:
         return expected
     ways = [("nothing sealed", set(), ""), ("all sealed", set(places), "")]
     ways += [(f"{place} sealed", {place}, "") for place in places if singly and len(places) > 1]
     ways += [("all with prefix", set(places), "ENC_")] if by_prefix else []
     for number, (way, chosen, prefix) in enumerate(ways):
-        found = _outcome(root / str(number), case, EncryptedSettings, chosen, prefix)
-        assert _same(found, expected), f"{way}: {found} instead of {expected}"
+        found = outcome(root / str(number), case, EncryptedSettings, chosen, prefix)
+        assert is_same(found, expected), f"{way}: {found} instead of {expected}"
     return expected
 
 
@@ -146,10 +146,10 @@ def process(*environments: Mapping[str, str], **variables: str) -> Iterator[None
     clear_cache()
 
 
-def _outcome(
+def outcome(
     folder: Path, case: Case, base: type[BaseSettings], chosen: set[tuple[str, str, int]], prefix: str
 ) -> Any:
-    """Return what *case* gives, written to *folder*, with the *chosen* places sealed."""
+    """Return what *case* gives, written to *folder*, with the *chosen* places encrypted."""
     folder.mkdir()
     for name, text in case.files.items():
         lines = {number for kind, where, number in chosen if (kind, where) == ("files", name)}
@@ -206,7 +206,8 @@ def _comparable(outcome: Any) -> Any:
     return outcome
 
 
-def _same(found: Any, expected: Any) -> bool:
+def is_same(found: Any, expected: Any) -> bool:
+    """Return whether two results of `outcome` are the same, as far as that of an encrypted load is not masked."""
     kinds = tuple(one[0] if isinstance(one, tuple) and one else None for one in (found, expected))
     if kinds[0] is UserCodeError:  # it stands for every exception that is not pydantic's own
         return isinstance(kinds[1], type) and not issubclass(kinds[1], (ValidationError, SettingsError))
