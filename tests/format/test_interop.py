@@ -87,13 +87,18 @@ def node_seal(environments, context=None):
     return [answer["variables"] for answer in answers]
 
 
-any_bytes = st.binary(max_size=24).map(lambda raw: raw.replace(b"\0", b"").decode("utf-8", "surrogateescape"))
+def without(char, raw):
+    """Return *raw* as os.environ has it. Without *char* first: what it separates may be a character together."""
+    return raw.replace(char, b"").decode("utf-8", "surrogateescape")
+
+
+any_bytes = st.binary(max_size=24).map(lambda raw: without(b"\0", raw))
 any_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=24)
 values = (any_text | any_bytes | st.just("")).filter(lambda text: "encenv:" not in text)
 names = (
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,11}", fullmatch=True)
     | st.sampled_from(["__proto__", "constructor", "caf\u00e9", "ENCENV_KEY_", "encenv_key_aaaaaaaa"])
-    | (any_text | any_bytes).map(lambda text: text.replace("=", ""))
+    | (any_text | any_bytes).map(lambda text: without(b"=", os.fsencode(text)))
 ).filter(lambda name: name and entry_kid(name) is None)
 context_keys = st.from_regex(r"[A-Za-z0-9_.:/-]{1,12}", fullmatch=True).filter(
     lambda key: not key.lower().startswith(("encenv", "aws:"))
