@@ -63,7 +63,7 @@ def for_each_file(files: Sequence[str], doing: str, act: Callable[[str], None]) 
         raise failure
 
 
-def parsed(text: str, where: str) -> EnvFile:
+def parse_every_line(text: str, where: str) -> EnvFile:
     """Return the lines of the .env file *text*.
 
     Raises:

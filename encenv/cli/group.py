@@ -115,5 +115,5 @@ def _called(error: click.ClickException, args: list[str] | None) -> str:
 
 
 def _one_line(text: str) -> str:
-    text = " ".join(text.split())
-    return text[:1].lower() + text[1:].rstrip(".")
+    text = " ".join(text.split()).rstrip(".")
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text  # FILE stays

@@ -76,7 +76,7 @@ def file_option(command: F) -> F:
         default=DEFAULT_FILE,
         type=FILE,
         show_default=True,
-        help="The file; - reads standard input.",
+        help="The file; - is standard input.",
     )(command)
 
 

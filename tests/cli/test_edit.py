@@ -1,4 +1,4 @@
-"""``encenv edit``, and what a script cannot say of the other verbs that write: terminals, editors, signals, races."""
+"""``encenv edit``, and what a script cannot test of other verbs that write: terminals, editors, signals, races."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is 
 
 
 def editor(workspace, script):
-    """Make *script*, in Python, the editor; it finds the path in ``path`` and the text in ``text``."""
+    """Make the Python code *script* the editor; ``path`` is the path and ``text`` the text that it is given."""
     program = workspace.write(
         "../editor.py",
         f"import sys, os, time\nfrom pathlib import Path\npath = Path(sys.argv[1])\ntext = path.read_text()\n{script}\n",
@@ -26,25 +26,25 @@ def editor(workspace, script):
     workspace.environ["VISUAL"] = f"'{sys.executable}' '{program}'"
 
 
-def left_over():
-    """Return the folders for plaintext that there are."""
+def plaintext_folders():
+    """Return the folders that `encenv edit` made and that still exist."""
     return {path for place in ("/dev/shm", "/tmp") for path in Path(place).glob("encenv-*")}
 
 
 @pytest.fixture(autouse=True)
 def nothing_left():
-    """No test leaves plaintext behind."""
-    before = left_over()
+    """Check that the test leaves no plaintext behind."""
+    before = plaintext_folders()
     yield
     for _ in range(100):
-        if not left_over() - before:
+        if not plaintext_folders() - before:
             return
         time.sleep(0.05)
-    raise AssertionError(left_over() - before)
+    raise AssertionError(plaintext_folders() - before)
 
 
 def test_edit(sealed):
-    """What is changed is sealed, in a private place in memory; what is not keeps its bytes."""
+    """A changed value is encrypted, others keep their bytes, and the plaintext is in a private folder."""
     before = (sealed.folder / ".env").read_text()
     editor(
         sealed,
@@ -67,7 +67,7 @@ def test_edit(sealed):
 
 
 def test_edit_without_change(sealed):
-    """An editor that changes nothing, or gives up, leaves the file untouched."""
+    """An editor that changes nothing, fails or does not exist leaves the file unchanged."""
     path = sealed.folder / ".env"
     state = path.stat()
     editor(sealed, "path.write_text(text)")
@@ -76,7 +76,7 @@ def test_edit_without_change(sealed):
     editor(sealed, "sys.exit(3)")
     assert "ended with exit code 3" in in_words(sealed.run("edit"))[0]
     sealed.environ["VISUAL"] = "no-such-editor --wait"
-    result = sealed.run("edit")  # the shell says its own of it first
+    result = sealed.run("edit")  # the shell prints its own message first
     assert (
         "encenv: error: the editor no-such-editor ended with exit code 127; nothing was changed\n"
         in result.err
@@ -87,7 +87,7 @@ def test_edit_without_change(sealed):
 
 
 def test_edit_what_does_not_exist(sealed):
-    """A file that is not there is made if a wrapping key is named."""
+    """A file that does not exist is created if a key is given."""
     editor(sealed, "path.write_text('A=1\\n')")
     assert in_words(sealed.run("edit", "new.env"))[0] == "the file new.env does not exist"
     assert sealed.run("edit", "new.env", "--key", "local").code == 0
@@ -103,9 +103,11 @@ def test_edit_what_does_not_exist(sealed):
     assert in_words(sealed.run("edit", "plain.env"))[0].startswith("no key is named")
 
 
-def kept(workspace, result, name=".env.unsaved"):
-    """Return the edit that was kept, having seen that only its sealed text is anywhere."""
-    said, rest = result.err.removeprefix("Killed\n").split("\n", 1)  # the shell says its own of a crash
+def unsaved_text(workspace, result, name=".env.unsaved"):
+    """Return the text that was kept, after a check that it is kept only encrypted."""
+    said, rest = result.err.removeprefix("Killed\n").split(
+        "\n", 1
+    )  # the shell prints its own message about a crash
     assert said == f"encenv: warning: your text is kept, encrypted; to see it: encenv get EDITED -f {name}"
     assert rest.startswith("encenv: error: ")
     path = workspace.folder / name
@@ -118,21 +120,21 @@ def kept(workspace, result, name=".env.unsaved"):
     "script", ["", "; sys.exit(1)", "; os.kill(os.getpid(), 9)"], ids=["bad", "given up", "crashed"]
 )
 def test_a_bad_edit_without_a_terminal(sealed, script):
-    """Where nobody can be asked, a text that cannot be saved changes nothing, is not repeated, and is kept sealed."""
+    """Without a terminal, a text that cannot be saved changes nothing, is not printed, and is kept encrypted."""
     before = (sealed.folder / ".env").read_bytes()
     text = sealed.run("decrypt").out
     editor(sealed, f"path.write_text('{CANARY} not a line é\\n'){script}")
     result = sealed.run("edit")
     assert result.code == 1
-    assert kept(sealed, result) == f"{CANARY} not a line é\n"
+    assert unsaved_text(sealed, result) == f"{CANARY} not a line é\n"
     assert (sealed.folder / ".env").read_bytes() == before
     result = sealed.run("edit")
-    assert kept(sealed, result, ".env.unsaved-2")
+    assert unsaved_text(sealed, result, ".env.unsaved-2")
     assert sealed.run("decrypt").out == text
 
 
 def test_an_edit_that_cannot_even_be_kept(sealed):
-    """Where the text can be neither saved nor kept, that is said, without any of it."""
+    """If the text can be neither saved nor kept, encenv says so without printing any of it."""
     editor(sealed, f"path.write_bytes(b'A={CANARY}\\0')")
     result = sealed.run("edit")
     assert "your text could not be kept: " in result.err
@@ -140,8 +142,8 @@ def test_an_edit_that_cannot_even_be_kept(sealed):
     assert [path.name for path in sealed.folder.iterdir()] == [".env"]
 
 
-def test_changed_meanwhile(sealed):
-    """What another program changed in other variables stays; the same variable is a conflict, and nothing is lost."""
+def test_another_program_changes_the_file(sealed):
+    """Changes to other variables are merged; a change to the same variable is a conflict, and nothing is lost."""
     editor(
         sealed,
         f"os.system(\"printf other | '{PROGRAM}' set OTHER --stdin -q\")\npath.write_text(text.replace('A=', 'NEW=1\\nA='))",
@@ -157,15 +159,15 @@ def test_changed_meanwhile(sealed):
     )
     result = sealed.run("edit")
     assert "you and another program changed the same variables of .env: OTHER\n" in result.err
-    assert "OTHER=mine" in kept(sealed, result)
+    assert "OTHER=mine" in unsaved_text(sealed, result)
     assert sealed.run("get", "OTHER").out == "theirs"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_wiped_when_killed(sealed, number):
-    """Whatever ends encenv while the editor is open, the plaintext goes and the file is as it was.
+    """A signal that ends encenv while the editor is open wipes the plaintext and leaves the file unchanged.
 
-    What the editor has saved is kept, sealed, if there is a moment left for it.
+    The text that the editor has saved is kept, encrypted, unless the signal is SIGKILL.
     """
     before = (sealed.folder / ".env").read_bytes()
     editor(
@@ -196,8 +198,8 @@ def test_wiped_when_killed(sealed, number):
     assert not any(CANARY in path.read_text() for path in sealed.folder.iterdir())
 
 
-def test_no_memory_for_it(monkeypatch, tmp_path):
-    """Without a place in memory a private folder is made all the same, and said to be none in memory."""
+def test_no_folder_in_memory(monkeypatch, tmp_path):
+    """Without a folder in memory, the private folder is made elsewhere and reported as not in memory."""
     monkeypatch.setattr(private, "_memory_folders", lambda _: iter(()))
     monkeypatch.setattr(private.tempfile, "tempdir", str(tmp_path))
     with private.private_folder({}) as (folder, in_memory):
@@ -208,7 +210,7 @@ def test_no_memory_for_it(monkeypatch, tmp_path):
 
 
 def test_which_places_are_in_memory(monkeypatch, tmp_path):
-    """A place counts as in memory if the system says so of the file system that it is on."""
+    """A folder counts as in memory if the system says so of its file system."""
     mounts = tmp_path / "mounts"
     mounts.write_text(f"x / ext4 rw 0 0\nx {tmp_path} tmpfs rw 0 0\nx {tmp_path}/disk ext4 rw 0 0\nshort\n")
     monkeypatch.setattr(private, "_MOUNTS", mounts)
@@ -226,8 +228,8 @@ def test_which_places_are_in_memory(monkeypatch, tmp_path):
 # --- a terminal --------------------------------------------------------------------------------------------------
 
 
-def test_set_asks_unseen(sealed):
-    """On a terminal the value is asked for and never shown; get ends its line there."""
+def test_set_asks_for_the_value(sealed):
+    """On a terminal set asks for the value and never shows it; get ends its line there."""
     code, screen = on_a_terminal(sealed, [("A (not shown)", CANARY + "\n")], "set", "A")
     assert code == 0, screen
     assert CANARY not in screen
@@ -237,7 +239,7 @@ def test_set_asks_unseen(sealed):
 
 @pytest.mark.parametrize("answer", ["\3", "half\3", "\4"], ids=["Ctrl-C", "Ctrl-C halfway", "Ctrl-D"])
 def test_set_interrupted(sealed, answer):
-    """Ctrl-C and Ctrl-D at the prompt leave the file as it was."""
+    """Ctrl-C and Ctrl-D at the prompt leave the file unchanged."""
     before = (sealed.folder / ".env").read_bytes()
     code, screen = on_a_terminal(sealed, [("A (not shown)", answer)], "set", "A")
     assert code == 1
@@ -246,7 +248,7 @@ def test_set_interrupted(sealed, answer):
 
 
 def test_set_refuses_a_part_of_a_value(sealed):
-    """A certificate that is pasted would lose all but its first line, so it is refused."""
+    """A pasted certificate would lose all but its first line, so it is refused."""
     code, screen = on_a_terminal(sealed, [("A (not shown)", "-----BEGIN PRIVATE KEY-----\n")], "set", "A")
     assert code == 1
     assert "--from-file" in screen
@@ -258,7 +260,7 @@ VI = shutil.which("vi") or ""
 @needs("vim", available="vim" in str(Path(VI).resolve()))
 @pytest.mark.parametrize("editor", ["vi", f"{VI} -N", ""])
 def test_vim_leaves_nothing(sealed, editor):
-    """Vim, under any name, writes text that was deleted in it to no other file."""
+    """Vim, under any name, writes no deleted text to another file."""
     programs = sealed.root / "bin"
     programs.mkdir()
     (programs / "editor").symlink_to(VI)  # on many machines this command is another editor
@@ -272,7 +274,7 @@ def test_vim_leaves_nothing(sealed, editor):
 
 
 def test_a_bad_edit_is_offered_again(sealed):
-    """On a terminal a text that cannot be saved is kept and edited again, until it can be, or one gives up."""
+    """On a terminal, a text that cannot be saved can be edited again; if the person gives up, it is kept."""
     editor(
         sealed,
         "bad = 'not a line' in text\n"
@@ -299,7 +301,7 @@ def test_a_bad_edit_is_offered_again(sealed):
 
 
 def test_many_set_at_once(sealed):
-    """Of many sets of one file at one time none is lost."""
+    """When many processes set values in one file, none is lost."""
     sources = [sealed.write(f"v{i}", f"value {i}") for i in range(10)]
     processes = [sealed.start("set", f"N{i}", "--from-file", str(path)) for i, path in enumerate(sources)]
     for process in processes:
@@ -309,7 +311,7 @@ def test_many_set_at_once(sealed):
 
 
 def test_killed_while_it_sets(sealed):
-    """Killed at any moment, the file is the old or the new one, and opens."""
+    """If set is killed at any moment, the file is the old or the new one and can be decrypted."""
     value = sealed.write("value", "x" * 100_000)
     for attempt in range(12):
         with sealed.start("set", "BIG", "--from-file", str(value)) as process:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is 
 
 
 def test_run_replaces_the_process(sealed):
-    """The program runs as the very process that was started, with signals as any program finds them."""
+    """The program replaces encenv in its process, with the default signal handlers."""
     script = (
         "import json, os, signal;"
         "print(json.dumps([os.getpid(), dict(os.environ), open('/proc/self/cmdline').read()"
@@ -53,7 +53,7 @@ def test_run_replaces_the_process(sealed):
     not Path("/proc/self/environ").exists(), reason="only Linux tells what a process began with"
 )
 def test_run_hides_pythons_own_locale(sealed):
-    """In the C locale Python sets LC_CTYPE for itself; the program gets it only from who started it, or from a file."""
+    """The program does not get the LC_CTYPE that Python sets for itself, only one of the caller or of a file."""
 
     def locale(*options: str, **env: str) -> str:
         return sealed.run("run", *options, "--", "sh", "-c", 'echo "${LC_CTYPE-unset}"', env=env).out.strip()
@@ -68,24 +68,24 @@ def test_run_hides_pythons_own_locale(sealed):
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    """What ``run`` sets for the program, taken back where it ran in this process."""
+    """Restore the signal handlers that ``run`` sets for the program."""
     before = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-def test_run_hands_over_just_that(sealed, monkeypatch, signals):
-    """The program gets its arguments and the whole environment: the process's own, less the keys, and the file's."""
+def test_run_passes_arguments_and_environment(sealed, monkeypatch, signals):
+    """The program gets its arguments, the process environment without the keys, and the variables of the file."""
     sealed.environ |= {"OWN": "1", "ENCENV_LOCAL_KEY_FILE": str(sealed.home / ".config/encenv/local.key")}
     sealed.write("sealed.env", "C=3\n")
     sealed.call("encrypt", "--key", "local", "sealed.env")
     bindings = parse((sealed.folder / "sealed.env").read_text()).bindings
     entries = {b.name: b.value for b in bindings if b.name and b.value}
-    handed_over = []
+    passed = []
 
     def execvpe(*args: object) -> None:
-        handed_over.append(args)
+        passed.append(args)
         raise SystemExit(0)
 
     monkeypatch.setattr(os, "execvpe", execvpe)
@@ -93,12 +93,12 @@ def test_run_hands_over_just_that(sealed, monkeypatch, signals):
     sealed.environ |= entries
     assert sealed.call("run", "--", "some", "-f", "thing").code == 0
     environ = plain | {"A": CANARY, "B": f"{CANARY} # 2", "C": "3"}
-    assert handed_over == [("some", ["some", "-f", "thing"], environ)]
+    assert passed == [("some", ["some", "-f", "thing"], environ)]
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL
 
 
 def test_run_cannot_start_in_process(sealed, signals):
-    """Where the system refuses the program, its reason is told and no frame of the call with the environment is kept."""
+    """If the system refuses the program, its reason is reported and no frame with the environment is kept."""
     assert in_words(sealed.call("run", "--", "no-such-command"))[0].startswith(
         "no-such-command cannot be started"
     )
@@ -113,7 +113,7 @@ def test_run_cannot_start_in_process(sealed, signals):
 
 
 def test_run_leaves_no_plaintext(sealed):
-    """While the program runs and after it, the plaintext is in no file of the folder, the home or the temporary one."""
+    """While the program runs and afterwards, no file holds the plaintext: in the folder, the home or TMPDIR."""
     process = sealed.start("run", "--", "sh", "-c", 'echo "$A"; read -r _', stdin=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == f"{CANARY}\n"
@@ -138,7 +138,7 @@ def arguments_of(pid: int) -> list[str]:
 
 
 def test_run_opens_only_what_the_program_gets(workspace):
-    """A value that the process or a later file replaces is not decrypted: no KMS is asked for its data key."""
+    """A value that the process or a later file replaces is not decrypted, and KMS is not asked for its data key."""
     with KmsServer() as kms:
         kms.create_key(alias="alias/a")
         workspace.environ |= kms.environ()
@@ -157,7 +157,7 @@ def test_run_opens_only_what_the_program_gets(workspace):
 
 
 def test_demo(workspace):
-    """The demo shows everything with no home, no network and whatever is in the environment, and leaves nothing."""
+    """The demo works without a home, without a network and in any environment, and leaves nothing behind."""
     garbage = {
         "HOME": "/nonexistent",
         "AWS_PROFILE": "nobody",
@@ -197,7 +197,7 @@ def test_demo(workspace):
 
 
 def test_demo_in_process(workspace):
-    """The demo gives the process back the environment that it had, and prints the same shape to whoever calls it."""
+    """The demo restores the environment of its process, so that it can be called twice."""
     result, again = workspace.call("demo"), workspace.call("demo")
     assert (result.code, result.err) == (0, "")
     shape = [re.sub(r"[A-Z2-7]{8}.*", "", line) for line in result.out.splitlines()]
@@ -222,7 +222,7 @@ def test_demo_interrupted(workspace):
 
 
 def test_aws_unwraps_it(workspace, tmp_path):
-    """AWS's own command line unwraps a data key that encenv wrapped, given the same encryption context, and none else."""
+    """AWS's own command line unwraps a data key of encenv with the same encryption context, and not with another."""
     aws = PROGRAM.with_name("aws")
     with KmsServer(check_signatures=True) as kms:
         kms.create_key(alias="alias/a")

@@ -1,12 +1,12 @@
-"""The command line on its real entry point: the scripts in tests/cli, and what a script cannot say.
+"""The command line on its real entry point: the scripts in tests/cli/scripts, and what a script cannot test.
 
 A script is a first line that states its promise, then commands and what they print, then files:
 
-    $ encenv decrypt            a command; encenv in this process where it can be, all else by the shell
+    $ encenv decrypt            a command; encenv runs in this process if it can, all else in the shell
     A=1                         a line of standard output, * for any text, ... for any lines, ~ for HOME
     2> encenv: error: *         a line of standard error
     [exit 1]                    the exit code, if it is not 0
-    -- .env --                  a file that is there at the beginning
+    -- .env --                  a file that exists at the beginning
 
 Other lines explain. ``[kms]`` below the promise gives a KMS with the key $KEY, alias/shop, and the command kms.
 """
@@ -61,7 +61,7 @@ def test_script(workspace, script):
                 ]
 
 
-# What a script cannot say
+# What a script cannot test
 
 
 def test_every_verb_is_documented():
@@ -76,7 +76,7 @@ def test_every_verb_is_documented():
         assert name == "demo" or f"encenv {name}" in verb.help
 
 
-def test_a_list_of_verbs_imports_none(workspace):
+def test_listing_the_verbs_imports_none(workspace):
     """--help and the completion of a verb's name import no verb."""
     code = "import sys\nfrom encenv.cli.main import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
     for args, env in (
@@ -115,8 +115,8 @@ def test_both_entry_points(workspace, program):
 
 
 @pytest.mark.parametrize("error", [RuntimeError(CANARY), OSError(CANARY), OSError(5, CANARY)], ids=repr)
-def test_an_error_nobody_thought_of(workspace, monkeypatch, error):
-    """It is two lines as well: its class and place or the system's reason, for its text may hold a value."""
+def test_an_unexpected_error(workspace, monkeypatch, error):
+    """An unexpected error is two lines with its class and place, without its text, which may hold a value."""
 
     def fail(*_: object) -> None:
         raise error
@@ -134,7 +134,7 @@ def test_an_error_nobody_thought_of(workspace, monkeypatch, error):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="takes root's privilege away as Linux does")
 def test_no_permission(sealed):
-    """Without permission to a file, its folder or the local key, the file stays as it is and the error says which."""
+    """Without permission to a file, its folder or the local key, the error says which, and nothing changes."""
     through = WITHOUT_PRIVILEGE
     closed = sealed.write("closed.env", "A=1\n")
     closed.chmod(0)
@@ -194,7 +194,7 @@ def test_large_files(workspace):
 
 
 def test_many_at_once(workspace):
-    """Of eight encrypts of one file at one time one does the work, and the others find it done."""
+    """When eight processes encrypt one file, one does the work and the others find it done."""
     workspace.write(".env", "".join(f"NAME_{i}={i}\n" for i in range(50)))
     workspace.call("keygen")
     processes = [workspace.start("encrypt", "--key", "local") for _ in range(8)]

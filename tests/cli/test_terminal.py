@@ -1,4 +1,4 @@
-"""The command line and what is around it: Ctrl-C, pipes, full disks, old terminals."""
+"""The command line and its surroundings: Ctrl-C, pipes, full disks, old terminals."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is 
     ids=" ".join,
 )  # fmt: skip
 def test_interrupted(workspace, args):
-    """Ctrl-C while KMS is slow ends the command at once with one error and one hint, and the file is as it was."""
+    """Ctrl-C while KMS is slow ends the command at once with one error and one hint, and the file is unchanged."""
     with KmsServer() as kms:
         kms.create_key(alias="alias/a")
         workspace.environ |= kms.environ()
@@ -48,7 +48,7 @@ def test_interrupted(workspace, args):
 
 @pytest.mark.parametrize("verb", [["decrypt"], ["demo"], ["--help"], ["encrypt", "-o", "-"]], ids=" ".join)
 def test_closed_pipe(sealed, verb):
-    """A reader that has enough, as ``| head -1``, gets no complaint on its terminal."""
+    """A reader that closes the pipe early, as ``| head -1``, causes no message on the terminal."""
     sealed.write("big.env", "".join(f"A{i}={'x' * 100}\n" for i in range(2000)))
     args = [*verb, "big.env"] if verb[0] == "decrypt" else verb
     reader, writer = os.pipe()
@@ -63,14 +63,14 @@ def test_closed_pipe(sealed, verb):
     "verb", [["decrypt"], ["demo"], ["--help"], ["--version"], ["keygen", "-o", "-"]], ids=" ".join
 )
 def test_full_output(sealed, verb):
-    """Output that cannot be written is an error like any other, not a second one at exit."""
+    """Output that cannot be written is one error, without a second one at exit."""
     with Path("/dev/full").open("w") as full:
         assert in_words(sealed.run(*verb, stdout=full))[0] == "the system refused: no space left on device"
 
 
 @pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 def test_output_cut_short(sealed, environ):
-    """Output of which only a part can be written is an error, not a shorter file."""
+    """Output that is written only in part is an error."""
     sealed.environ = unmeasured(sealed.environ) | environ  # the measurement would be cut short as well
     sealed.write("big.env", f"A={'x' * 20_000}\n")
     result = sealed.shell("ulimit -f 8; encenv decrypt big.env > out")  # blocks of 512 or 1024 bytes
@@ -79,7 +79,7 @@ def test_output_cut_short(sealed, environ):
 
 
 def test_no_streams(sealed):
-    """Closed standard streams are reported as far as there is a stream to report on."""
+    """Closed standard streams are reported on those that are open."""
     closed = sealed.shell("encenv decrypt >&-")
     assert in_words(closed)[0] == "there is no standard output"
     closed = sealed.shell("encenv decrypt - <&-")
@@ -101,7 +101,7 @@ def test_no_streams(sealed):
     ],
 )
 def test_old_terminals(workspace, locale):
-    """Where only ASCII is understood, names are escaped, and files and programs still get their bytes."""
+    """On an ASCII terminal, names are escaped, and files and programs still get their bytes."""
     workspace.environ |= locale
     workspace.write("é.env", "GRÜSSE='Zürich ☕'\n")
     assert workspace.run("keygen").code == 0

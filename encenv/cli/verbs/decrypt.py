@@ -4,7 +4,7 @@ import os
 
 import click
 
-from encenv.cli.files import for_each_file, parsed, place, read_text, write_text
+from encenv.cli.files import for_each_file, parse_every_line, place, read_text, write_text
 from encenv.cli.name_options import chooser, name_options
 from encenv.cli.options import STANDARD_OUTPUT, files_argument, output_option, quiet
 from encenv.cli.terminal import say, through_values
@@ -40,7 +40,9 @@ def command(
     def decrypt_file(path: str) -> None:
         if texts and texts[-1] and not texts[-1].endswith(("\n", "\r")):
             texts.append("\n")
-        texts.append(str(decrypt(parsed(read_text(path), place(path)), os.environ, chosen, through_values)))
+        texts.append(
+            str(decrypt(parse_every_line(read_text(path), place(path)), os.environ, chosen, through_values))
+        )
 
     for_each_file(files, "decrypting", decrypt_file)
     write_text(output, "".join(texts))

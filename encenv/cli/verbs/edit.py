@@ -46,7 +46,7 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
       EDITOR=nano encenv edit
     """
     if file == STANDARD_INPUT:
-        raise click.UsageError("FILE is a file; - cannot be edited")
+        raise click.UsageError("only a file can be edited, not -")
     project = project_of(file)
     writer, wanted = project.writer(keys, context, through_values), project.policy().requires
     exists = is_there(file)

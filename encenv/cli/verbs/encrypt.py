@@ -30,12 +30,12 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
 ) -> None:
     """Encrypt every value in FILE (.env) that must be encrypted and is plaintext.
 
-    The file is rewritten in place; its comments and order stay. For - standard input is read and standard output
-    written. KEY is local, the ARN of a KMS key, or alias/<name>. A file that has encrypted values keeps its key, so
-    then KEY may be left out.
+    The file is rewritten in place; comments and order stay. With -, standard input is encrypted to standard output.
+    KEY is local, the ARN of a KMS key, or alias/<name>. It can be left out if the file has encrypted values, because
+    the file then keeps its key, or if pyproject.toml names it.
 
     Every value must be encrypted, unless pyproject.toml says otherwise: see encenv check --help. With --only, the
-    values that match are encrypted instead. pyproject.toml can also give KEY and the context.
+    values that match are encrypted instead.
 
     \b
     Example:

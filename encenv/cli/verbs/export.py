@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from encenv.cli.files import parsed, place, read_text, write_text
+from encenv.cli.files import parse_every_line, place, read_text, write_text
 from encenv.cli.name_options import chooser, name_options
 from encenv.cli.options import DEFAULT_FILE, FILE, output_option, quiet
 from encenv.cli.terminal import say, through_values, warn, write
@@ -87,7 +87,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     to = _github_file() if form == "github" and output is None else output
     text = read_text(file)
     where = place(file)
-    parsed(text, where)
+    parse_every_line(text, where)
     project = project_of(file)
     values_of = plaintext_values if plaintext else raw_values if as_is else _encrypted_values
     writer = project.writer(progress=through_values)

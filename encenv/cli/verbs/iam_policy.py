@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from encenv.cli.files import parsed, place, read_text
+from encenv.cli.files import parse_every_line, place, read_text
 from encenv.cli.options import files_argument, quiet
 from encenv.cli.terminal import say, write
 from encenv.errors import KeyEntryError, combine
@@ -101,7 +101,7 @@ def _entries(path: str) -> tuple[KeyEntry, ...]:
         EncenvError: If it cannot be read, or the key entry of a value is missing or malformed.
     """
     text = read_text(path)
-    parsed(text, place(path))
+    parse_every_line(text, place(path))
     facts = inspect(text)
     used = {variable.kid for variable in facts.variables}
     failures = [

@@ -19,11 +19,11 @@ FOLDER_MODE = 0o700
 @click.command()
 @output_option("Write it there instead; - is standard output.")
 def command(output: str | None) -> None:
-    """Make a local key: a key in a file, for a laptop or for CI.
+    """Make a local key, which is a file, for a laptop or for CI.
 
     It is written to the file that ENCENV_LOCAL_KEY_FILE names, else to encenv's folder in your configuration
     folder. Only you can read it. A file that exists is never overwritten. Other people need the same key to read
-    the same values: give them its text as you would a password.
+    the same values: give them the text in the file, as you would a password.
 
     \b
     Example:

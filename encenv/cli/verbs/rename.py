@@ -23,8 +23,8 @@ from encenv.policy.project import project_of
 def command(old: str, new: str, file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None:
     """Give the variable OLD of the file (.env) the name NEW.
 
-    An encrypted value is bound to its name, so it is decrypted and encrypted again. A NEW that exists already is
-    refused. ${OLD} in other values does not change.
+    An encrypted value is bound to its name, so it is decrypted and encrypted again. A NEW that exists already is an
+    error. ${OLD} in other values is not renamed.
 
     \b
     Example:

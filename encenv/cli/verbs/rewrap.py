@@ -25,12 +25,12 @@ def command(
 ) -> None:
     """Add, remove or refresh the keys that open FILE (.env); no value changes.
 
-    The file holds a copy of its data key for each KEY. Without an option, each copy is encrypted again under its own
-    KEY, for example after that was rotated in AWS KMS. From one KMS key to another of the same region, the data key
-    never leaves KMS.
+    The file holds one copy of its data key for each KEY. Without an option, each copy is encrypted again under its
+    own KEY, for example after that was rotated in AWS KMS. Between two KMS keys of one region, the data key never
+    leaves KMS.
 
-    With --context, either all copies change or none. encenv does not see inside what AWS KMS returns: before you
-    remove another key, check that the file opens, with encenv check --open.
+    With --context, either all copies change or none. encenv cannot look into a copy that AWS KMS makes: check with
+    encenv check --open that the file opens, before you remove another key.
 
     Removing is not revoking: people with a removed key may have kept the data key. To shut someone out, run encenv
     rotate, and change the secrets.

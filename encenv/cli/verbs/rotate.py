@@ -23,14 +23,14 @@ from encenv.policy.project import project_of
 @key_options
 @quiet
 def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | None) -> None:
-    """Encrypt every encrypted value of FILE (.env) again, under a new data key that replaces all others.
+    """Encrypt all encrypted values of FILE (.env) again, under a new data key that replaces all others.
 
     What contributors added is merged. KEY and the context can change; if they are left out, those of pyproject.toml
-    are used, else the file's. A key of the file that is not among them no longer opens it; you are told which.
-    Plaintext stays plaintext.
+    are used, else the file's. Every other key of the file no longer opens it, which is reported. Plaintext stays
+    plaintext.
 
-    People who could decrypt before can still decrypt what version control kept. So after someone left, change the
-    secrets themselves as well.
+    People who could decrypt before can still decrypt the versions in git. So after someone left, change the secrets
+    themselves as well.
 
     \b
     Example:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from encenv.cli.files import parsed, place, read_text
+from encenv.cli.files import parse_every_line, place, read_text
 from encenv.cli.options import DEFAULT_FILE, FILE
 from encenv.errors import EncenvError, FileError, combine
 from encenv.files.read import is_file_or_fifo
@@ -38,8 +38,8 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
     """Run COMMAND with the decrypted variables of FILE (.env, if it exists) and of this environment.
 
     The plaintext is in COMMAND's environment and nowhere else. COMMAND gets neither key entries nor the local key.
-    It replaces encenv, so signals and the exit code are its own. ${NAME} in a FILE is a line above it or a variable
-    of this environment, not a line of another FILE.
+    It replaces encenv, so signals and the exit code are its own. ${NAME} in a FILE refers to a line above it or to
+    this environment, not to another FILE.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
 
 def _read(path: str) -> str:
     text = read_text(path)
-    parsed(text, place(path))  # a service is not started with a line that nobody understands
+    parse_every_line(text, place(path))  # a service is not started with a line that nobody understands
     return text
 
 

@@ -47,12 +47,12 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
 ) -> None:
     """Encrypt a value as the variable NAME of the file (.env), without decrypting any other.
 
-    You type the value and it is not shown; it is never an argument, where other programs and the shell's history
-    would see it. One newline at its end is dropped. A variable that exists keeps its line, a new one is added at the
-    end, and nothing else changes. ${OTHER} in a value is replaced when it is loaded, as in any .env file.
+    You are asked for the value and it is not shown. It is never an argument, because other programs and the shell's
+    history would see it. One newline at its end is dropped. A variable that exists keeps its line, a new one is added
+    at the end, and nothing else changes. ${OTHER} in a value is replaced when it is loaded, as in any .env file.
 
     Without permission to decrypt you can still set a value: you then add it as a contributor. A file that does not
-    exist is created if KEY is given.
+    exist is created if a KEY is given.
 
     \b
     Example:
