@@ -55,7 +55,7 @@ class Place:
 
 
 PLACES = {
-    "cli.verbs": Place(0, 0, 5),
+    "cli.verbs": Place(0, 0, 6),
     "cli": Place(1, 0, 2),
     "git": Place(2, 0, 1, 2),
     "policy": Place(2, 1),
@@ -63,8 +63,8 @@ PLACES = {
     "encenv": Place(2, 3),
     "load": Place(3, 1, 3),
     "files": Place(4, 0, 4),
-    "keys.aws": Place(4, 4),
-    "testing": Place(1, 5, 1, 4),
+    "keys.aws": Place(4, 4, 2),
+    "testing": Place(1, 5, 1, 3),
     "keys": Place(5, 0, 6),
     "format": Place(6, 0, 6),
     "errors": Place(7, 0, 6),
@@ -193,7 +193,7 @@ def route(start: Box, end: Box, others: list[Box], ends: list[Point]) -> list[Po
         downwards = [left + (right - left) * part for part in parts]
         ways = [[(x, start.bottom), (x, end.y)] for x in downwards]
     else:
-        downwards = [end.x + end.width * part for part in parts]
+        downwards = [end.x + end.width * part for part in (0.25, 0.1, *parts)]
         ways = [[(side, start.y + NAME), (x, start.y + NAME), (x, end.y)] for x in downwards]
         ways.append([(side, start.y + NAME), (end.x if end.x > side else end.right, start.y + NAME)])
     for way in ways:
