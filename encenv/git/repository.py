@@ -227,6 +227,13 @@ def is_ignored(path: str) -> bool:
     return True
 
 
+def ignore_rule(path: str) -> str | None:
+    """Return the rule, as FILE:LINE:PATTERN, that makes git ignore *path*; None if git does not ignore it."""
+    if not is_ignored(path):
+        return None
+    return os.fsdecode(git("check-ignore", "--verbose", "--", path)).partition("\t")[0]
+
+
 def history(*revisions: str) -> Iterator[Version]:
     """Yield each content that any file ever had in *revisions*, the newest first.
 

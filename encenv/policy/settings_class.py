@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic_settings import BaseSettings
 
+from encenv.errors import place_of
 from encenv.load import dotenv, environ
 from encenv.load.settings import EncryptedSettings
 from encenv.policy.secret_types import field_secrecy
@@ -107,18 +108,14 @@ def _explain(failure: BaseException | None, module: str, name: str) -> dict[str,
             "hint": "install encenv into the application's own environment, or the application beside encenv",
             "missing": True,
         }
+    place = place_of(failure)
+    if isinstance(failure, SyntaxError):
+        place = f"at {Path(failure.filename or '?').name}:{failure.lineno}"
     return {
-        "message": f"importing {module} raised {type(failure).__name__} at {_place(failure)}, before {name} was defined",
+        "message": f"importing {module} raised {type(failure).__name__} {place}, before {name} was defined",
         "hint": f"define {name} above what fails there, or in a module of its own",
         "raised": True,
     }
-
-
-def _place(error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return f"{Path(error.filename or '?').name}:{error.lineno}"
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 if __name__ == "__main__":

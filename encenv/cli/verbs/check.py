@@ -156,21 +156,21 @@ def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Ite
     where = version.where
     try:
         text = version.read()
-        facts = inspect(text)
+        inspection = inspect(text)
     except EncenvError as error:
         if version.commit is None:
             raise
         yield failure(where, error)  # an old version may be anything
         return
-    yield from plaintext(where, facts, projects.policy(version.path), version.how_to_encrypt)
-    yield from damage(where, facts)
+    yield from plaintext(where, inspection, projects.policy(version.path), version.how_to_encrypt)
+    yield from damage(where, inspection)
     if is_opening:
-        yield from _unopened(where, text, facts)
+        yield from _unopened(where, text, inspection)
 
 
-def _unopened(where: str, text: str, facts: Inspection) -> Iterator[Finding]:
+def _unopened(where: str, text: str, inspection: Inspection) -> Iterator[Finding]:
     """Yield the encrypted values that cannot be decrypted, but for those that `damage` names."""
-    lines = {one.name: one.line for one in facts.variables if one.state == "sealed"}
+    lines = {one.name: one.line for one in inspection.variables if one.state == "sealed"}
     file = parse(text)
     values = {index: value for index, value in values_of(file).items() if claims(value[1])}
     session = Session(os.environ, entries=entries_of(file))

@@ -71,13 +71,13 @@ def _findings(files: tuple[str, ...], *, offline: bool) -> Iterator[Finding]:
     entries: dict[str, KeyEntry] = {}
     for path in files or ((DEFAULT_FILE,) if os.path.lexists(DEFAULT_FILE) else ()):
         try:
-            facts = inspect(read_text(path))
+            inspection = inspect(read_text(path))
         except EncenvError as error:
             yield failure(place(path), error)
         else:
-            yield from _file(path, facts, policy)
-            used = {variable.kid for variable in facts.variables}
-            entries |= {entry.kid: entry for entry in facts.entries if entry.kid in used}
+            yield from _file(path, inspection, policy)
+            used = {variable.kid for variable in inspection.variables}
+            entries |= {entry.kid: entry for entry in inspection.entries if entry.kid in used}
     yield from local_keys(keys)
     yield from _aws([*entries.values()], keys, here, offline=offline)
     yield from _git(here)
@@ -94,21 +94,23 @@ def _settings(here: Project) -> str:
     return "no [tool.encenv]: every value must be encrypted" if here.path is None else here.where
 
 
-def _file(path: str, facts: Inspection, policy: Policy) -> Iterator[Finding]:
+def _file(path: str, inspection: Inspection, policy: Policy) -> Iterator[Finding]:
     where = place(path)
     how_to_encrypt = f"run: encenv encrypt {shlex.quote(where)}"
     # Plaintext does not keep encenv from working; `encenv check` fails for it.
-    exposed = [replace(one, severity="warning") for one in plaintext(where, facts, policy, how_to_encrypt)]
-    damaged = sorted(damage(where, facts), key=lambda one: one.line or 0)
+    exposed = [
+        replace(one, severity="warning") for one in plaintext(where, inspection, policy, how_to_encrypt)
+    ]
+    damaged = sorted(damage(where, inspection), key=lambda one: one.line or 0)
     for findings in (damaged, exposed):
         yield from findings[:SHOWN_MAX]
         if more := findings[SHOWN_MAX:]:
             hint = f"see them all: encenv check {shlex.quote(where)}"
             yield Finding(more[0].severity, where, f"{len(more)} more", hint)
-    encrypted = sum(one.state == "sealed" for one in facts.variables)
-    yield Finding("ok", where, f"{encrypted} of {count(len(facts.variables), 'variable')} encrypted")
+    encrypted = sum(one.state == "sealed" for one in inspection.variables)
+    yield Finding("ok", where, f"{encrypted} of {count(len(inspection.variables), 'variable')} encrypted")
     if path != "-" and os.name == "posix":  # elsewhere the permission bits say nothing
-        yield from _permissions(path, has_plaintext=any(one.state == "plain" for one in facts.variables))
+        yield from _permissions(path, has_plaintext=any(one.state == "plain" for one in inspection.variables))
 
 
 def _permissions(path: str, *, has_plaintext: bool) -> Iterator[Finding]:

@@ -102,18 +102,18 @@ def _entries(path: str) -> tuple[KeyEntry, ...]:
     """
     text = read_text(path)
     parse_every_line(text, place(path))
-    facts = inspect(text)
-    used = {variable.kid for variable in facts.variables}
+    inspection = inspect(text)
+    used = {variable.kid for variable in inspection.variables}
     failures = [
         KeyEntryError(
             variable.problem or "", hint="add the line of its key entry first", variables=[variable.name]
         )
-        for variable in facts.variables
+        for variable in inspection.variables
         if variable.state == "unopenable"
     ]
     if failures:
         raise combine(failures, whole=place(path), done="used")
-    return tuple(entry for entry in facts.entries if entry.kid in used)
+    return tuple(entry for entry in inspection.entries if entry.kid in used)
 
 
 def _arns(entries: Iterable[KeyEntry]) -> set[str]:

@@ -19,7 +19,7 @@ from encenv.files.writer import Writer
 from encenv.git.install import install as protect_clone
 from encenv.git.key_owner import hint_of
 from encenv.git.plaintext_history import plaintext_history
-from encenv.git.repository import git, is_ignored, is_repository, top_level
+from encenv.git.repository import ignore_rule, is_repository, top_level
 from encenv.keys.local import LocalKeys
 from encenv.policy.project import Project, project
 from encenv.policy.tool_table import write_keys
@@ -47,9 +47,10 @@ def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None
     if here.keys:
         _try_keys(here, keys)
     else:
-        proposed = _keys_in_use(here)
-        is_asking = not yes and can_ask()
-        _write(here, keys or (_ask(proposed) if is_asking else proposed or (LOCAL,)), context or ())
+        proposed = _keys_in_use(here) or (LOCAL,)
+        if not keys:
+            keys = _ask(proposed) if can_ask() and not yes else proposed
+        _write(here, keys, context or ())
     here = project()
     if not is_repository():
         say("this is not a git repository: make one (git init), then run: encenv hook install")
@@ -89,19 +90,18 @@ def _write(here: Project, keys: tuple[KeyName, ...], context: Pairs) -> None:
 
 
 def _ask(proposed: tuple[KeyName, ...]) -> tuple[KeyName, ...]:
-    """Return the keys that the person at the terminal names; Enter means *proposed*, or a local key."""
-    if proposed:
-        say("Your files are encrypted with the key in brackets already.")
-    else:
+    """Return the keys that the person at the terminal names; Enter means *proposed*."""
+    if proposed == (LOCAL,):
         say(
-            "Which key opens your files? local, for a key file of your own; or the ARN or alias/NAME of an AWS KMS key."
+            "Choose the key for your files: local for a key file of your own, or an AWS KMS key: its ARN or alias/NAME."
         )
-        say("Take a KMS key for a team, local for one person or a first try.")
-    default = proposed or (LOCAL,)
+        say("A KMS key serves a team; local serves one person, or a first try.")
+    else:
+        say("Your files are already encrypted with the key in brackets.")
     while True:
-        answer: str = click.prompt("Key", default=" ".join(map(str, default)), err=True)
+        answer: str = click.prompt("Key", default=" ".join(map(str, proposed)), err=True)
         try:
-            return parse_keys(answer.split()) or default
+            return parse_keys(answer.split()) or proposed
         except MalformedError as error:
             fail(error.message, error.hint)
 
@@ -115,7 +115,7 @@ def _pyproject() -> Path:
     return next((path for path in paths if path.is_file()), (top or here) / "pyproject.toml")
 
 
-def _surveys(here: Project) -> dict[str, Inspection]:
+def _inspections(here: Project) -> dict[str, Inspection]:
     """Return what is in the .env files of the project's folder, by their paths from the current one."""
     paths = sorted(path for path in here.folder.iterdir() if path.is_file() and here.covers(path))
     texts = {os.path.relpath(path): read(path).decode("utf-8", "surrogateescape") for path in paths}
@@ -126,23 +126,27 @@ def _keys_in_use(here: Project) -> tuple[KeyName, ...]:
     """Return the keys that the project's files are encrypted with, if they are the same everywhere."""
     used = {
         tuple(sorted((KeyName(item.provider, item.reference) for item in entry.items), key=str))
-        for facts in _surveys(here).values()
-        for entry in facts.entries
+        for inspection in _inspections(here).values()
+        for entry in inspection.entries
     }
     return used.pop() if len(used) == 1 else ()
 
 
 def _say_what_is_next(here: Project) -> None:
     """Say which of the project's files git ignores, and which are not encrypted yet."""
-    surveys = _surveys(here)
-    for path in surveys or [os.path.relpath(here.folder / ".env")]:
-        if is_ignored(path):
-            rule = os.fsdecode(git("check-ignore", "--verbose", "--", path)).split("\t")[0]
+    inspections = _inspections(here)
+    for path in inspections or [os.path.relpath(here.folder / ".env")]:
+        rule = ignore_rule(path)
+        if rule is not None:
             say(
                 f"{printable(path)} is ignored by git ({printable(rule)}): an encrypted file is meant to be committed,"
             )
             say("  so remove that rule once the file is encrypted")
-    plain = [path for path, facts in surveys.items() if any(one.state == "plain" for one in facts.variables)]
+    plain = [
+        path
+        for path, inspection in inspections.items()
+        if any(one.state == "plain" for one in inspection.variables)
+    ]
     if plain:
         files = " ".join(map(printable, plain))
         say(f"next: encenv encrypt {files} && git add {files}")

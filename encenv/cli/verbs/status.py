@@ -29,7 +29,7 @@ class _File:
     """A file and the rules for it."""
 
     path: str
-    facts: Inspection
+    inspection: Inspection
     policy: Policy
 
     def word(self, variable: Variable) -> tuple[str, str]:
@@ -40,7 +40,7 @@ class _File:
 
     def values(self) -> Counter[str | None]:
         """Return the number of values by data key."""
-        return Counter(variable.kid for variable in self.facts.variables)
+        return Counter(variable.kid for variable in self.inspection.variables)
 
 
 @click.command()
@@ -58,8 +58,8 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
       encenv status .env .env.staging
     """
     projects = Projects()
-    surveys = [(path, inspect(read_text(path))) for path in files]
-    reports = [_File(path, facts, projects.policy(path)) for path, facts in surveys]
+    inspections = [(path, inspect(read_text(path))) for path in files]
+    reports = [_File(path, inspection, projects.policy(path)) for path, inspection in inspections]
     if as_json:
         text = json.dumps({"files": [_as_json(file) for file in reports]}, indent=2) + "\n"
     else:
@@ -68,7 +68,7 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
 
 
 def _as_json(file: _File) -> dict[str, Any]:
-    facts, values = file.facts, file.values()
+    inspection, values = file.inspection, file.values()
     return {
         "path": file.path if file.path == STANDARD_INPUT else place(file.path),
         "variables": [
@@ -81,7 +81,7 @@ def _as_json(file: _File) -> dict[str, Any]:
                 "bytes": variable.size,
                 "problem": variable.problem,
             }
-            for variable in facts.variables
+            for variable in inspection.variables
         ],
         "keys": [
             {
@@ -91,20 +91,22 @@ def _as_json(file: _File) -> dict[str, Any]:
                 "contributed": ADDED_BY_WRITER in entry.context,
                 "values": values[entry.kid],
             }
-            for entry in facts.entries
+            for entry in inspection.entries
         ],
-        "problems": [{"line": one.line, "problem": one.text} for one in (*facts.problems, *facts.warnings)],
-        "lambda_bytes": facts.size,
-        "lambda_bytes_left": facts.bytes_left,
+        "problems": [
+            {"line": one.line, "problem": one.text} for one in (*inspection.problems, *inspection.warnings)
+        ],
+        "lambda_bytes": inspection.size,
+        "lambda_bytes_left": inspection.bytes_left,
     }
 
 
 def _lines(file: _File) -> Iterator[str]:
-    facts, values = file.facts, file.values()
-    words = Counter(file.word(variable)[0] for variable in facts.variables)
+    inspection, values = file.inspection, file.values()
+    words = Counter(file.word(variable)[0] for variable in inspection.variables)
     summary = ", ".join(f"{number:,} {word}" for word, number in words.items()) or "no variables"
     yield f"{painted(place(file.path), BOLD)}  {summary}"
-    for entry in facts.entries:
+    for entry in inspection.entries:
         about = [count(values[entry.kid], "value")]
         about += [f"{key}={value}" for key, value in entry.context if (key, value) != ADDED_BY_WRITER]
         if ADDED_BY_WRITER in entry.context:
@@ -113,20 +115,20 @@ def _lines(file: _File) -> Iterator[str]:
         yield f"  {entry.kid}  {first}  {', '.join(about)}"
         yield from (f"  {'':{len(entry.kid)}}  {other}" for other in others)
     left = (
-        f"{facts.bytes_left:,} left"
-        if facts.bytes_left >= 0
-        else painted(f"{-facts.bytes_left:,} too many", RED)
+        f"{inspection.bytes_left:,} left"
+        if inspection.bytes_left >= 0
+        else painted(f"{-inspection.bytes_left:,} too many", RED)
     )
-    yield f"  {facts.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {left}"
+    yield f"  {inspection.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {left}"
     yield from _table(file)
-    for remarks, style in ((facts.problems, RED), (facts.warnings, YELLOW)):
+    for remarks, style in ((inspection.problems, RED), (inspection.warnings, YELLOW)):
         yield from (f"  line {one.line}: {painted(printable(one.text), style)}" for one in remarks)
 
 
 def _table(file: _File) -> Iterator[str]:
     rows = [
         (printable(mask_name(one.name)), *file.word(one), one.kid or "", f"{one.size:,}")
-        for one in file.facts.variables
+        for one in file.inspection.variables
     ]
     if rows:
         names, words, sizes = (max(len(row[column]) for row in rows) for column in (0, 1, 4))
