@@ -185,8 +185,8 @@ def agreed_context(file_keys: Iterable[FileKey], writer: Writer, where: str) -> 
 def check_wrapped_keys(file_keys: Iterable[FileKey], writer: Writer, where: str) -> None:
     """Check that the wrapping keys of *file_keys* may be used again, if the writer names none.
 
-    They may if every wrapped key gives its data key: then whoever made it had the data key. Whoever can change the
-    file can add one under a wrapping key of their own, and the next data key would be wrapped under that.
+    They may if every wrapped key gives its data key: then its maker had the data key. Anyone who can change the file
+    can add one under their own wrapping key, and the next data key would be wrapped under that.
 
     Raises:
         PolicyError: If one does not, so that its wrapping key may have been planted.
@@ -194,17 +194,18 @@ def check_wrapped_keys(file_keys: Iterable[FileKey], writer: Writer, where: str)
     if writer.keys:
         return
     for key in file_keys:
-        copies = [
+        requests = [
             data_keys.UnwrapRequest(item, e.context, e.commitment) for e in key.entries for item in e.items
         ]
-        if len(copies) == 1:  # there is no other to compare it with
+        if len(requests) == 1:  # there is no other to compare it with
             continue
-        results = data_keys.unwrap([[copy] for copy in copies], writer.find, UNWRAP_SECONDS)
-        for copy, result in zip(copies, results, strict=True):
+        results = data_keys.unwrap([[request] for request in requests], writer.find, UNWRAP_SECONDS)
+        for request, result in zip(requests, results, strict=True):
             if not isinstance(result, data_keys.UnwrapResult):
+                name = f"{request.wrapped_key.provider}:{request.wrapped_key.reference}"
                 raise PolicyError(
-                    f"nothing shows that {copy.wrapped_key.provider}:{copy.wrapped_key.reference} belongs in {where}: it does not"
-                    f" open the data key here: {result.message}",
+                    f"nothing shows that {name} belongs in {where}: it does not open the data key here:"
+                    f" {result.message}",
                     hint="name the keys for the file: --key …, or keys in [tool.encenv]",
                 )
 

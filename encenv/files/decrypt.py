@@ -6,8 +6,8 @@ from encenv.errors import EncenvError, FileError, frameless
 from encenv.files.document import EnvFile, parse, with_value
 from encenv.files.edit import no_such_variable
 from encenv.files.lines import NameTest
-from encenv.files.opening import Progress, open_possible, open_values, reading_session, values_of
-from encenv.format.sealed import SealedValue, claims, entry_kid
+from encenv.files.opening import Progress, entry_kids, open_possible, open_values, reading_session, values_of
+from encenv.format.sealed import SealedValue, claims
 
 
 @frameless
@@ -45,8 +45,8 @@ def decrypt(
         for index, (_, value) in values_of(file).items()
         if index not in values and claims(value)
     }
-    kids = {index: entry_kid(binding.name or "") for index, binding in enumerate(file.bindings)}
-    return file.replace(changes).without({index for index, kid in kids.items() if kid and kid not in used})
+    unused = {index for index, kid in entry_kids(file).items() if kid not in used}
+    return file.replace(changes).without(unused)
 
 
 @frameless

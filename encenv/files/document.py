@@ -51,7 +51,8 @@ class Binding(NamedTuple):
 class EnvFile(NamedTuple):
     """A .env file as statements; ``str()`` gives its text back exactly.
 
-    Each method returns a new file, parsed from the changed text, after a check that all other lines read as before.
+    Each method returns a new file, parsed from the changed text. It raises `FileError` if other lines would read
+    differently, or if a new name cannot be a name.
 
     Attributes:
         bindings: The statements in their order.
@@ -65,20 +66,12 @@ class EnvFile(NamedTuple):
         return self.head + "".join(binding.text for binding in self.bindings)
 
     def replace(self, changes: Mapping[int, Binding]) -> "EnvFile":
-        """Replace the binding at each index in *changes* by the one given there.
-
-        Raises:
-            FileError: If other lines would read differently.
-        """
+        """Replace the binding at each index in *changes* by the one given there."""
         bindings = [changes.get(index, binding) for index, binding in enumerate(self.bindings)]
         return self._checked((binding.text for binding in bindings), bindings)
 
     def insert_above(self, index: int, name: str, value: str) -> "EnvFile":
-        """Add the line ``name=value`` directly above the statement at *index*, below the blank lines before it.
-
-        Raises:
-            FileError: If *name* cannot be a name, or other lines would read differently.
-        """
+        """Add the line ``name=value`` directly above the statement at *index*, below the blank lines before it."""
         new = self._new(name, value)
         texts = [binding.text for binding in self.bindings]
         blank = blank_lines(texts[index])
@@ -86,11 +79,7 @@ class EnvFile(NamedTuple):
         return self._checked(texts, [*self.bindings[:index], new, *self.bindings[index:]])
 
     def append(self, name: str, value: str) -> "EnvFile":
-        """Add the line ``name=value`` at the end.
-
-        Raises:
-            FileError: If *name* cannot be a name, or other lines would read differently.
-        """
+        """Add the line ``name=value`` at the end."""
         new = self._new(name, value)
         texts = [binding.text for binding in self.bindings]
         if texts and not texts[-1].endswith(("\n", "\r")):
@@ -98,11 +87,7 @@ class EnvFile(NamedTuple):
         return self._checked([*texts, new.text], [*self.bindings, new])
 
     def without(self, indexes: Collection[int]) -> "EnvFile":
-        """Drop the statements at *indexes* with their newlines; the blank lines before them stay.
-
-        Raises:
-            FileError: If other lines would read differently.
-        """
+        """Drop the statements at *indexes* with their newlines; the blank lines before them stay."""
         texts = (
             binding.text[: blank_lines(binding.text)] if index in indexes else binding.text
             for index, binding in enumerate(self.bindings)

@@ -7,8 +7,9 @@ from encenv.errors import PolicyError, frameless
 from encenv.files.data_key_choice import DataKeyChoice, wrapping_of_new_key
 from encenv.files.document import parse
 from encenv.files.lines import EncryptResult, NameTest, classify, encrypt_values, names_at
+from encenv.files.opening import entry_kids
 from encenv.files.writer import Writer
-from encenv.format.sealed import ADDED_BY_WRITER, entry_kid
+from encenv.format.sealed import ADDED_BY_WRITER
 
 
 @frameless
@@ -77,7 +78,7 @@ def _under_new_key(text: str, writer: Writer, where: str, must_encrypt: NameTest
     wrapping = wrapping_of_new_key(writer, lines.keys, where)
     values = plain | lines.decrypt(writer)
     choice = DataKeyChoice(*writer.new_key(*wrapping), is_new=True)
-    entries = {index for index, binding in enumerate(bindings) if entry_kid(binding.name or "") is not None}
+    entries = entry_kids(lines.file)
     bare = lines.file.without(entries)
     # Without the old entries, blank lines and comments may be split differently; the variables keep their order.
     before = [index for index, binding in enumerate(bindings) if binding.name and index not in entries]

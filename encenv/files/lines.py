@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from encenv.errors import EncenvError, FileError, KeyEntryError, combine
 from encenv.files.data_key_choice import DataKeyChoice, FileKey, choose_data_key
 from encenv.files.document import UNPARSED_HINT, Binding, EnvFile, parse, with_value
-from encenv.files.opening import Progress, entries_of, open_values
+from encenv.files.opening import Progress, entries_of, entry_kids, open_values
 from encenv.files.writer import Writer
 from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, SealedValue, claims, embeds, entry_kid
 from encenv.keys.entries import KeyEntries, embedded_value, local_key_beside_values
@@ -211,7 +211,7 @@ def names_at(file: EnvFile, indexes: Collection[int]) -> tuple[str, ...]:
 def drop_unused_entries(text: str, kids: Collection[str]) -> str:
     """Return *text* without the key entries of those *kids* that no value in it uses, not even a commented-out one."""
     file = parse(text)
-    entries = {index: entry_kid(binding.name or "") for index, binding in enumerate(file.bindings)}
-    rest = "".join(binding.text for index, binding in enumerate(file.bindings) if entries[index] is None)
+    entries = entry_kids(file)
+    rest = "".join(binding.text for index, binding in enumerate(file.bindings) if index not in entries)
     unused = {index for index, kid in entries.items() if kid in kids and f":{kid}:" not in rest}
     return str(file.without(unused)) if unused else text

@@ -20,6 +20,12 @@ class Progress(Protocol):
         """Yield each of *items*."""
 
 
+def entry_kids(file: EnvFile) -> dict[int, str]:
+    """Return the KID of each key entry of *file*, by index."""
+    kids = ((index, entry_kid(binding.name or "")) for index, binding in enumerate(file.bindings))
+    return {index: kid for index, kid in kids if kid is not None}
+
+
 def entries_of(file: EnvFile, where: str = "") -> KeyEntries:
     """Return the key entries of *file*; messages call it *where*."""
     return KeyEntries(((binding.name, binding.value) for binding in file.bindings if binding.name), where)

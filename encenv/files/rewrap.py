@@ -3,7 +3,7 @@
 Where the provider can re-wrap (AWS KMS within a region), the data key is never unwrapped here. Otherwise it is
 unwrapped, checked against its key entry, and wrapped again.
 
-Whoever can change the file can add a wrapped key under a wrapping key of their own. Therefore each wrapped key is
+Anyone who can change the file can add a wrapped key under their own wrapping key. Therefore each wrapped key is
 re-wrapped only from itself unless the project configures its wrapping key, and a key is added only if the user has
 named every wrapping key that differs between data keys.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError, frameless
 from encenv.files.document import EnvFile, parse, with_value
 from encenv.files.key_names import KeyName, Pairs
+from encenv.files.opening import entry_kids
 from encenv.files.writer import UNWRAP_SECONDS, Writer
 from encenv.format.sealed import (
     ADDED_BY_WRITER,
@@ -21,7 +22,6 @@ from encenv.format.sealed import (
     WrappedKey,
     check_context,
     encryption_context,
-    entry_kid,
 )
 from encenv.keys.provider import Rewraps
 from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap
@@ -48,20 +48,6 @@ class RewrapResult:
     stale: tuple[tuple[KeyName, EncenvError], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """What to change, in the file *where*."""
-
-    writer: Writer
-    add: Sequence[KeyName]
-    remove: Sequence[KeyName]
-    where: str
-
-    @property
-    def is_refresh(self) -> bool:
-        return not self.add and not self.remove and self.writer.context is None
-
-
 @frameless
 def rewrap(
     text: str,
@@ -79,8 +65,7 @@ def rewrap(
         where: What messages call the file.
         add: The wrapping keys to wrap each data key under as well. If the data keys are under different wrapping
             keys, the writer, *add* or *remove* must name each of these.
-        remove: The wrapping keys to remove. Whoever has used one may have kept the data key, so removing is not
-            revoking.
+        remove: The wrapping keys to remove. Their users may have kept the data key, so removing is not revoking.
 
     Raises:
         KeyEntryError: If the file has no key entry.
@@ -103,7 +88,7 @@ def rewrap(
     stale: dict[KeyName, EncenvError] = {}
     after: dict[int, KeyEntry] = {}
     for entries in data_keys.values():
-        after |= _DataKey(entries, change).changed_entries(stale)
+        after |= change.apply(entries, stale)
     old, new = _wrapped_by_key(before.values()), _wrapped_by_key(after.values())
     refreshed = tuple(key for key in new if key in old and new[key] != old[key])
     if stale and not refreshed:
@@ -124,9 +109,9 @@ def rewrap(
 
 def _parse_entries(file: EnvFile, where: str) -> dict[int, KeyEntry]:
     entries = {
-        index: KeyEntry.parse(kid, binding.value)
-        for index, binding in enumerate(file.bindings)
-        if (kid := entry_kid(binding.name or "")) is not None and binding.value is not None
+        index: KeyEntry.parse(kid, text)
+        for index, kid in entry_kids(file).items()
+        if (text := file.bindings[index].value) is not None
     }
     if entries:
         return entries
@@ -135,60 +120,68 @@ def _parse_entries(file: EnvFile, where: str) -> dict[int, KeyEntry]:
     )
 
 
-class _DataKey:
-    """A data key by its entries in the file."""
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What to change in the file *where*."""
 
-    def __init__(self, entries: _Entries, change: _Change) -> None:
-        self._entries = entries
-        self._change = change
-        self._named = (*change.writer.keys, *change.remove)
+    writer: Writer
+    add: Sequence[KeyName]
+    remove: Sequence[KeyName]
+    where: str
 
-    def changed_entries(self, stale: dict[KeyName, EncenvError]) -> dict[int, KeyEntry]:
-        """Return the entries as changed, without those that have no wrapped key left; note what stays *stale*."""
-        entries = {index: self._without_removed(entry, stale) for index, entry in self._entries.items()}
-        present = {*_wrapped_by_key(entries.values())}
-        first = next((index for index, entry in entries.items() if entry.items), min(entries))
-        for key in self._change.add:
+    @property
+    def is_refresh(self) -> bool:
+        return not self.add and not self.remove and self.writer.context is None
+
+    def apply(self, entries: _Entries, stale: dict[KeyName, EncenvError]) -> dict[int, KeyEntry]:
+        """Return the *entries* of one data key changed, without those that end up empty; note what stays *stale*."""
+        after = {index: self._changed(entry, entries, stale) for index, entry in entries.items()}
+        present = {*_wrapped_by_key(after.values())}
+        first = next((index for index, entry in after.items() if entry.items), min(after))
+        for key in self.add:
             if key not in present:
-                item = self._wrap(key, entries[first].context)
+                item = self._wrap(key, after[first].context, entries)
                 if _name(item) not in present:  # an alias may mean a key that is present
                     present.add(_name(item))
-                    entries[first] = entries[first]._replace(items=(*entries[first].items, item))
+                    after[first] = after[first]._replace(items=(*after[first].items, item))
         if not present:
             raise PolicyError(
-                f"no key would be left for {entries[first].name} in {self._change.where}, and its values would be lost",
+                f"no key would be left for {after[first].name} in {self.where}, and its values would be lost",
                 hint="add another one as well: encenv rewrap --add KEY --remove KEY",
             )
         # Parsed, so that an entry outside the format is never written.
-        return {i: KeyEntry.parse(entry.kid, str(entry)) for i, entry in entries.items() if entry.items}
+        return {i: KeyEntry.parse(entry.kid, str(entry)) for i, entry in after.items() if entry.items}
 
-    def _without_removed(self, entry: KeyEntry, stale: dict[KeyName, EncenvError]) -> KeyEntry:
+    def _changed(self, entry: KeyEntry, entries: _Entries, stale: dict[KeyName, EncenvError]) -> KeyEntry:
         """Return *entry* without the keys to remove, and with the others wrapped again if the change says so."""
-        change, context = self._change, entry.context
-        items = [item for item in entry.items if not _covers(change.remove, _name(item))]
-        if change.writer.context is not None:
+        context = entry.context
+        items = [item for item in entry.items if not _covers(self.remove, _name(item))]
+        if self.writer.context is not None:
             mark = {ADDED_BY_WRITER} & {*entry.context}
-            context = tuple(sorted({*change.writer.context} | mark))
-        if change.writer.context is not None or change.is_refresh:
+            context = tuple(sorted({*self.writer.context} | mark))
+        if self.writer.context is not None or self.is_refresh:
             for place, item in enumerate(items):
                 try:
-                    items[place] = self._wrap(_name(item), context, item)
+                    items[place] = self._wrap(_name(item), context, entries, item)
                 except EncenvError as error:
-                    if not change.is_refresh:
+                    if not self.is_refresh:
                         raise
                     stale[_name(item)] = error.of()
         return entry._replace(context=context, items=tuple(items))
 
-    def _wrap(self, key: KeyName, context: Pairs, present: WrappedKey | None = None) -> WrappedKey:
-        """Return the data key wrapped under *key* with *context*, first from the wrapped key *present* under it.
+    def _wrap(
+        self, key: KeyName, context: Pairs, entries: _Entries, present: WrappedKey | None = None
+    ) -> WrappedKey:
+        """Return the data key of *entries* wrapped under *key* with *context*, first from the wrapped key *present*.
 
         From others only if *key* is named: nothing else says that its owner may have the data key.
         """
-        sources = [(item, entry) for entry in self._entries.values() for item in entry.items]
-        sources.sort(key=lambda source: (source[0] != present, not _covers(self._named, _name(source[0]))))
-        if present is not None and not _covers(self._named, key):
+        sources = [(item, entry) for entry in entries.values() for item in entry.items]
+        named = (*self.writer.keys, *self.remove)
+        sources.sort(key=lambda source: (source[0] != present, not _covers(named, _name(source[0]))))
+        if present is not None and not _covers(named, key):
             sources = [source for source in sources if source[0] == present]
-        provider = self._change.writer.find(key.provider)
+        provider = self.writer.find(key.provider)
         whole = encryption_context(context)
         if isinstance(provider, Rewraps):
             near = [source for source in sources if source[0].provider == key.provider]
@@ -196,7 +189,7 @@ class _DataKey:
             if item is not None:
                 return item
         requests = [UnwrapRequest(item, entry.context, entry.commitment) for item, entry in sources]
-        (result,) = unwrap([requests], self._change.writer.find, UNWRAP_SECONDS)
+        (result,) = unwrap([requests], self.writer.find, UNWRAP_SECONDS)
         if not isinstance(result, UnwrapResult):
             raise result
         return provider.wrap(result.key.expose_key(), key.key, whole)
