@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -220,6 +221,13 @@ def accepted(form: str, values: dict[str, str]) -> dict[str, str]:
         else:
             found[name] = value
     return found
+
+
+def test_each_format_is_read_and_documented(workspace):
+    """Each format has a reader here and a line in the verb's help."""
+    assert set(FORMATS) == {reader.values[0] for reader in READERS}
+    shown = workspace.call("export", "--help").out
+    assert set(FORMATS) <= set(re.findall(r"^  (\w+)  +", shown, re.MULTILINE))
 
 
 @pytest.mark.parametrize(("form", "reader"), READERS)

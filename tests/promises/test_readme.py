@@ -19,6 +19,7 @@ from support.workspace import PROGRAM, Workspace
 
 from encenv.cli.group import encenv as group
 from encenv.errors import AuthenticationError
+from encenv.export.formats import FORMATS
 from encenv.files.document import parse
 from encenv.files.quoting import quote
 from encenv.format.sealed import claims, entry_kid
@@ -355,10 +356,12 @@ def test_readme_figures(monkeypatch):
 
 
 def test_readme_is_complete():
-    """The README names each verb of the command line and each option of a reader."""
+    """The README names each verb of the command line, each format of an export and each option of a reader."""
     text = (ROOT / "README.md").read_text()
     for verb in group.list_commands(group.make_context("encenv", ["demo"])):
         assert f"| `encenv {verb}" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| `encenv export"))
+    assert set(FORMATS) <= set(re.findall(r"\w+", row))
     for option in ReaderOptions.__annotations__:
         assert f"| `{option}` |" in text
     assert PROGRAM.exists()
