@@ -36,6 +36,7 @@ class EncenvError(Exception):
         hint: What to do about it, in the imperative.
         variables: The names of the affected variables; may be empty.
         failures: Each failure, if this error reports several; else this error alone.
+        missing_key: The wrapping key, if the reason is that this user lacks it or may not use it; else empty.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class EncenvError(Exception):
         hint: str,
         variables: "Iterable[str]" = (),
         failures: "Sequence[EncenvError]" = (),
+        missing_key: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.variables = tuple(variables)
         self.failures = tuple(failures) or (self,)
+        self.missing_key = missing_key
 
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}"
@@ -63,7 +66,7 @@ class EncenvError(Exception):
 
     def of(self, *variables: str) -> "Self":
         """Return a copy of this error about *variables*, without traceback, cause or context."""
-        return type(self)(self.message, hint=self.hint, variables=variables)
+        return type(self)(self.message, hint=self.hint, variables=variables, missing_key=self.missing_key)
 
 
 def _rebuild(
@@ -139,13 +142,13 @@ def combine(
     Returns:
         An error of the class that all failures share, else a `LoadError`.
     """
-    grouped: dict[tuple[type[EncenvError], str, str], dict[str, None]] = {}
+    grouped: dict[tuple[type[EncenvError], str, str, str], dict[str, None]] = {}
     for failure in failures:
-        names = grouped.setdefault((type(failure), failure.message, failure.hint), {})
-        names.update(dict.fromkeys(failure.variables))
+        kind = type(failure), failure.message, failure.hint, failure.missing_key
+        grouped.setdefault(kind, {}).update(dict.fromkeys(failure.variables))
     merged = [
-        cls(_with_names(message, tuple(names)), hint=hint, variables=names)
-        for (cls, message, hint), names in grouped.items()
+        cls(_with_names(message, tuple(names)), hint=hint, variables=names, missing_key=missing_key)
+        for (cls, message, hint, missing_key), names in grouped.items()
     ]
     if len(merged) == 1:
         return merged[0]

@@ -206,7 +206,7 @@ def without_frames(error: EncenvError) -> EncenvError:
     """Return *error* without its frames, as one of our own classes: a plug-in's class may take other arguments."""
     ours = next(cls for cls in type(error).__mro__ if cls.__module__ == errors.__name__)
     kind = KeyRefusedError if ours is EncenvError else ours
-    copy: EncenvError = kind(error.message, hint=error.hint)
+    copy: EncenvError = kind(error.message, hint=error.hint, missing_key=error.missing_key)
     return copy
 
 

@@ -120,6 +120,7 @@ class LocalKeys:
                 f"the local key {reference} is not in {where}",
                 hint=f"ask a colleague who has it for its key text, and add that line to {where}"
                 + ("" if keys or not from_file else ", a file of mode 600"),
+                missing_key=reference,
             )
         return reference, cipher.AESGCM(cipher.derive(keys[reference], b"encenv:1:local-wrap"))
 

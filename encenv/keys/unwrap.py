@@ -203,7 +203,9 @@ class _HedgedUnwrap:
             kind = KeyRefusedError  # a permission would not help the other wrapped keys
         message = "; ".join(failure.message for failure in every)
         hint = "; or, ".join(dict.fromkeys(failure.hint for failure in remote or every))
-        return kind(f"none of the keys could unwrap the data key: {message}", hint=hint)
+        missing_key = next((failure.missing_key for failure in remote or every if failure.missing_key), "")
+        message = f"none of the keys could unwrap the data key: {message}"
+        return kind(message, hint=hint, missing_key=missing_key)
 
     def _is_running(self) -> bool:
         return any(one.attempt.result is None for one in self._tries)

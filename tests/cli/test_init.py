@@ -15,7 +15,7 @@ pytestmark = [
     needs("git"),
 ]
 
-ANN = "Ann <ann@shop.example> wrote the key down here"
+ANN = "Ann <ann@shop.example> added the key here"
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_clone_without_the_local_key(repo):
 
 
 def test_a_clone_without_permission(repo, kms):
-    """Without permission to decrypt, the hint names the permission and who wrote the key down."""
+    """Without permission to decrypt, the hint names the permission and who added the key."""
     kms.create_key(alias="alias/shop")
     assert repo.run("init", "--key", "alias/shop").code == 0
     repo.write(".env", f"A={CANARY}\n")

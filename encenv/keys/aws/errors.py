@@ -127,7 +127,9 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
             "AWS KMS could not be called",
             NETWORK if isinstance(error, BotoCoreError) else SETTINGS,
         )
-    return not_reached(operation, key, cause, hint)
+    failure = not_reached(operation, key, cause, hint)
+    failure.missing_key = key if any(word in name for word in _SIGN_IN_WORDS) else ""
+    return failure
 
 
 def not_reached(operation: str, key: str, cause: str, hint: str) -> EncenvError:
@@ -146,6 +148,7 @@ def refusal(operation: str, key: str, code: str, status: int) -> EncenvError:
     return (KeyDeniedError if code in _DENIED else KeyRefusedError)(
         f"AWS KMS refused {call_name(operation, key)}: {code}",
         hint=hint.format(action=_action(operation)),
+        missing_key=key if code in _DENIED else "",
     )
 
 

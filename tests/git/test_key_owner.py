@@ -1,0 +1,51 @@
+"""encenv.git.key_owner: the hint of an error names the colleague who added the key that is missing."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from encenv.errors import KeyDeniedError, KeyUnreachableError, combine
+from encenv.git.key_owner import NAME_MAX, hint_of
+
+pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/one"
+
+
+@pytest.fixture
+def repo(tmp_path, monkeypatch):
+    """The current folder: a repository to which Ann has added a key; Bob is this user."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / ".gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text(f"{KEY}\n")
+    commit = 'git add .env && git -c user.name="$0" -c user.email=ann@shop.example commit -q -m one'
+    subprocess.run(["sh", "-c", f"git init -q && {commit}", "Ann" * 100], check=True)
+    subprocess.run(["git", "config", "--global", "user.email", "bob@shop.example"], check=True)
+    return tmp_path
+
+
+def test_hint(repo):
+    """The key is found in an error, in a copy of it, and in several errors together; long names are cut."""
+    error = KeyDeniedError("refused", hint="allow it", missing_key=KEY)
+    other = KeyUnreachableError("no answer", hint="try again")
+    expected = f"; {('Ann' * 100)[:NAME_MAX]} added the key here"
+    assert hint_of(error) == hint_of(error.of("A")) == f"allow it{expected}"
+    assert hint_of(combine([other, error.of("A"), error.of("B")])).endswith(expected)
+
+
+def test_no_hint(repo, monkeypatch, tmp_path_factory):
+    """Nobody is named for another failure, a key that nobody added, a key of this user's own, or without a repository."""
+    error = KeyDeniedError("refused", hint="allow it", missing_key=KEY)
+    assert hint_of(KeyUnreachableError("no answer", hint="try again")) == "try again"
+    assert hint_of(KeyDeniedError("refused", hint="allow it", missing_key="--no")) == "allow it"
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "ann@shop.example")
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Ann")
+    assert hint_of(error) == "allow it"
+    monkeypatch.delenv("GIT_AUTHOR_EMAIL")
+    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+    assert hint_of(error) == "allow it"
