@@ -12,7 +12,7 @@ from encenv.files.quoting import quote
 from encenv.format.cipher import KEY_BYTES
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey
-from encenv.git.textconv import SHOWN_MAX, masked
+from encenv.git.textconv import TEXT_MAX, mask
 
 KEY = b"k" * 32
 DATA_KEY = DataKey(bytes(KEY_BYTES))
@@ -28,14 +28,14 @@ MARK = r"\([0-9a-f]{8}\)"
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        (f"A={SEALED}\n", rf"A: sealed under {DATA_KEY.kid} {MARK}\n"),
-        (f"  export A = '{SEALED}'  # a note\n", rf"A: sealed under {DATA_KEY.kid} {MARK}  # a note\n"),
+        (f"A={SEALED}\n", rf"A: encrypted under {DATA_KEY.kid} {MARK}\n"),
+        (f"  export A = '{SEALED}'  # a note\n", rf"A: encrypted under {DATA_KEY.kid} {MARK}  # a note\n"),
         (
             f"{ENTRY.name}={ENTRY}\n",
-            rf"key entry {DATA_KEY.kid}, context stage=test\n  wrapped by local:ABCDEFGH {MARK}\n  wrapped by other:ref {MARK}\n",
+            rf"data key {DATA_KEY.kid}, context stage=test\n  for local:ABCDEFGH {MARK}\n  for other:ref {MARK}\n",
         ),
-        (f"{ENTRY.name}=1:x\n", rf"key entry {DATA_KEY.kid}: damaged {MARK}\n"),
-        (f"A={SEALED[:-3]}!\n", rf"A: a damaged sealed value {MARK}\n"),
+        (f"{ENTRY.name}=1:x\n", rf"data key {DATA_KEY.kid}: damaged {MARK}\n"),
+        (f"A={SEALED[:-3]}!\n", rf"A: a damaged encrypted value {MARK}\n"),
         ("A='two\r\nlines'\r\n", rf"A: plaintext, masked {MARK}\n"),
         ("A=\n", "A: empty\n"),
         (
@@ -45,7 +45,7 @@ MARK = r"\([0-9a-f]{8}\)"
         ('"url":"a=b"\n', rf"a line that may be part of a value, masked {MARK}\n"),
         ("# hunter2\n#aBc1\n", rf"# masked {MARK}\n# masked {MARK}\n"),
         ("A=1\0\n", rf"not a .env file {MARK}\n"),
-        ("A=1\n" * (SHOWN_MAX // 4 + 1), rf"not a .env file {MARK}\n"),
+        ("A=1\n" * (TEXT_MAX // 4 + 1), rf"not a .env file {MARK}\n"),
         ("\n\n# a note\n\n", "\n\n# a note\n\n"),
         ("# A=old\n# -----BEGIN\n", rf"# masked {MARK}\n# masked {MARK}\n"),
         ("# ghp_0123456789012345678901234567890\n", rf"# masked {MARK}\n"),
@@ -74,23 +74,23 @@ MARK = r"\([0-9a-f]{8}\)"
 )
 def test_lines(text, shown):
     """Each kind of line is shown as what it is."""
-    assert re.fullmatch(shown, masked(text, KEY)), masked(text, KEY)
+    assert re.fullmatch(shown, mask(text, KEY)), mask(text, KEY)
 
 
 @given(st.text(st.sampled_from("0123456789"), min_size=9), st.sampled_from(["", "  # a note"]))
 def test_no_plaintext(secret, comment):
     """Of a plaintext nothing but a mark is shown; another plaintext has another mark, another clone as well."""
-    shown = masked(f"A={quote(secret)}{comment}\n", KEY)
+    shown = mask(f"A={quote(secret)}{comment}\n", KEY)
     assert re.fullmatch(rf"A: plaintext, masked {MARK}\n", shown)
-    assert shown != masked(f"A={quote(secret + '1')}{comment}\n", KEY)
-    assert shown != masked(f"A={quote(secret)}{comment}\n", b"l" * 32)
-    assert masked(f"A={quote(secret)}{comment}\n", b"") == "A: plaintext, masked\n"
+    assert shown != mask(f"A={quote(secret + '1')}{comment}\n", KEY)
+    assert shown != mask(f"A={quote(secret)}{comment}\n", b"l" * 32)
+    assert mask(f"A={quote(secret)}{comment}\n", b"") == "A: plaintext, masked\n"
 
 
 @given(ENV_TEXTS)
 def test_any_text(text):
     """Any text can be shown, in printable characters, without any value of three characters or more."""
-    shown = masked(text, KEY)
+    shown = mask(text, KEY)
     assert all(character.isprintable() or character == "\n" for character in shown)
     for binding in parse(text).bindings:
         if binding.value and binding.name:

@@ -395,8 +395,8 @@ def test_a_diff_needs_no_key(protected):
     shown = protected.git("diff")
     changed = [line for line in shown.splitlines() if line[0] in "+-"][2:]
     expected = [
-        r"-B: sealed under \w{8} \(\w{8}\)",
-        r"\+B: sealed under \w{8} \(\w{8}\)",
+        r"-B: encrypted under \w{8} \(\w{8}\)",
+        r"\+B: encrypted under \w{8} \(\w{8}\)",
         r"\+P: plaintext, masked \(\w{8}\)",
         r"\+# masked \(\w{8}\)",
         r"\+# a note",

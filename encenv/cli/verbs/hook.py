@@ -16,7 +16,7 @@ from encenv.git.install import install as protect_clone
 from encenv.git.install import remove
 from encenv.git.merge import MARKER_SIZE, merge
 from encenv.git.repository import GitError, git
-from encenv.git.textconv import masked
+from encenv.git.textconv import mask
 from encenv.policy.project import project
 
 MASK_KEY = "encenv-mask.key"  # in the git folder, of this clone alone
@@ -71,7 +71,7 @@ def uninstall() -> None:
 def textconv(file: str) -> None:
     """Write FILE masked; git calls it for a diff, and without its output there would be none."""
     text = read(file).decode("utf-8", "surrogateescape")
-    write(masked(text, _mask_key()).encode("utf-8", "backslashreplace"))
+    write(mask(text, _mask_key()).encode("utf-8", "backslashreplace"))
 
 
 @command.command("merge", hidden=True)
