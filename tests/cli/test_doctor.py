@@ -269,6 +269,18 @@ def test_files(sealed):
     assert look(sealed, "gone.env")[0][0][:3] == ("error", "gone.env", "the file gone.env does not exist")
 
 
+def test_long_files(sealed):
+    """Of many findings in a file, it shows the first five of a kind, and how many more there are."""
+    with (sealed.folder / ".env").open("a") as file:
+        file.writelines(f"PLAIN_{i}=1\nDAMAGED_{i}=encenv:1:x\n" for i in range(7))
+    bad, code, _ = look(sealed)
+    assert code == 1
+    for severity in ("warning", "error"):
+        of_file = [one for one in bad if one[:2] == (severity, ".env") and "others can read" not in one[2]]
+        assert len(of_file) == 6
+        assert of_file[-1][2:] == ("2 more", "see them all: encenv check .env")
+
+
 def test_settings(sealed):
     """Settings that cannot be read are an error, and the other checks go on."""
     sealed.write("pyproject.toml", '[tool.encenv]\nkey = "local"\n')
