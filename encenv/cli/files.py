@@ -8,19 +8,19 @@ from encenv.errors import EncenvError, FileError, combine
 from encenv.files.atomic import PRIVATE, create
 from encenv.files.document import UNPARSED_HINT, EnvFile, parse
 from encenv.files.read import read
-from encenv.files.text import decode, printable
+from encenv.files.text import NOT_UTF8_HINT, decode, printable
 from encenv.format.sealed import LOCAL_KEY_NAME
 from encenv.keys.entries import local_key_beside_values
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, hint: str = NOT_UTF8_HINT) -> str:
     """Return the text of the file *path*, with newlines unchanged.
 
     Raises:
-        FileError: If it cannot be read, or is not UTF-8.
+        FileError: If it cannot be read, or is not UTF-8; then *hint* says what to do.
     """
-    data = read_standard_input() if path == STANDARD_INPUT else read(path)
-    return decode(data, place(path))
+    # Without a name for the bytes: the error would keep them with this frame.
+    return decode(read_standard_input() if path == STANDARD_INPUT else read(path), place(path), hint=hint)
 
 
 def write_text(path: str, text: str, mode: int = PRIVATE) -> None:
@@ -71,10 +71,7 @@ def parse_every_line(text: str, where: str) -> EnvFile:
     """
     file = parse(text)
     failures: list[EncenvError] = [
-        FileError(
-            f"line {binding.line} of {where} cannot be parsed",
-            hint=UNPARSED_HINT,
-        )
+        FileError(f"line {binding.line} of {where} cannot be parsed", hint=UNPARSED_HINT)
         for binding in file.bindings
         if binding.error
     ]

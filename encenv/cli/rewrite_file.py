@@ -2,29 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from encenv.cli.files import place, read_text, target
 from encenv.cli.options import STANDARD_INPUT
 from encenv.cli.terminal import say, write
 from encenv.files.atomic import create, edit_file
 from encenv.files.lines import EncryptResult
+from encenv.files.rewrap import RewrapResult
 from encenv.files.text import decode
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 
 FILE_MODE = 0o644  # less the umask: what is in the file is encrypted, and is meant to be committed
-
-
-class Outcome(Protocol):
-    """The outcome of a change."""
-
-    @property
-    def text(self) -> str:
-        """The file's new text."""
-        ...
-
-
-T = TypeVar("T", bound=Outcome)
+T = TypeVar("T", EncryptResult, RewrapResult)
 
 
 def rewrite(path: str, change: Callable[[str], T]) -> T:

@@ -5,14 +5,15 @@ import os
 
 from encenv.errors import FileError
 
+NOT_UTF8_HINT = "save the file as UTF-8; a loader can also be given another encoding"
 StrPath = str | os.PathLike[str]
 
 
-def decode(data: bytes, where: str, encoding: str | None = "utf-8") -> str:
+def decode(data: bytes, where: str, encoding: str | None = "utf-8", *, hint: str = NOT_UTF8_HINT) -> str:
     """Return the text of *data*, the content of the file called *where*, with newlines unchanged.
 
     Raises:
-        FileError: If it is not in *encoding* (None: the locale's).
+        FileError: If it is not in *encoding* (None: the locale's); *hint* says what to do then.
     """
     try:
         return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="").read()
@@ -22,7 +23,7 @@ def decode(data: bytes, where: str, encoding: str | None = "utf-8") -> str:
     except LookupError:
         what = f"there is no encoding {encoding!r}"
     del data  # the exception keeps this frame, and the frame would keep the file
-    raise FileError(what, hint="save the file as UTF-8; a loader can also be given another encoding")
+    raise FileError(what, hint=hint)
 
 
 def printable(text: StrPath) -> str:

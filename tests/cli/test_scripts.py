@@ -164,9 +164,7 @@ def test_no_permission(sealed):
             == "no permission to write into the folder folder"
         )
         assert refused("keygen", "-o", "folder/key")[0] == "no permission to write into the folder folder"
-        assert refused("keygen", "-o", "folder/new/key")[0].endswith(
-            "folder/new cannot be created: permission denied"
-        )
+        assert refused("keygen", "-o", "folder/new/key")[0] == "no permission to write into the folder folder"
         assert [path.name for path in inside.parent.iterdir()] == [".env"]
         key.chmod(0)
         assert "local.key cannot be read" in refused("decrypt")[0]

@@ -9,7 +9,8 @@ import click
 from encenv.cli.files import write_text
 from encenv.cli.options import STANDARD_OUTPUT, output_option
 from encenv.cli.terminal import say
-from encenv.errors import ConflictError, FileError
+from encenv.errors import ConflictError
+from encenv.files.os_errors import attempt
 from encenv.files.text import printable
 from encenv.keys.local import FILE_VARIABLE, TEXT_VARIABLE, default_path, generate_key_text, parse_keys
 
@@ -41,7 +42,9 @@ def command(output: str | None) -> None:
             f"there is a local key already: {printable(str(path))}",
             hint="use it: encenv encrypt --key local .env   or make another one: encenv keygen -o FILE",
         )
-    _make_folder(path.parent)
+    attempt(
+        "write", path.parent, lambda: path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True), "folder"
+    )
     write_text(str(path), f"{text}\n")
     (key_id,) = parse_keys(text, str(path))
     say(f"made local key {key_id} in {printable(str(path))}")
@@ -50,16 +53,3 @@ def command(output: str | None) -> None:
         say(f"to use it: export {FILE_VARIABLE}={shlex.quote(printable(str(path.absolute())))}")
     if os.environ.get(TEXT_VARIABLE):
         say(f"{TEXT_VARIABLE} is set, so it is used instead of any file")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    except OSError as error:
-        failure = FileError(
-            f"the folder {printable(str(folder))} cannot be created: {(error.strerror or '').lower()}",
-            hint="write the key elsewhere: encenv keygen -o FILE",
-        )
-    else:
-        return
-    raise failure

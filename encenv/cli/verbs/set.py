@@ -2,16 +2,15 @@
 
 import click
 
-from encenv.cli.files import place
+from encenv.cli.files import place, read_text
 from encenv.cli.key_options import key_options
 from encenv.cli.name_options import complete_names
 from encenv.cli.options import FILE, STANDARD_INPUT, Misuse, file_option, quiet, use_standard_input
 from encenv.cli.rewrite_file import is_there, report, rewrite_or_create
-from encenv.cli.terminal import can_ask, read_standard_input, say, through_values, warn
+from encenv.cli.terminal import can_ask, say, through_values, warn
 from encenv.errors import FileError, PolicyError
 from encenv.files.edit import set_value
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.read import read
 from encenv.files.text import printable
 from encenv.policy.project import project_of
 
@@ -101,16 +100,5 @@ def _ask(name: str) -> str:
 
 def _read(path: str) -> str:
     """Return the value that the file *path* holds, without one newline at its end."""
-    data = read_standard_input() if path == STANDARD_INPUT else read(path)
-    line = 0
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:  # its `object` is the value
-        line = data.count(b"\n", 0, error.start) + 1
-    else:
-        return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
-    del data
-    raise FileError(
-        f"{place(path)} is not UTF-8: see line {line}",
-        hint="encode it, for example as base64, and decode it where it is used",
-    )
+    text = read_text(path, "encode it, for example as base64, and decode it where it is used")
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
