@@ -39,6 +39,11 @@ class FileKey:
     values: Mapping[int, tuple[str, SealedValue]]
 
     @property
+    def kid(self) -> str:
+        """The KID that its values and entries name."""
+        return self.entries[0].kid
+
+    @property
     def wrapping_keys(self) -> tuple[KeyName, ...]:
         """The wrapping keys that it is wrapped under."""
         items = (item for entry in self.entries for item in entry.items)
@@ -64,7 +69,7 @@ class FileKey:
         Raises:
             EncenvError: If it cannot be unwrapped, or a value does not decrypt.
         """
-        data_key = session.data_key(self.entries[0].kid)
+        data_key = session.data_key(self.kid)
         open_values(self.values, session, progress)
         return data_key
 

@@ -30,7 +30,7 @@ class EditorSession:
         marks: The index of each key entry, by its comment.
     """
 
-    text: str
+    text: str = field(repr=False)
     draft: str = field(repr=False)
     marks: Mapping[str, int]
 
@@ -106,7 +106,7 @@ def finish_edit(
     text = encrypt_values(file, values, choice) if choice else str(file)
     for key in original.keys:
         text = _restore_entries(text, key.entries)
-    text = drop_unused_entries(text, {key.entries[0].kid for key in original.keys})
+    text = drop_unused_entries(text, {key.kid for key in original.keys})
     present = {binding.name for binding in lines.file.bindings}
     removed = dict.fromkeys(b.name for b in original.file.bindings if b.name and not entry_kid(b.name))
     return EncryptResult(

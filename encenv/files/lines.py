@@ -4,7 +4,7 @@ Every writer of files is made of these two steps. Nothing is returned that would
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from encenv.errors import EncenvError, FileError, KeyEntryError, combine
 from encenv.files.data_key_choice import DataKeyChoice, FileKey, choose_data_key
@@ -29,7 +29,7 @@ class EncryptResult:
         is_new: Whether that entry was added.
     """
 
-    text: str
+    text: str = field(repr=False)  # plain values are in it
     names: tuple[str, ...]
     unchanged: int
     entry: KeyEntry | None
@@ -50,7 +50,7 @@ class FileLines:
     """
 
     file: EnvFile
-    plain: dict[int, str]
+    plain: dict[int, str] = field(repr=False)
     sealed: dict[int, tuple[str, SealedValue]]
     keys: tuple[FileKey, ...]
     entries: KeyEntries
