@@ -117,9 +117,7 @@ def _side(text: str) -> _Side:
     """
     revision, colon, path = text.partition(":")
     is_path = not colon and (text.startswith(".") or "/" in text)
-    if _is_file(text) or (
-        is_path and not git.is_repository()
-    ):  # then reading says that there is no such file
+    if _is_file(text) or (is_path and not git.is_repository()):  # reading says if there is no such file
         return _Side(place(text), read_text(text))
     path = path or DEFAULT_FILE
     if colon and not revision:

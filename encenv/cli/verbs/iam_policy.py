@@ -66,8 +66,7 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
         say(
             f"the policy is longer than the {CHARACTERS_MAX:,} characters that IAM takes: make one policy for each file"
         )
-    others = sorted({arn for arn in _arns(entries) if _is_multi_region(arn)}) if not regions else []
-    for arn in others:
+    for arn in [] if regions else sorted(arn for arn in _arns(entries) if ":key/mrk-" in arn):
         say(
             f"{arn} is a multi-Region key: to allow its replicas too, name their regions: --region {aws_region(arn)} …"
         )
@@ -81,7 +80,7 @@ def runtime_policy(entries: Iterable[KeyEntry], regions: Sequence[str] = ()) -> 
         entries: The key entries of the values; wrapped keys of other providers than AWS KMS are ignored.
         regions: Where replicas of multi-Region keys are allowed as well.
     """
-    return _policy("EncenvOpen", entries, regions, lambda _: "kms:Decrypt", _optionally_added)
+    return _policy("EncenvOpen", entries, regions, ("kms:Decrypt", "kms:Decrypt"), _optionally_added)
 
 
 def contributor_policy(entries: Iterable[KeyEntry], regions: Sequence[str] = ()) -> dict[str, Any]:
@@ -89,9 +88,7 @@ def contributor_policy(entries: Iterable[KeyEntry], regions: Sequence[str] = ())
 
     A data key is generated with the first wrapping key, and encrypted with the others.
     """
-    return _policy(
-        "EncenvAdd", entries, regions, lambda n: "kms:Encrypt" if n else "kms:GenerateDataKey", _added
-    )
+    return _policy("EncenvAdd", entries, regions, ("kms:GenerateDataKey", "kms:Encrypt"), _added)
 
 
 def _entries(path: str) -> tuple[KeyEntry, ...]:
@@ -118,15 +115,6 @@ def _entries(path: str) -> tuple[KeyEntry, ...]:
 
 def _arns(entries: Iterable[KeyEntry]) -> set[str]:
     return {item.reference for entry in entries for item in entry.items if item.provider == AWS_KMS}
-
-
-def _is_multi_region(arn: str) -> bool:
-    return ":key/mrk-" in arn
-
-
-def _rank(group: tuple[tuple[Pairs, str], set[str]]) -> tuple[Pairs, bool]:
-    (context, action), _ = group
-    return context, action == "kms:Encrypt"  # it comes after the data key was generated
 
 
 def _with_replicas(arns: Iterable[str], regions: Sequence[str]) -> list[str]:
@@ -160,7 +148,7 @@ def _policy(
     sid: str,
     entries: Iterable[KeyEntry],
     regions: Sequence[str],
-    action_of: Callable[[int], str],
+    actions: tuple[str, str],
     condition: Callable[[Pairs], dict[str, dict[str, Any]]],
 ) -> dict[str, Any]:
     """Return a policy with one statement for each encryption context and action, each with a name of its own.
@@ -169,7 +157,7 @@ def _policy(
         sid: The name of the statement, or its beginning if there are several.
         entries: The key entries.
         regions: Where replicas of multi-Region keys are allowed as well.
-        action_of: The action for a wrapping key, by its position in the key entry.
+        actions: The action with the first wrapping key of a key entry, and that with the others.
         condition: The condition for an encryption context.
     """
     arns: dict[tuple[Pairs, str], set[str]] = {}
@@ -177,18 +165,17 @@ def _policy(
         context = tuple(sorted({*entry.context} - {ADDED_BY_WRITER}))
         for position, item in enumerate(entry.items):
             if item.provider == AWS_KMS:
-                arns.setdefault((context, action_of(position)), set()).add(item.reference)
+                action = actions[0] if position == 0 else actions[1]
+                arns.setdefault((context, action), set()).add(item.reference)
+    groups = sorted(arns.items(), key=lambda group: (group[0][0], actions.index(group[0][1])))
     statements = [
         {
+            "Sid": f"{sid}{number}" if len(groups) > 1 else sid,
             "Effect": "Allow",
             "Action": action,
             "Resource": _with_replicas(keys, regions),
             "Condition": condition(context),
         }
-        for (context, action), keys in sorted(arns.items(), key=_rank)
+        for number, ((context, action), keys) in enumerate(groups, start=1)
     ]
-    sids = [f"{sid}{number}" for number in range(1, len(statements) + 1)] if len(statements) > 1 else [sid]
-    return {
-        "Version": VERSION,
-        "Statement": [{"Sid": name, **statement} for name, statement in zip(sids, statements, strict=False)],
-    }
+    return {"Version": VERSION, "Statement": statements}
