@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from support.programs import skip_without
-from support.workspace import CANARY, PROGRAM, unmeasured
+from support.workspace import CANARY, PROGRAM, without_coverage
 
 from encenv.cli import terminal
 
@@ -238,7 +238,7 @@ def test_imports_nothing_heavy(repo, args):
     done = subprocess.run(
         [sys.executable, "-c", code, *args],
         cwd=repo.folder,
-        env=unmeasured(repo.environ),
+        env=without_coverage(repo.environ),
         capture_output=True,
         text=True,
         check=True,

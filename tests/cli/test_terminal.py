@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.programs import needs_ascii_path
-from support.workspace import CANARY, PROGRAM, Result, in_words, unmeasured
+from support.workspace import CANARY, PROGRAM, Result, in_words, without_coverage
 
 from encenv.testing import KmsServer
 
@@ -71,7 +71,7 @@ def test_full_output(sealed, verb):
 @pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 def test_output_cut_short(sealed, environ):
     """Output that is written only in part is an error."""
-    sealed.environ = unmeasured(sealed.environ) | environ  # the measurement would be cut short as well
+    sealed.environ = without_coverage(sealed.environ) | environ  # the measurement would be cut short as well
     sealed.write("big.env", f"A={'x' * 20_000}\n")
     result = sealed.shell("ulimit -f 8; encenv decrypt big.env > out")  # blocks of 512 or 1024 bytes
     assert in_words(result)[0] == "the system refused: file too large"

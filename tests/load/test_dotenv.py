@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support.canary import CANARY, assert_silent, caught
 from support.programs import needs_ascii_path
 from support.python_process import WITHOUT_PRIVILEGE, run
-from support.workspace import unmeasured
+from support.workspace import without_coverage
 
 import encenv
 from encenv import (
@@ -534,7 +534,7 @@ def folders(tmp_path_factory):
 def ran(arguments, folder, stdin=None):
     """Return what a Python started in *folder* prints."""
     # python-dotenv takes coverage's tracer for a debugger, and then looks in the current folder.
-    environ = unmeasured({name: value for name, value in os.environ.items() if name != "WHERE"})
+    environ = without_coverage({name: value for name, value in os.environ.items() if name != "WHERE"})
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

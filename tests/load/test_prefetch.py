@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from support.encrypted_variables import encrypted_variables, env_text
 from support.python_process import CHILD_SECONDS, run, wait_for_encenv_threads, wait_until
-from support.workspace import unmeasured
+from support.workspace import without_coverage
 
 import encenv
 from encenv import EncryptedSettings, decrypt_environ, dotenv_values
@@ -149,7 +149,7 @@ def test_what_it_costs(encenv_kms):
     encenv.prefetch()
     assert not {"cryptography", "ssl", "http.client", "boto3", "dotenv", "pydantic"} & sys.modules.keys()
     """
-    environ = unmeasured(encenv_kms.environ(os.environ))
+    environ = without_coverage(encenv_kms.environ(os.environ))
     subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], env=environ, timeout=CHILD_SECONDS, check=True
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.house import DOORS, EXCEPTIONS, FACES, HOUSE, OWNERS, ROOMS, files, imports, tree
-from support.workspace import unmeasured
+from support.workspace import without_coverage
 
 import encenv
 
@@ -252,7 +252,7 @@ def modules_of(code: str) -> set[str]:
     script = f"import json, sys\nbefore = set(sys.modules)\n{code}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=unmeasured(os.environ),
+        env=without_coverage(os.environ),
         capture_output=True,
         text=True,
         check=True,

@@ -1,4 +1,4 @@
-"""Texts of .env files, for property tests: whole ones, odd ones, and ones that no reader would like."""
+"""Texts of .env files for property tests: usual ones, odd ones, and ones that no reader accepts."""
 
 from hypothesis import strategies as st
 
@@ -13,7 +13,7 @@ PIECES = [
     *"abcAZ019 '\"\\#$={}:%`~!&|;<>*?[]()@+,./-_^\t\r\n\x00\x07\x0b\x0c\x1c\x85\xa0\u2028\u3000\ufeffé😀",
     *["\r\n", " #", "# ", "${A}", "${B:-d}", "\\n", "\\r", "\\'", '\\"', "\\\\", "export ", "encenv:1:"],
 ]
-# Texts made of what the grammar cares about; then any text that a UTF-8 file can hold.
+# Texts of characters that the grammar treats specially; then any text that a UTF-8 file can hold.
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(
     st.characters(exclude_categories=["Cs"])
 )
@@ -44,7 +44,7 @@ STATEMENTS = st.one_of(
 
 @st.composite
 def env_texts(draw):
-    """Return whole files: some of one newline style, some mixed, with and without an end and a byte order mark."""
+    """Return whole files, of one newline style or several, with and without a last newline and a byte order mark."""
     newlines = st.sampled_from(draw(st.sampled_from([("\n",), ("\r\n",), ("\r",), NEWLINES])))
     text = "".join(draw(STATEMENTS) + draw(newlines) for _ in range(draw(st.integers(0, 8))))
     return draw(st.sampled_from(["", "", "\ufeff"])) + text + draw(st.just("") | STATEMENTS)

@@ -1,4 +1,4 @@
-"""Clients of a test KMS: real boto3, and requests by hand that botocore's own signer signed."""
+"""Clients of a test KMS: real boto3, and raw requests with a signature of botocore's."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ _session = boto3.session.Session(aws_access_key_id=ACCESS_KEY_ID, aws_secret_acc
 
 
 def client_of(kms, region="us-east-1", *, attempts=1, read_timeout=5, **options):
-    """Return a real boto3 client of this server in *region*."""
+    """Return a boto3 client of this server in *region*."""
     config = Config(
         retries={"total_max_attempts": attempts, "mode": "standard"},
         connect_timeout=5,
@@ -29,13 +29,13 @@ def client_of(kms, region="us-east-1", *, attempts=1, read_timeout=5, **options)
 
 
 def refusal(request, **members):
-    """Return the error code and HTTP status that *request* is refused with."""
+    """Return the error code and the HTTP status with which *request* fails."""
     with pytest.raises(ClientError) as caught:
         request(**members)
     return caught.value.response["Error"]["Code"], caught.value.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
-def signed(
+def signed_headers(
     kms,
     operation,
     body,
@@ -46,7 +46,7 @@ def signed(
     service="kms",
     **extra,
 ):
-    """Return the headers of a request that botocore's own signer signed."""
+    """Return the headers of a request, with the signature that botocore makes."""
     headers = {
         "Content-Type": "application/x-amz-json-1.1",
         "X-Amz-Target": f"TrentService.{operation}",

@@ -1,4 +1,4 @@
-"""AWS Lambda around a function: the real runtime client in a process of its own, against a runtime API of our own."""
+"""A Lambda function: AWS's real runtime client in a child process, with a runtime API of our own."""
 
 import json
 import os
@@ -17,12 +17,12 @@ SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
 
 @dataclass
 class Run:
-    """What became of a function.
+    """The outcome of a function's process.
 
     Attributes:
-        answers: Kind and content of all that it reported: ``response``, ``error``, ``init/error``, ``restore/error``.
-        output: What it wrote, that is, its log.
-        code: Its exit code; None if it had to be ended.
+        answers: Kind and content of each report: ``response``, ``error``, ``init/error``, ``restore/error``.
+        output: The log, that is, all that it wrote.
+        code: The exit code; None if the process had to be killed.
     """
 
     answers: list[tuple[str, Any]] = field(default_factory=list)
@@ -31,13 +31,13 @@ class Run:
 
     @property
     def responses(self) -> list[Any]:
-        """The handler's results; there is nothing else."""
+        """The handler's results, if there is nothing else."""
         assert {kind for kind, _ in self.answers} <= {"response"}, (self.answers, self.output)
         return [content for _, content in self.answers]
 
 
 class _Api(ThreadingHTTPServer):
-    """The part of Lambda's runtime API that a function meets; AWS Lambda Developer Guide, "Runtime API"."""
+    """The part of Lambda's runtime API that a function calls; AWS Lambda Developer Guide, "Runtime API"."""
 
     daemon_threads = True
 
@@ -55,9 +55,7 @@ class _Answers(BaseHTTPRequestHandler):
     server: _Api
 
     def do_GET(self):
-        if self.path.endswith(
-            "/restore/next"
-        ):  # what is asked before the snapshot is answered after the restore
+        if self.path.endswith("/restore/next"):  # requested before the snapshot, answered after the restore
             self.server.snapshot()
             self._answer(200)
         elif self.server.left:
@@ -110,10 +108,10 @@ def run(
 
     Args:
         folder: Where its modules are.
-        handler: Module and function, as Lambda has it.
-        environ: The whole environment of its process; with `SNAP_START` a snapshot is made of it.
+        handler: Module and function, as Lambda names it.
+        environ: The whole environment of its process; with `SNAP_START` there is a snapshot of the process.
         invocations: How often it is called.
-        snapshot: Called with the number of the process when its snapshot is due; it waits as long as that takes.
+        snapshot: Called with the id of the process at the moment of its snapshot; the process waits for it.
         options: Options of the interpreter.
     """
     done = Run()
@@ -161,10 +159,7 @@ def run(
 
 
 def memory(process: int) -> bytes:
-    """Return all that the memory of *process* holds and may be written: what a snapshot writes down.
-
-    The parts that are not its own, and what the kernel lets nobody read, are left out.
-    """
+    """Return all writable memory of *process*, which is what a snapshot stores, as far as the kernel lets us read it."""
     parts: list[bytes] = []
     with Path(f"/proc/{process}/mem").open("rb", 0) as mem:
         for line in Path(f"/proc/{process}/maps").read_text().splitlines():
@@ -186,6 +181,6 @@ def memory(process: int) -> bytes:
 
 
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what a function's process has of the environment of this one: what Python and coverage need. It leaves no files."""
+    """Return the variables of this process that a function's process needs for Python and coverage."""
     kept = ("PATH", "HOME", "TMPDIR", "LANG", "COVERAGE_PROCESS_CONFIG", "PYTHONPATH")
     return {name: environ[name] for name in kept if name in environ} | {"PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,4 +1,4 @@
-"""Python processes of their own, and waiting for what another thread or process does: both bounded in time."""
+"""Child processes that run Python, and waits for another thread or process: both bounded in time."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 CHILD_SECONDS = 60  # a child that has not ended by then hangs
 
-# What stands before a command so that root, too, respects permissions in it: Linux's CAP_DAC_OVERRIDE,
-# CAP_DAC_READ_SEARCH and CAP_FOWNER, capabilities(7), are taken away. For anybody else it changes nothing.
+# A command that runs another one in which permissions hold for root, too: it drops Linux's CAP_DAC_OVERRIDE,
+# CAP_DAC_READ_SEARCH and CAP_FOWNER, capabilities(7). For other users it changes nothing.
 _DROP = """
 import ctypes, os, sys
 if os.geteuid() == 0:
@@ -29,9 +29,9 @@ def run(
     is_silent: bool = True,
     through: Sequence[str] = (),
 ) -> str:
-    """Run *code* in a Python of its own and return what it printed; it says nothing besides, if *is_silent*.
+    """Run *code* in a new Python process and return its output; if *is_silent*, it must write no errors.
 
-    The command stands behind the words *through*.
+    *through* is a command that runs it, such as `WITHOUT_PRIVILEGE`.
     """
     strict = ["-W", "error", "-W", "ignore::DeprecationWarning"]
     child = subprocess.run(
@@ -56,7 +56,7 @@ def wait_for_encenv_threads() -> None:
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    """Wait until *true* is."""
+    """Wait until *true* returns something true."""
     deadline = time.monotonic() + CHILD_SECONDS
     while not true():
         assert time.monotonic() < deadline

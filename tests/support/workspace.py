@@ -1,4 +1,4 @@
-"""An empty workspace at which the command line is tried: a folder, a home, an environment, and the real entry point."""
+"""An empty workspace for a test of the command line: a folder, a home, an environment, and the real entry point."""
 
 import contextlib
 import io
@@ -22,16 +22,14 @@ from encenv.keys.cache import clear_cache
 from encenv.testing import KmsServer
 
 PROGRAM = Path(sys.executable).with_name("encenv")
-PATIENCE = 110  # seconds for one call, on a machine that is busy with others
+CALL_SECONDS = 110  # for one command, on a busy machine
 CANARY = "hunter2-the-canary"
-MEASURED = (
-    "COVERAGE_PROCESS_CONFIG"  # by this variable coverage measures a child process as it does its parent
-)
+COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"  # with it, coverage measures a child process, too
 
 
 @dataclass
 class Result:
-    """What a command left: exit code and output, with the home folder shown as ~."""
+    """Exit code and output of a command, with the home folder shown as ~."""
 
     code: int
     out: str
@@ -40,7 +38,7 @@ class Result:
 
 @dataclass
 class Workspace:
-    """An empty folder, an empty home and an environment that holds nothing of the developer's own."""
+    """An empty folder, an empty home and an environment that has only PATH from the developer's own."""
 
     root: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -51,21 +49,21 @@ class Workspace:
         self.environ |= {
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
-            "PATH": f"{PROGRAM.parent}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{PROGRAM.parent}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "TMPDIR": str(self.root),
         }
-        if MEASURED in os.environ:
-            self.environ[MEASURED] = os.environ[MEASURED]
+        if COVERAGE_VARIABLE in os.environ:
+            self.environ[COVERAGE_VARIABLE] = os.environ[COVERAGE_VARIABLE]
 
     @property
     def folder(self) -> Path:
-        """Where commands run."""
+        """The folder in which commands run."""
         return self.root / "w"
 
     @property
     def home(self) -> Path:
-        """HOME."""
+        """The home folder, HOME."""
         return self.root / "home"
 
     def write(self, name: str, text: str) -> Path:
@@ -78,7 +76,7 @@ class Workspace:
     def start(
         self, *args: str, through: Sequence[str] = (), env: Mapping[str, str] | None = None, **streams: Any
     ) -> subprocess.Popen[str]:
-        """Start the installed program, or the command *through* with it at the end."""
+        """Start the installed program; *through* is a command that runs it, as env(1) runs a program."""
         streams = (
             dict.fromkeys(("stdout", "stderr"), subprocess.PIPE) | {"stdin": subprocess.DEVNULL} | streams
         )
@@ -88,9 +86,9 @@ class Workspace:
         )
 
     def run(self, *args: str, **options: Any) -> Result:
-        """Run the installed program to its end; options as for `start`."""
+        """Run the installed program to its end; *options* as for `start`."""
         with self.start(*args, **options) as process:
-            out, err = process.communicate(timeout=PATIENCE)
+            out, err = process.communicate(timeout=CALL_SECONDS)
         return self._result(process.returncode, out or "", err or "")
 
     def shell(self, line: str) -> Result:
@@ -101,13 +99,13 @@ class Workspace:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=CALL_SECONDS,
             check=False,
         )
         return self._result(done.returncode, done.stdout, done.stderr)
 
     def call(self, *args: str) -> Result:
-        """Call the entry point in this process, as a process of its own would find things."""
+        """Call the entry point in this process, with the environment and the folder of a process of its own."""
         before, folder = dict(os.environ), Path.cwd()
         out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
         clear_cache()
@@ -137,7 +135,7 @@ class Workspace:
 
 
 def in_words(result: Result, code: int = 1) -> tuple[str, str]:
-    """Return the message and the hint of a failed command, having checked that it printed just these."""
+    """Return the message and the hint of a failed command, and check that it printed nothing else."""
     found = re.fullmatch(r"\n?encenv: error: ((?:.|\n  )+)\nencenv: hint: (.+)\n", result.err)
     assert found, result
     assert (result.code, result.out) == (code, "")
@@ -145,13 +143,13 @@ def in_words(result: Result, code: int = 1) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def unmeasured(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return *environ* for a child that is asked what it imports or how long it takes: coverage has its own modules."""
-    return {name: value for name, value in environ.items() if name != MEASURED}
+def without_coverage(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return *environ* for a child whose imports or time are looked at: coverage has modules of its own."""
+    return {name: value for name, value in environ.items() if name != COVERAGE_VARIABLE}
 
 
 def on_a_terminal(workspace: Workspace, answers: Sequence[tuple[str, str]], *args: str) -> tuple[int, str]:
-    """Run the program on a terminal, giving each of *answers* after the text it is for; return code and screen."""
+    """Run the program on a terminal; return code and screen. An answer is typed once its text is on the screen."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(workspace.folder)
@@ -174,7 +172,7 @@ def on_a_terminal(workspace: Workspace, answers: Sequence[tuple[str, str]], *arg
 
 @dataclass
 class Step:
-    """A command of a script and what it is to give."""
+    """A command of a script, and the output and exit code that the script says."""
 
     line: int
     command: str
@@ -207,7 +205,7 @@ def read_script(text: str) -> tuple[list[Step], dict[str, str], bool]:
 
 
 def matches(lines: list[str], text: str) -> bool:
-    """Return whether *text* is what the *lines* of a script say."""
+    """Return whether *text* matches the *lines* of a script."""
     pattern = "".join(
         r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(r"\*", ".*") + r"\n" for line in lines
     )

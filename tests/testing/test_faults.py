@@ -13,7 +13,7 @@ from botocore.exceptions import (
     ConnectionClosedError,
     HTTPClientError,
 )
-from support.kms_client import client_of, refusal, send, signed
+from support.kms_client import client_of, refusal, send, signed_headers
 
 from encenv.testing import Call
 
@@ -122,7 +122,7 @@ def test_half_answer(kms, client, key):
     kms.half_answer(times=2)
     body = json.dumps({"KeyId": key}).encode()
     with pytest.raises(http.client.IncompleteRead) as caught:
-        send(kms, signed(kms, "DescribeKey", body), body)
+        send(kms, signed_headers(kms, "DescribeKey", body), body)
     assert caught.value.partial.startswith(b'{"KeyMetadata"')
     answer = client.generate_data_key(KeyId=key, NumberOfBytes=32)
     assert set(answer) == {"ResponseMetadata"}
@@ -193,7 +193,7 @@ def test_reset(kms, key):
     for reset in (True, False):
         kms.drop(reset=reset, times=1)
         with pytest.raises(ConnectionResetError) as caught:
-            send(kms, signed(kms, "DescribeKey", body), body)
+            send(kms, signed_headers(kms, "DescribeKey", body), body)
         kinds.append(caught.type)
     assert kinds == [ConnectionResetError, http.client.RemoteDisconnected]
     assert [call.error for call in kms.calls] == ["dropped"] * 2
@@ -239,9 +239,9 @@ def test_tampered_body(kms, key):
     kms.tamper(b"<html>", times=1)
     body = json.dumps({"KeyId": key}).encode()
     wrong = json.dumps({"KeyId": "none"}).encode()
-    assert send(kms, signed(kms, "DescribeKey", wrong), wrong)[1]["__type"] == "NotFoundException"
-    assert send(kms, signed(kms, "DescribeKey", body), body)[:2] == (200, b"<html>")
-    assert send(kms, signed(kms, "DescribeKey", body), body)[1]["KeyMetadata"]["Arn"] == key
+    assert send(kms, signed_headers(kms, "DescribeKey", wrong), wrong)[1]["__type"] == "NotFoundException"
+    assert send(kms, signed_headers(kms, "DescribeKey", body), body)[:2] == (200, b"<html>")
+    assert send(kms, signed_headers(kms, "DescribeKey", body), body)[1]["KeyMetadata"]["Arn"] == key
 
 
 def test_faults_of_one_key(kms, client, key):

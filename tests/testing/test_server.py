@@ -11,7 +11,7 @@ import time
 import boto3
 import pytest
 from botocore.config import Config
-from support.kms_client import client_of, refusal, send, signed
+from support.kms_client import client_of, refusal, send, signed_headers
 
 from encenv.keys.local import parse_keys
 from encenv.testing import Call, KmsServer
@@ -386,7 +386,7 @@ def test_aliases(client, key):
 def test_validation(kms, key, operation, members):
     """A request that is out of the limits of the API reference is refused before anything is done."""
     body = json.dumps({"KeyId": key, **members}).encode()
-    status, answer, _ = send(kms, signed(kms, operation, body), body)
+    status, answer, _ = send(kms, signed_headers(kms, operation, body), body)
     assert (status, answer["__type"]) == (400, "ValidationException")
 
 
@@ -408,7 +408,7 @@ def test_validation(kms, key, operation, members):
 )
 def test_malformed_bodies(kms, operation, body):
     """A body that is no JSON object, or has a member of the wrong type, is refused as such."""
-    status, answer, _ = send(kms, signed(kms, operation, body), body)
+    status, answer, _ = send(kms, signed_headers(kms, operation, body), body)
     assert (status, answer["__type"]) == (400, "SerializationException")
     assert "canary" not in json.dumps(answer)
 
@@ -417,13 +417,14 @@ def test_unsupported_members(kms, client, key):
     """What would change the answer and is not played here is refused, not ignored."""
     body = json.dumps({"KeyId": key, "NumberOfBytes": 32, "Recipient": {}}).encode()
     assert (
-        send(kms, signed(kms, "GenerateDataKey", body), body)[1]["__type"] == "UnsupportedOperationException"
+        send(kms, signed_headers(kms, "GenerateDataKey", body), body)[1]["__type"]
+        == "UnsupportedOperationException"
     )
 
 
 def test_unknown_operations(kms):
     """An operation that is not there, another service's, another path and another content type are refused."""
-    good = signed(kms, "CreateKey", b"{}")
+    good = signed_headers(kms, "CreateKey", b"{}")
     assert send(kms, good)[0] == 200
     for changed, path in (
         ({"X-Amz-Target": "TrentService.Sign"}, "/"),

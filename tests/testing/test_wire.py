@@ -27,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from support.kms_client import client_of, send, signed
+from support.kms_client import client_of, send, signed_headers
 
 from encenv.testing import Call, KmsServer, signature
 
@@ -48,7 +48,7 @@ def test_request_ids(kms, client, key):
 
 def test_authentication(kms):
     """A request without a well-formed AWS signature for KMS is refused."""
-    good = signed(kms, "CreateKey", b"{}")
+    good = signed_headers(kms, "CreateKey", b"{}")
     none = {name: value for name, value in good.items() if name != "Authorization"}
     assert send(kms, none)[1]["__type"] == "MissingAuthenticationTokenException"
     for text in (
@@ -59,7 +59,7 @@ def test_authentication(kms):
     ):
         status, answer, _ = send(kms, {**good, "Authorization": text})
         assert (status, answer["__type"]) == (400, "IncompleteSignatureException")
-    scoped = signed(kms, "CreateKey", b"{}", service="s3")
+    scoped = signed_headers(kms, "CreateKey", b"{}", service="s3")
     assert send(kms, scoped)[1]["__type"] == "InvalidSignatureException"
     assert [call.region for call in kms.calls] == [""] * 6
 
@@ -69,15 +69,15 @@ def test_signatures_are_checked_if_asked():
     with KmsServer(check_signatures=True) as kms:
         key = kms.create_key("eu-west-1")
         assert client_of(kms, "eu-west-1").generate_data_key(KeyId=key, NumberOfBytes=32)["KeyId"] == key
-        good = signed(kms, "CreateKey", b"{}")
+        good = signed_headers(kms, "CreateKey", b"{}")
         assert send(kms, good)[0] == 200
 
         def code(headers, body=b"{}"):
             return send(kms, headers, body)[1]["__type"]
 
-        assert code(signed(kms, "CreateKey", b"{}", key="AKIAOTHER")) == "UnrecognizedClientException"
+        assert code(signed_headers(kms, "CreateKey", b"{}", key="AKIAOTHER")) == "UnrecognizedClientException"
         for headers, body in (
-            (signed(kms, "CreateKey", b"{}", secret="other"), b"{}"),  # the secret
+            (signed_headers(kms, "CreateKey", b"{}", secret="other"), b"{}"),  # the secret
             (good, b"{ }"),  # the body
             ({**good, "X-Amz-Target": "TrentService.Encrypt"}, b"{}"),  # a signed header
             ({**good, "X-Amz-Security-Token": "added"}, b"{}"),  # a header that had to be signed
@@ -94,7 +94,7 @@ def test_signatures_are_checked_if_asked():
 def test_old_signatures(monkeypatch):
     """With check_signatures, a request that was rightly signed an hour ago is refused."""
     with KmsServer(check_signatures=True) as kms:
-        headers = signed(kms, "CreateKey", b"{}")
+        headers = signed_headers(kms, "CreateKey", b"{}")
 
         class Later(dt.datetime):
             @classmethod
@@ -108,7 +108,7 @@ def test_old_signatures(monkeypatch):
 def test_keep_alive(kms, key):
     """Many requests go over one connection, each without the 40 ms that a delayed acknowledgement costs."""
     body = json.dumps({"KeyId": key, "NumberOfBytes": 32}).encode()
-    headers = signed(kms, "GenerateDataKey", body)
+    headers = signed_headers(kms, "GenerateDataKey", body)
     connection = http.client.HTTPConnection("127.0.0.1", int(kms.url.rsplit(":", 1)[1]), timeout=5)
     connection.connect()
     own = connection.sock.getsockname()
@@ -133,7 +133,7 @@ def test_lengths(kms):
         connection.endheaders()
         assert connection.getresponse().status == 411
         connection.close()
-    assert send(kms, signed(kms, "CreateKey", b"{}"))[0] == 200
+    assert send(kms, signed_headers(kms, "CreateKey", b"{}"))[0] == 200
 
 
 def test_listens_on_loopback_only(kms):
@@ -230,11 +230,11 @@ def test_tls(tmp_path):
 
 def test_signatures_in_the_log(kms):
     """The log says of every request how it was signed, whether or not that is checked."""
-    good = signed(kms, "CreateKey", b"{}")
+    good = signed_headers(kms, "CreateKey", b"{}")
     for headers in (
         good,
-        signed(kms, "CreateKey", b"{}", secret="other"),
-        signed(kms, "CreateKey", b"{}", key="AKIAOTHER"),
+        signed_headers(kms, "CreateKey", b"{}", secret="other"),
+        signed_headers(kms, "CreateKey", b"{}", key="AKIAOTHER"),
         {**good, "Authorization": "Bearer x"},
         {name: value for name, value in good.items() if name != "Authorization"},
     ):
@@ -246,7 +246,7 @@ def test_signatures_in_the_log(kms):
 def test_one_packet(kms, key):
     """An answer, head and body, is sent at once."""
     body = json.dumps({"KeyId": key}).encode()
-    lines = [f"{name}: {value}" for name, value in signed(kms, "DescribeKey", body).items()]
+    lines = [f"{name}: {value}" for name, value in signed_headers(kms, "DescribeKey", body).items()]
     head = "\r\n".join(
         ["POST / HTTP/1.1", f"Host: {kms.url[7:]}", *lines, f"Content-Length: {len(body)}", "", ""]
     )

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from support.raw_server import RawServer
-from support.workspace import unmeasured
+from support.workspace import without_coverage
 
 from encenv.errors import KeyRefusedError, KeyUnreachableError
 from encenv.keys.aws import ca_store
@@ -288,7 +288,10 @@ def test_botocores_own_store(system):
     assert "botocore" not in sys.modules
     """
     subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=unmeasured(os.environ), timeout=SECONDS, check=True
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=without_coverage(os.environ),
+        timeout=SECONDS,
+        check=True,
     )
 
 

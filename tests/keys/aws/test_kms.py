@@ -17,7 +17,7 @@ import pytest
 from botocore.config import Config
 from botocore.loaders import create_loader
 from support.python_process import wait_until
-from support.workspace import unmeasured
+from support.workspace import without_coverage
 
 from encenv import decrypt_environ
 from encenv.errors import (
@@ -802,4 +802,4 @@ def test_nothing_is_imported_early():
         "AwsKms().own_region(); Trust.of(['111122223333'])\n"
         "assert not {'boto3', 'botocore'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], env=unmeasured(os.environ), timeout=30, check=True)
+    subprocess.run([sys.executable, "-c", code], env=without_coverage(os.environ), timeout=30, check=True)

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.retries import standard
 from support.python_process import wait_until
 from support.raw_server import RawServer
-from support.workspace import unmeasured
+from support.workspace import without_coverage
 
 from encenv import decrypt_environ
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
@@ -504,7 +504,7 @@ def load_without_boto3(encenv_kms, encenv_kms_key):
     encenv_kms.clear()
 
     def load(**environ):
-        whole = {**unmeasured(encenv_kms.environ(os.environ)), **sealed, **environ}
+        whole = {**without_coverage(encenv_kms.environ(os.environ)), **sealed, **environ}
         child = subprocess.run(
             [sys.executable, "-W", "error", "-c", textwrap.dedent(CHILD)],
             env={name: value for name, value in whole.items() if value is not None},
