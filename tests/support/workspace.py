@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import pty
 import re
 import select
 import shlex
@@ -150,6 +149,8 @@ def without_coverage(environ: Mapping[str, str]) -> dict[str, str]:
 
 def on_a_terminal(workspace: Workspace, answers: Sequence[tuple[str, str]], *args: str) -> tuple[int, str]:
     """Run the program on a terminal; return code and screen. An answer is typed once its text is on the screen."""
+    import pty  # not on Windows, where the tests of loading run without it
+
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(workspace.folder)
