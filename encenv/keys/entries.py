@@ -111,6 +111,6 @@ def embedded_value() -> MalformedError:
 def local_key_beside_values(where: str) -> PolicyError:
     """Return the error that the file *where* holds the local key beside the values that it decrypts."""
     return PolicyError(
-        f"{where} holds the local key beside the values that it decrypts",
-        hint=f"move it to the local key file (see encenv keygen --help) and delete the line ENCENV_LOCAL_KEY from {where}",
+        f"{where} holds ENCENV_LOCAL_KEY, the local key, beside the values that it decrypts",
+        hint=f"move it to the local key file (see encenv keygen --help) and delete the line from {where}",
     )

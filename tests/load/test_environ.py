@@ -84,7 +84,7 @@ def refused(variables, **options):
     assert isinstance(error, EncenvError), repr(error)
     for failure in (error, *error.failures):
         said = re.sub(r"^[^:a-z]+( and \d+ more)?: ", "", failure.message)
-        assert re.match(r"[a-z]|\d+ variables|A and ENC_A", said), said
+        assert re.match(r"[a-z]|\d+ variables|A and ENC_A|ENCENV_KEY_", said), said
         assert failure.hint[:1].islower(), failure.hint
         assert not failure.hint.endswith(".")
     return error
