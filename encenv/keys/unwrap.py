@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 from encenv.keys import cache
@@ -121,20 +121,19 @@ class _Call:
         return self._providers[name]
 
 
-class _Try(NamedTuple):
-    """A wrapped key that is being tried.
+class _Try:
+    """A wrapped key that is being tried, or the same for a replica of its wrapping key.
 
     Attributes:
-        request: What is asked for: the wrapped key, or the same for a replica of its wrapping key.
-        original: The wrapped key as its key entry has it.
+        request: The request that was made.
+        original: The request for the wrapped key as its key entry has it.
         attempt: The attempt, which other calls may wait for, too.
         is_own: Whether this call started it.
     """
 
-    request: UnwrapRequest
-    original: UnwrapRequest
-    attempt: Attempt
-    is_own: bool
+    def __init__(self, call: _Call, request: UnwrapRequest, original: UnwrapRequest) -> None:
+        self.request, self.original = request, original
+        self.attempt, self.is_own = call.attempt(request)
 
 
 class _HedgedUnwrap:
@@ -168,7 +167,7 @@ class _HedgedUnwrap:
             failure = one.attempt.result
             # It failed at the deadline of the call that started it; this call has more time.
             if not one.is_own and isinstance(failure, KeyUnreachableError) and one.attempt.deadline <= now:
-                self._tries[index] = self._try(one.request, one.original)
+                self._tries[index] = _Try(self._call, one.request, one.original)
         while not self.is_over() and self._pending and (not self._is_running() or now >= self.next_at()):
             self._try_next(now)
 
@@ -219,11 +218,7 @@ class _HedgedUnwrap:
         if replica is None or replica in self._pending or any(one.request == replica for one in self._tries):
             del self._pending[0]
             replica = request
-        self._tries.append(self._try(replica, request))
-
-    def _try(self, request: UnwrapRequest, original: UnwrapRequest) -> _Try:
-        attempt, is_own = self._call.attempt(request)
-        return _Try(request, original, attempt, is_own)
+        self._tries.append(_Try(self._call, replica, request))
 
 
 def _late(request: UnwrapRequest, seconds: float) -> EncenvError:

@@ -1,4 +1,4 @@
-"""The local key file: where it is looked for, which files are believed, and what is said of the others."""
+"""Test the local key file: where it is, which files are accepted, and the errors about all others."""
 
 import os
 import re
@@ -41,13 +41,13 @@ OTHER_USER = 1001
 
 @pytest.fixture
 def key_text():
-    """The text of a fresh local key."""
+    """The text of a new local key."""
     return generate_key_text()
 
 
 @pytest.fixture
 def key_file(tmp_path, key_text):
-    """A key file as keygen makes it."""
+    """A key file as keygen writes it."""
     return write(tmp_path / "local.key", key_text)
 
 
@@ -60,7 +60,7 @@ def write(path, text, mode=0o600):
 
 
 def used(provider):
-    """Return the id of the local key that *provider* uses, seen to work."""
+    """Return the id of the local key that *provider* uses, after a round trip."""
     item = provider.wrap(DATA_KEY, "", CONTEXT)
     assert provider.unwrap(item, CONTEXT, SECONDS) == DATA_KEY
     return item.reference
@@ -73,7 +73,7 @@ def id_of(text):
 
 
 def failure(provider, *secrets):
-    """Return what using *provider* fails with, in which none of *secrets* stands, not in its frames either."""
+    """Return the error of using *provider*; neither it nor its frames hold any of *secrets*."""
     with pytest.raises(EncenvError) as caught:
         provider.wrap(DATA_KEY, "", CONTEXT)
     error = caught.value
@@ -107,13 +107,13 @@ def failure(provider, *secrets):
     ],
 )
 def test_default_path(monkeypatch, platform, environ, expected):
-    """The default place is the one of the platform's convention."""
+    """The default path is the one of the platform's convention."""
     monkeypatch.setattr(sys, "platform", platform)
     assert default_path(environ) == Path(expected)
 
 
 def test_default_path_without_variables(monkeypatch, tmp_path):
-    """Without HOME in the given environment, the home directory is the one that the system knows."""
+    """Without HOME in the given environment, the home directory is the system's."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_path({}) == tmp_path / ".config" / "encenv" / "local.key"
     monkeypatch.setattr(sys, "platform", "win32")
@@ -134,7 +134,7 @@ def test_no_home(monkeypatch, environ):
 
 
 def test_which_key_is_used(tmp_path, monkeypatch):
-    """A given path comes before ENCENV_LOCAL_KEY, that before ENCENV_LOCAL_KEY_FILE, that before the default place."""
+    """A given path comes before ENCENV_LOCAL_KEY, then ENCENV_LOCAL_KEY_FILE, then the default path."""
     texts = [generate_key_text() for _ in range(4)]
     default = write(tmp_path / "home/.config/encenv/local.key", texts[0])
     named = write(tmp_path / "home/named.key", texts[1])
@@ -156,7 +156,7 @@ def test_which_key_is_used(tmp_path, monkeypatch):
     assert default.exists()
 
 
-def test_a_variable_that_is_wrong_is_not_passed_over(key_file):
+def test_a_wrong_variable_is_an_error(key_file):
     """A wrong ENCENV_LOCAL_KEY is an error, even if there is a good file."""
     error = failure(LocalKeys({TEXT_VARIABLE: "canary-text", FILE_VARIABLE: str(key_file)}), "canary-text")
     assert type(error) is MalformedError
@@ -164,7 +164,7 @@ def test_a_variable_that_is_wrong_is_not_passed_over(key_file):
 
 
 def test_the_file_is_read_each_time(key_file):
-    """A provider that lives long sees a key that was put into its file meanwhile."""
+    """A long-lived provider sees a key that was added to its file."""
     provider = LocalKeys({}, path=key_file)
     first = used(provider)
     write(key_file, generate_key_text())
@@ -176,7 +176,7 @@ def test_the_file_is_read_each_time(key_file):
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
 def test_own_file(key_file, mode):
-    """This user's own file is accepted if it is closed to everybody else."""
+    """This user's own file is accepted if nobody else can read or write it."""
     key_file.chmod(mode)
     assert used(LocalKeys({}, path=key_file))
 
@@ -217,7 +217,7 @@ OWNERS = [
 
 @pytest.mark.parametrize("row", OWNERS)
 def test_owners(key_file, key_text, monkeypatch, row):
-    """Root's file that nobody else can write is accepted, as containers mount it; another user's never is."""
+    """Root's file that nobody else can write is accepted, as containers mount it; another user's file never is."""
     uid, mode, read_only, refusal = row
     fstat = os.fstat
     monkeypatch.setattr(os, "geteuid", lambda: USER)
@@ -242,7 +242,7 @@ def test_owners(key_file, key_text, monkeypatch, row):
 
 @needs_root
 def test_real_owners(key_file, key_text):
-    """As root: a mounted secret of root's is accepted, a file that others could change or another user's is not."""
+    """As root: root's mounted secret is accepted; a file of another user, or that others can change, is not."""
     key_file.chmod(0o444)
     assert used(LocalKeys({}, path=key_file))
     key_file.chmod(0o644)
@@ -288,8 +288,8 @@ def test_a_symlink(key_file, tmp_path):
     assert type(failure(LocalKeys({}, path=link))) is KeyUnreachableError
 
 
-def test_what_is_no_regular_file(tmp_path):
-    """A FIFO, a folder, a device or a socket is refused at once, and no descriptor is left open."""
+def test_what_is_not_a_regular_file(tmp_path):
+    """A FIFO, a folder, a device or a socket is refused at once, and its descriptor is closed."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo, 0o600)
     descriptors = Path("/dev/fd")
@@ -313,7 +313,7 @@ def test_what_is_no_regular_file(tmp_path):
     ],
 )
 def test_no_such_file(key_file, name, kind):
-    """A path that leads to no file is an error that shows it and says what to do."""
+    """A path without a file is an error that names it and says what to do."""
     error = failure(LocalKeys({}, path=f"{key_file.parent}/{name}"))
     assert type(error) is kind
     assert name in error.message
@@ -337,14 +337,14 @@ def test_no_such_file(key_file, name, kind):
     ],
     ids=range(9),
 )
-def test_what_may_stand_beside_a_key(tmp_path, key_text, wrapping):
-    """Comments, blank lines, white space and any line ends may stand beside a key."""
+def test_what_may_be_beside_a_key(tmp_path, key_text, wrapping):
+    """Comments, blank lines, white space and any line ends may be beside a key."""
     assert used(LocalKeys({}, path=write(tmp_path / "k", wrapping.format(key_text)))) == id_of(key_text)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", " \t\r\n"])
-def test_no_key_in_it(tmp_path, text):
-    """A file without any key says so, and how to make one."""
+def test_a_file_without_a_key(tmp_path, text):
+    """A file without a key is an error that says how to make one."""
     path = write(tmp_path / "k", text)
     error = failure(LocalKeys({}, path=path))
     assert type(error) is KeyUnreachableError
@@ -374,8 +374,8 @@ def test_no_key_in_it(tmp_path, text):
     ],
     ids=range(17),
 )
-def test_a_line_that_is_no_key(tmp_path, change):
-    """Any other line is an error that names file and line and nothing of what stands there."""
+def test_a_line_that_is_not_a_key(tmp_path, change):
+    """Any other line is an error that names the file and the line, and holds nothing of its text."""
     text = PREFIX + b64encode(bytes(range(100, 132)))
     path = write(tmp_path / "k", f"# a comment\n{generate_key_text()}\n{change(text)}\n")
     error = failure(LocalKeys({}, path=path), text[-20:-2])
@@ -385,14 +385,14 @@ def test_a_line_that_is_no_key(tmp_path, change):
 
 @pytest.mark.parametrize("content", [b"x" * (FILE_MAX + 1), b"#" * 10_000_000])
 def test_a_huge_file(tmp_path, content):
-    """A file that is far too long for keys is refused without being read whole."""
+    """A file that is far too long is refused without being read whole."""
     error = failure(LocalKeys({}, path=write(tmp_path / "k", content)))
     assert type(error) is FileError
     assert "too long" in error.message
 
 
 def test_two_keys(tmp_path):
-    """Of several keys one is chosen by its id; to wrap without naming one is an error that lists them."""
+    """Of several keys one is chosen by its id; without an id there is an error that lists them."""
     texts = [generate_key_text() for _ in range(2)]
     provider = LocalKeys({}, path=write(tmp_path / "k", "\n".join(texts)))
     ids = [id_of(text) for text in texts]
@@ -407,7 +407,7 @@ def test_two_keys(tmp_path):
 
 @pytest.mark.parametrize("by", ["file", "variable"])
 def test_a_key_that_is_not_there(key_file, key_text, by):
-    """A copy under a key that this user has not is unreachable, and the hint says where the key belongs."""
+    """A data key under a key that this user does not have is unreachable, and the hint says where the key belongs."""
     environ = {FILE_VARIABLE: str(key_file)} if by == "file" else {TEXT_VARIABLE: key_text}
     where = str(key_file) if by == "file" else TEXT_VARIABLE
     item = LocalKeys({TEXT_VARIABLE: generate_key_text()}).wrap(DATA_KEY, "", CONTEXT)
@@ -419,8 +419,8 @@ def test_a_key_that_is_not_there(key_file, key_text, by):
 
 
 @pytest.mark.parametrize("length", [0, 1, 27, 28, 59, 61, 1000])
-def test_a_copy_of_another_length(key_text, length):
-    """A copy that is not 60 bytes long is refused like one that was changed."""
+def test_a_wrapped_key_of_another_length(key_text, length):
+    """A wrapped key that is not 60 bytes long is refused like one that was changed."""
     provider = LocalKeys({TEXT_VARIABLE: key_text})
     with pytest.raises(KeyRefusedError, match="was changed"):
         provider.unwrap(WrappedKey("local", bytes(length), id_of(key_text)), CONTEXT, SECONDS)
@@ -431,14 +431,14 @@ def test_a_copy_of_another_length(key_text, length):
     st.sampled_from(["\n", "\r\n", "\r"]),
 )
 def test_any_keys(keys, line_end):
-    """Whatever the keys are, their text gives them back."""
+    """Any keys are read back from their text."""
     text = line_end.join(f" {PREFIX}{b64encode(key)}\t{line_end}# {index}" for index, key in enumerate(keys))
     assert set(parse_keys(text, "the test").values()) == set(keys)
 
 
 @given(st.text(max_size=80))
 def test_any_text(text):
-    """Whatever else stands in a file gives an EncenvError or keys, and nothing else."""
+    """Any other text gives keys or an EncenvError."""
     try:
         parse_keys(text, "the test")
     except EncenvError as error:

@@ -1,4 +1,4 @@
-"""What a fork and the end of a program wait for in other threads: imports and cryptography, and never the network."""
+"""Test that fork and exit wait for imports and cryptography in other threads, and never for the network."""
 
 import hmac
 import ssl
@@ -20,7 +20,7 @@ from encenv.testing import KmsServer
 
 pytest_plugins = ["encenv.testing"]
 
-SECONDS = 60  # a child that has not ended by then hangs
+SECONDS = 60  # a child that runs longer hangs
 
 BEGUN = """
 import os, sys, threading, time
@@ -40,7 +40,7 @@ begun.wait()
 
 
 def run(code):
-    """Run *code* in a Python of its own and return the lines it printed; it says nothing besides."""
+    """Run *code* in a new Python and return the lines it printed; it must print no error."""
     child = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -52,25 +52,25 @@ def run(code):
     return child.stdout.splitlines()
 
 
-def test_the_end_waits():
-    """A program that ends lets other threads finish what they are in the middle of."""
+def test_exit_waits():
+    """A program that exits lets other threads finish their guarded block."""
     assert run(BEGUN) == ["worked"]
 
 
 def test_a_fork_waits():
-    """A fork lets other threads finish it too."""
+    """A fork lets other threads finish it, too."""
     assert run(BEGUN + "print('forks', flush=True) if os.fork() else os._exit(0)") == ["worked", "forks"]
 
 
-def test_nothing_begins_at_the_end():
-    """A thread that comes to it when the program has begun to end does not begin."""
+def test_no_block_begins_at_exit():
+    """A thread that reaches a guarded block after the program has begun to exit does not enter it."""
     code = """
     import atexit, threading, time
     at_end, seen = threading.Event(), threading.Event()
     def late():
         at_end.set()
-        seen.wait(1)  # a second for the thread to do what it must not
-    atexit.register(late)  # the last thing that happens
+        seen.wait(1)  # time for the thread to do what it must not do
+    atexit.register(late)  # the last handler to run
     from encenv.keys.process_safety import fork_waits
 
     def work():
@@ -84,8 +84,8 @@ def test_nothing_begins_at_the_end():
     assert run(code) == []
 
 
-def test_a_load_at_the_end():
-    """A program loads while it ends, too: in its own thread, and in a new one where Python still starts one."""
+def test_a_load_at_exit():
+    """A program may load while it exits: in its own thread, and in a new one where Python still starts one."""
     code = """
     import atexit
     def late():
@@ -94,7 +94,7 @@ def test_a_load_at_the_end():
         try:
             thread.start()
         except RuntimeError:
-            print("no thread")  # Python 3.12 starts none any more
+            print("no thread")  # from Python 3.12 on none is started
         else:
             thread.join()
     atexit.register(late)
@@ -110,7 +110,7 @@ def test_a_load_at_the_end():
 
 
 def test_nothing_begins_while_another_thread_forks():
-    """Between the look for others and the fork itself nobody begins."""
+    """No block begins between a fork's look at the other threads and the fork itself."""
     order = []
 
     def work():
@@ -131,12 +131,12 @@ def test_nothing_begins_while_another_thread_forks():
 
 
 def test_blocks_in_blocks():
-    """A block inside of another one never waits: what it waits for may wait for it."""
+    """A block inside another one never waits, because the fork may wait for the outer one."""
     done = []
 
     def work():
         with forks.fork_waits():
-            forks._forking.append(-1)  # somebody else
+            forks._forking.append(-1)  # another thread
             try:
                 with forks.fork_waits():
                     done.append(1)
@@ -176,14 +176,14 @@ def test_a_lazy_module_that_is_missing():
 
 @pytest.fixture
 def guarded(monkeypatch):
-    """Note each piece of cryptography that is done, and whether a fork would wait for it."""
+    """Record each piece of cryptography, and whether a fork would wait for it."""
     seen = {}
 
     def watch(owner, name):
         original = getattr(owner, name)
 
         def call(*args, **options):
-            if threading.current_thread().name == "encenv-unwrap":  # the server has threads here too
+            if threading.current_thread().name == "encenv-unwrap":  # not a thread of the server
                 seen.setdefault(name, set()).add(threading.get_ident() in forks._guarded)
             return original(*args, **options)
 
@@ -200,8 +200,8 @@ def guarded(monkeypatch):
     return seen
 
 
-def test_cryptography_of_the_lean_path(monkeypatch, guarded):
-    """A fork waits for every piece of cryptography of a load over TLS, and not while AWS KMS is waited for."""
+def test_cryptography_without_boto3(monkeypatch, guarded):
+    """A fork waits for all cryptography of a load over TLS, but not for the answer of AWS KMS."""
     with KmsServer(tls=True) as kms:
         for name, value in kms.environ().items():
             monkeypatch.setenv(name, value)
@@ -214,7 +214,7 @@ def test_cryptography_of_the_lean_path(monkeypatch, guarded):
         thread.start()
         while not kms.calls:
             time.sleep(0.005)
-        forks._before_fork()  # waits until it has said what it had to
+        forks._before_fork()  # waits until the request is sent
         forks._after_fork_in_parent()
         assert thread.is_alive()
         thread.join(SECONDS)
@@ -232,7 +232,7 @@ def test_cryptography_of_the_lean_path(monkeypatch, guarded):
 
 
 def test_cryptography_of_a_local_key(encenv_local_key, guarded):
-    """A fork waits for that of a local key too."""
+    """A fork waits for all cryptography of a local key."""
     environ = encrypted_variables("", "SECRET", provider=LocalKeys())
     clear_cache()
     guarded.clear()

@@ -1,6 +1,6 @@
-"""One contract for every key provider: the built-in ones, against our KMS and a KMS of others, and a plug-in.
+"""Test one contract for every key provider: the built-in ones, against our KMS and moto's, and a plug-in.
 
-A new provider is one more function under "the providers" that yields a `Case`.
+To test a new provider, add a function under "the providers" that yields a `Case`.
 """
 
 import base64
@@ -111,7 +111,7 @@ def aws_kms_over_tls(request):
 
 @contextmanager
 def aws_kms_at_moto(request):
-    """A KMS that no one here wrote, unwrapping without boto3."""
+    """The KMS of moto, unwrapping without boto3."""
     monkeypatch = request.getfixturevalue("monkeypatch")
     with KmsServer() as unused:  # only for the rest of its environment
         _set(monkeypatch, unused.environ() | {"AWS_ENDPOINT_URL_KMS": request.getfixturevalue("moto_url")})
@@ -122,7 +122,7 @@ def aws_kms_at_moto(request):
 
 @contextmanager
 def aws_kms_through_boto3(request):
-    """The KMS of encenv.testing and real boto3, to which an AWS configuration leads."""
+    """The KMS of encenv.testing with real boto3, which an AWS configuration file leads to."""
     with aws_kms(request) as case:
         _through_boto3(request)
         yield case
@@ -130,7 +130,7 @@ def aws_kms_through_boto3(request):
 
 @contextmanager
 def aws_kms_at_moto_through_boto3(request):
-    """The same with a KMS that no one here wrote."""
+    """The same with the KMS of moto."""
     with aws_kms_at_moto(request) as case:
         _through_boto3(request)
         yield case
@@ -198,7 +198,7 @@ def case(request):
 
 
 def refused(case, item, context=CONTEXT):
-    """Return the error that an unwrap ends in, checked to be one that a user can act on."""
+    """Return the error of an unwrap, which must be one that a user can act on."""
     with pytest.raises(EncenvError) as caught:
         case.provider.unwrap(item, context, SECONDS)
     error = caught.value
@@ -218,7 +218,7 @@ def refused(case, item, context=CONTEXT):
 
 
 def test_generate(case):
-    """A generated data key has 32 bytes, is new each time, and its copy fits the format and unwraps to it."""
+    """A generated data key has 32 bytes, is new each time, and its wrapped key fits the format and unwraps to it."""
     plain, item = case.provider.generate(case.key, CONTEXT)
     assert len(plain) == 32
     assert case.provider.unwrap(item, CONTEXT, SECONDS) == plain
@@ -230,7 +230,7 @@ def test_generate(case):
 
 
 def test_wrap(case):
-    """A data key that is wrapped twice gives two copies, and both unwrap to it, whatever the context's order."""
+    """A data key that is wrapped twice gives two wrapped keys, which both unwrap to it, in any order of the context."""
     items = [case.provider.wrap(DATA_KEY, case.key, CONTEXT) for _ in range(2)]
     assert items[0].wrapped != items[1].wrapped
     assert items[0].reference == items[1].reference
@@ -247,13 +247,13 @@ def test_two_keys(case):
 
 @pytest.mark.parametrize("context", OTHER_CONTEXTS, ids=str)
 def test_another_context(case, context):
-    """A copy does not unwrap with another context."""
+    """A wrapped key does not unwrap with another context."""
     item = case.provider.wrap(DATA_KEY, case.key, CONTEXT)
     assert isinstance(refused(case, item, context), KeyRefusedError)
 
 
 def test_changed_bytes(case):
-    """A copy with any byte changed, or of another length, does not unwrap."""
+    """A wrapped key with any byte changed, or of another length, does not unwrap."""
     item = case.provider.wrap(DATA_KEY, case.key, CONTEXT)
     whole = item.wrapped
     for at in sorted({*range(0, len(whole), max(1, len(whole) // FLIPPED)), len(whole) - 1}):
@@ -264,7 +264,7 @@ def test_changed_bytes(case):
 
 
 def test_another_wrapping_key(case):
-    """A copy under one wrapping key does not unwrap as one under another."""
+    """A wrapped key does not unwrap under the name of another wrapping key."""
     items = [case.provider.wrap(DATA_KEY, key, CONTEXT) for key in (case.key, case.other_key)]
     swapped = WrappedKey(items[0].provider, items[0].wrapped, items[1].reference)
     assert isinstance(refused(case, swapped), KeyRefusedError)
@@ -290,7 +290,7 @@ def test_many_threads(case):
 
 
 def test_given_providers_come_first(tmp_path, monkeypatch):
-    """A provider that the application made is used before a built-in and a plug-in of its name."""
+    """The application's own provider is used before a built-in one and a plug-in of the same name."""
     install(tmp_path, monkeypatch)
     given = [LocalKeys({}), AwsKms()]
     assert find_provider("local", {}, given) is given[0]
@@ -299,8 +299,8 @@ def test_given_providers_come_first(tmp_path, monkeypatch):
     assert type(find_provider("vault", {"VAULT_ROOT": "x"}, given)).__name__ == "Vault"
 
 
-def test_no_plug_in_stands_in_for_a_built_in(tmp_path, monkeypatch):
-    """An entry point that is called like a built-in provider is never loaded."""
+def test_no_plug_in_replaces_a_built_in(tmp_path, monkeypatch):
+    """An entry point with the name of a built-in provider is never loaded."""
     install(tmp_path, monkeypatch, code="raise AssertionError('loaded')")
     points = tmp_path / "encenv_vault-1.0.dist-info" / "entry_points.txt"
     points.write_text("[encenv.providers]\nlocal = encenv_vault:Vault\naws-kms = encenv_vault:Vault\n")
@@ -309,7 +309,7 @@ def test_no_plug_in_stands_in_for_a_built_in(tmp_path, monkeypatch):
 
 
 def test_an_unknown_provider():
-    """A name that nothing provides is refused, with what to install."""
+    """An unknown name is refused, and the hint says what to install."""
     with pytest.raises(KeyRefusedError, match="no key provider is called nobodys") as caught:
         find_provider("nobodys", {})
     assert "install" in caught.value.hint

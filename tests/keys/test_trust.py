@@ -1,4 +1,4 @@
-"""Which wrapping keys and which context a reader accepts: decided before any network call or plug-in import."""
+"""Test which wrapping keys and contexts a reader accepts, before any network call or import of a plug-in."""
 
 import sys
 
@@ -21,7 +21,7 @@ DATA_KEY = DataKey(bytes(range(32)))
 
 
 def aws(arn):
-    """Return a wrapped copy under the AWS key *arn*."""
+    """Return a key wrapped under the AWS key *arn*."""
     return WrappedKey("aws-kms", b"blob", arn)
 
 
@@ -60,7 +60,7 @@ def trusts(pattern, item):
     ],
 )
 def test_patterns_of_arns(pattern, trusted):
-    """An ARN pattern is matched field by field and as a whole; an account id stands for all keys of the account."""
+    """An ARN pattern is matched field by field and as a whole; an account id means all keys of the account."""
     assert trusts(pattern, aws(KEY)) is trusted
 
 
@@ -69,19 +69,19 @@ def test_patterns_of_arns(pattern, trusted):
         st.sampled_from(["aws", "us-east-1", "kms", "111122223333", "*", "key/x", "key/mrk-x"]), max_size=8
     )
 )
-def test_a_star_never_reaches_over_a_colon(fields):
-    """Whatever the fields are, a pattern with fewer or more of them than an ARN is refused or matches nothing."""
+def test_a_star_never_matches_a_colon(fields):
+    """A pattern with more or fewer fields than an ARN is refused or matches nothing."""
     pattern = ":".join(["arn", *fields])
     try:
         trust = Trust.of([pattern])
     except PolicyError:
         return
     assert len(fields) == 5
-    assert trust.trusts(aws(KEY)) == slow(pattern, KEY)
+    assert trust.trusts(aws(KEY)) == recursive_match(pattern, KEY)
 
 
-def slow(pattern, arn):
-    """Say by recursion, field by field, whether *pattern* stands for *arn*."""
+def recursive_match(pattern, arn):
+    """Return by recursion, field by field, whether *pattern* matches *arn*."""
 
     def fits(glob, text):
         if not glob:
@@ -127,7 +127,7 @@ _PARTS = (
     st.tuples(*map(st.sampled_from, _PARTS)).map(lambda fields: ":".join(["arn", *fields])),
 )
 def test_matching_against_a_slow_reference(pattern, arn):
-    """Matching does what a recursion over fields and characters does, for every pattern that is accepted."""
+    """Every accepted pattern matches what a recursion over fields and characters matches."""
     try:
         trust = Trust.of([pattern])
     except PolicyError:
@@ -135,7 +135,7 @@ def test_matching_against_a_slow_reference(pattern, arn):
         fields = pattern.split(":")
         assert fields[2] not in ("kms", "*") or not fields[5].startswith("key/")
         return
-    assert trust.trusts(aws(arn)) == slow(pattern, arn)
+    assert trust.trusts(aws(arn)) == recursive_match(pattern, arn)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_multi_region_keys(pattern, trusted):
     ],
 )
 def test_other_providers(pattern, item, trusted):
-    """A pattern of another provider begins with its name; one of an ARN is for AWS KMS alone."""
+    """A pattern for another provider begins with its name; an ARN is for AWS KMS only."""
     if trusted is None:
         with pytest.raises(PolicyError):
             Trust.of([pattern])
@@ -237,7 +237,7 @@ def test_other_providers(pattern, item, trusted):
     ids=repr,
 )
 def test_patterns_that_are_refused(pattern):
-    """What could match no wrapping key is a mistake that is told at once, with the forms that there are."""
+    """A pattern that can match no wrapping key is reported at once, with the valid forms."""
     with pytest.raises(PolicyError) as caught:
         Trust.of([KEY, pattern])
     assert repr(pattern) in caught.value.message
@@ -245,7 +245,7 @@ def test_patterns_that_are_refused(pattern):
 
 
 def test_how_trusted_keys_are_given():
-    """One text is one pattern, an empty list trusts nothing, and None trusts whatever the process may use."""
+    """One text is one pattern, an empty list trusts nothing, and None trusts every key that the process may use."""
     assert Trust.of(KEY).trusts(aws(KEY))
     assert not Trust.of([]).trusts(aws(KEY))
     assert not Trust.of(()).trusts(WrappedKey("local", b"", "ABCDEFGH"))
@@ -263,8 +263,8 @@ def entry_of(*items, context=()):
     return KeyEntry(DATA_KEY.commitment, context, items)
 
 
-def test_only_trusted_copies_are_left():
-    """Copies under other keys are left out, in the order in which they stand; if none is left that is an error."""
+def test_only_trusted_keys_are_left():
+    """Keys that are not trusted are left out, and the order is kept; if none is left that is an error."""
     items = [aws(KEY), aws(MRK), WrappedKey("local", b"", "ABCDEFGH")]
     assert Trust.of(["local:*", KEY]).accepted(entry_of(*items)) == (items[0], items[2])
     with pytest.raises(PolicyError, match=r"none of the keys in ENCENV_KEY_[A-Z2-7]{8} is trusted"):
@@ -312,7 +312,7 @@ def test_required_context(required, accepted):
     ids=str,
 )
 def test_context_that_no_entry_can_carry(context):
-    """A required context outside the format's limits is a mistake that is told at once."""
+    """A required context outside the format's limits is reported at once."""
     with pytest.raises(PolicyError):
         Trust.of(None, context)
 
@@ -340,7 +340,7 @@ class Recorder:
 
 @pytest.fixture
 def record(tmp_path, monkeypatch):
-    """A file that is there once the plug-in called recorder was imported."""
+    """A file that exists once the plug-in called recorder was imported."""
     info = tmp_path / "recorder-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: recorder\nVersion: 1.0\n")
@@ -353,13 +353,13 @@ def record(tmp_path, monkeypatch):
 
 
 def environ_of(*items, context=()):
-    """Return an environment of one variable, with wrapped copies of its data key."""
+    """Return an environment of one variable, with its wrapped data keys."""
     entry = entry_of(*items, context=context)
     return {entry.name: str(entry), "SECRET": DATA_KEY.encrypt("SECRET", "opened")}
 
 
 def plugged():
-    """Return a wrapped copy under the plug-in's key."""
+    """Return a key wrapped by the plug-in."""
     return WrappedKey("recorder", DATA_KEY.expose_key(), "ref")
 
 
@@ -373,7 +373,7 @@ def plugged():
     ids=["nothing", "others", "context"],
 )
 def test_untrusted_entries_reach_nobody(encenv_kms, encenv_kms_key, record, rules):
-    """If no copy fits the rules, the load fails before KMS is asked and before a plug-in is imported."""
+    """If no key is trusted, the load fails before KMS is called and before a plug-in is imported."""
     environ = environ_of(aws(encenv_kms_key), plugged(), context=(("stage", "prod"),))
     with pytest.raises(PolicyError, match="SECRET: "):
         decrypt_environ(environ, **rules)
@@ -382,8 +382,8 @@ def test_untrusted_entries_reach_nobody(encenv_kms, encenv_kms_key, record, rule
     assert "encenv_recorder" not in sys.modules
 
 
-def test_only_the_trusted_copy_is_asked(encenv_kms, encenv_kms_key, record):
-    """Of an entry with several copies only those under trusted keys are tried."""
+def test_only_the_trusted_key_is_tried(encenv_kms, encenv_kms_key, record):
+    """Of an entry with several keys only the trusted ones are tried."""
     environ = environ_of(aws(encenv_kms_key), plugged())
     assert decrypt_environ(environ, trusted_keys="recorder:ref") == {"SECRET": "opened"}
     assert encenv_kms.calls == []
@@ -391,7 +391,7 @@ def test_only_the_trusted_copy_is_asked(encenv_kms, encenv_kms_key, record):
 
 
 def test_one_forbidden_value_stops_the_load(encenv_kms, record):
-    """A value whose entry is not trusted stops the load before the keys of the other values are asked for."""
+    """A value whose entry is not trusted stops the load before any other data key is unwrapped."""
     text = generate_key_text()
     item = LocalKeys({TEXT_VARIABLE: text}).wrap(bytes(32), "", {"encenv": "1"})
     other = DataKey(bytes(32))
@@ -403,8 +403,8 @@ def test_one_forbidden_value_stops_the_load(encenv_kms, record):
     assert not record.exists()
 
 
-def test_a_malformed_entry_is_told_first(record):
-    """An entry that is no key entry is malformed, whatever the rules are, and no plug-in is imported."""
+def test_a_malformed_entry_comes_first(record):
+    """A malformed entry is reported as such, whatever the rules are, and no plug-in is imported."""
     environ = environ_of(plugged())
     name = next(name for name in environ if name.startswith("ENCENV_KEY_"))
     for broken in (environ[name] + "+", environ[name].replace("recorder:", "Recorder:"), "1:"):

@@ -1,4 +1,4 @@
-"""Each wrapped data key is unwrapped once per process: threads, forks, failures, deadlines, interrupts."""
+"""Test that each wrapped key is unwrapped once per process: threads, forks, failures, deadlines, interrupts."""
 
 import json
 import math
@@ -37,7 +37,7 @@ SECRET = "canary-of-a-plug-in"
 
 
 class Stub:
-    """A provider that answers as its `answer` does, and counts."""
+    """A provider that gives its `answer`, and counts the calls."""
 
     name = "stub"
 
@@ -58,7 +58,7 @@ class Stub:
 
 
 class Gate:
-    """An answer that is held back until the gate is opened."""
+    """An answer that is held back until the gate is open."""
 
     def __init__(self, answer):
         self.reached = threading.Event()
@@ -76,15 +76,15 @@ KEY = bytes(range(32))
 COMMITMENT = DataKey(KEY).commitment
 
 
-def copy_of(name="stub", wrapped=b"wrapped", reference="ref", context=(), commitment=COMMITMENT):
-    """Return a copy of `KEY`, or one that differs in what is given."""
+def request_of(name="stub", wrapped=b"wrapped", reference="ref", context=(), commitment=COMMITMENT):
+    """Return a request for `KEY`, or one that differs in what is given."""
     return UnwrapRequest(WrappedKey(name, wrapped, reference), context, commitment)
 
 
 def unwrap_one(provider, *copies, seconds=SECONDS):
-    """Return what becomes of one data key."""
+    """Return the result for one data key."""
     providers = {p.name: p for p in (provider if isinstance(provider, list) else [provider])}
-    (result,) = unwrap([copies or (copy_of(),)], providers.__getitem__, seconds)
+    (result,) = unwrap([copies or (request_of(),)], providers.__getitem__, seconds)
     return result
 
 
@@ -99,11 +99,11 @@ def _nothing_kept():
 
 
 def test_one_unwrap_for_classes_threads_and_children(encenv_kms, encenv_kms_key):
-    """50 sealed variables, three classes, 20 threads and then 4 forked children: KMS is asked once."""
+    """50 encrypted variables, three classes, 20 threads and then 4 forked children: KMS is called once."""
     names = [f"VARIABLE_{number}" for number in range(50)]
     environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, *names)
     encenv_kms.clear()
-    encenv_kms.delay(0.3)  # so that all threads meet the first one's question
+    encenv_kms.delay(0.3)  # so that all threads join the first one's attempt
     printed = run(
         """
         import os, sys, threading, traceback
@@ -140,7 +140,7 @@ def test_one_unwrap_for_classes_threads_and_children(encenv_kms, encenv_kms_key)
 
 
 def test_threads_share_one_answer():
-    """Threads that ask together get one answer, of which one of them says that it was not there before."""
+    """Threads share one attempt; one of them says that it was not cached."""
     gate = Gate(KEY)
     stub = Stub(gate)
     results = []
@@ -159,23 +159,23 @@ def test_threads_share_one_answer():
 
 
 def test_no_thread_is_left(monkeypatch):
-    """When a load has its keys, the threads that asked for them have ended, not only told."""
+    """When a load has its keys, the threads of its attempts have ended."""
     finish = cache.Attempt.finish
     monkeypatch.setattr(cache.Attempt, "finish", lambda *args: (finish(*args), time.sleep(0.1)))
     unwrap_one(Stub(KEY))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("encenv")]
 
 
-def test_one_copy_in_two_groups():
-    """A copy that two data keys of one load name is asked for once."""
+def test_one_wrapped_key_in_two_groups():
+    """A wrapped key in two groups of one load is requested once."""
     stub = Stub(KEY)
-    first, second = unwrap([[copy_of()], [copy_of()]], lambda _: stub, SECONDS)
+    first, second = unwrap([[request_of()], [request_of()]], lambda _: stub, SECONDS)
     assert first.key is second.key
     assert len(stub.asked) == 1
 
 
 def test_distinct_keys_are_unwrapped_side_by_side():
-    """Five data keys are asked for at the same time: each waits until all five are."""
+    """Five data keys are requested at the same time: each waits until all five are."""
     barrier = threading.Barrier(5)
 
     def answer(item):
@@ -183,13 +183,13 @@ def test_distinct_keys_are_unwrapped_side_by_side():
         return item.wrapped
 
     keys = [bytes([number]) * 32 for number in range(5)]
-    groups = [[copy_of(wrapped=key, commitment=DataKey(key).commitment)] for key in keys]
+    groups = [[request_of(wrapped=key, commitment=DataKey(key).commitment)] for key in keys]
     results = unwrap(groups, lambda _: Stub(answer), SECONDS)
     assert [result.key.expose_key() for result in results] == keys
 
 
 def test_distinct_keys_at_kms(encenv_kms, encenv_kms_key):
-    """Five entries of one environment are at KMS before it answers the first."""
+    """KMS has five requests of one environment before it answers the first."""
     environ = {}
     for number in range(5):
         environ |= encrypted_variables(encenv_kms_key, f"V{number}")
@@ -201,7 +201,7 @@ def test_distinct_keys_at_kms(encenv_kms, encenv_kms_key):
     wait_until(lambda: encenv_kms.calls)
     first = time.monotonic()
     wait_until(lambda: len(encenv_kms.calls) == 5)
-    assert time.monotonic() - first < 1.4  # no answer was there yet
+    assert time.monotonic() - first < 1.4  # before the first answer
     assert not results
     thread.join(SECONDS)
     assert results == [{f"V{number}": f"value of V{number}" for number in range(5)}]
@@ -219,7 +219,7 @@ def test_while_waiting(monkeypatch):
             while_waiting()
             return KEY
 
-    class Derived(Remote):  # its own unwrap is what is called, as it is
+    class Derived(Remote):  # its own unwrap is called, without the parameter
         def unwrap(self, item, context, timeout):
             return KEY
 
@@ -250,8 +250,8 @@ def test_while_waiting_may_fail():
 @pytest.mark.parametrize(
     "moment", ["while boto3 is imported", "while KMS is asked by boto3", "while KMS is asked without"]
 )
-def test_a_fork_in_mid_flight(encenv_kms, encenv_kms_key, tmp_path, moment):
-    """A child that is forked while an unwrap is under way loads for itself, and neither process hangs."""
+def test_a_fork_during_an_attempt(encenv_kms, encenv_kms_key, tmp_path, moment):
+    """A child that is forked during an attempt loads for itself, and neither process hangs."""
     environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, "SECRET")
     if "boto3" in moment:
         (tmp_path / "config").touch()
@@ -284,7 +284,7 @@ def test_a_fork_in_mid_flight(encenv_kms, encenv_kms_key, tmp_path, moment):
         """,
         environ,
         moment,
-        # What is imported while a fork waits may add handlers of forks whose first half then has not run.
+        # What is imported while a fork waits may register fork handlers, whose first half then has not run.
         is_silent="imported" not in moment,
     )
     assert sorted(printed.splitlines()) == ["0", "value of SECRET", "value of SECRET"]
@@ -332,7 +332,7 @@ def test_a_fork_while_a_plug_in_is_imported(tmp_path, plug_in):
 
 @pytest.mark.parametrize("moment", ["before the question", "before the thread", "after the thread"])
 def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
-    """A signal handler may load and fork, also where it interrupts the load of the same key."""
+    """A signal handler may load and fork, even while it interrupts a load of the same key."""
     environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, "SECRET")
     printed = run(
         """
@@ -377,7 +377,7 @@ def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
 
 
 def test_a_failure_is_not_kept(encenv_kms, encenv_kms_key):
-    """What was refused is asked for again by the next load, and then works."""
+    """After a refusal the next load calls KMS again, and succeeds."""
     environ = encrypted_variables(encenv_kms_key, "SECRET")
     encenv_kms.clear()
     encenv_kms.deny("Decrypt")
@@ -390,7 +390,7 @@ def test_a_failure_is_not_kept(encenv_kms, encenv_kms_key):
 
 
 def test_threads_share_one_failure():
-    """Threads that ask together get one failure; who comes later asks again."""
+    """Threads share one failed attempt; a later load starts another."""
     gate = Gate(KeyRefusedError("no", hint="ask"))
     stub = Stub(gate)
     results = []
@@ -409,7 +409,7 @@ def test_threads_share_one_failure():
 
 
 class OwnError(KeyUnreachableError):
-    """A plug-in's own error, made in its own way."""
+    """A plug-in's own error, with other arguments."""
 
     def __init__(self):
         super().__init__("the vault is sealed", hint="unseal it")
@@ -446,8 +446,8 @@ def test_whatever_a_provider_does(answer, kind, told):
 @pytest.mark.parametrize(
     "raised", [ImportError(SECRET), KeyRefusedError("no such", hint="install"), OwnError()], ids=repr
 )
-def test_a_provider_that_cannot_be_had(raised):
-    """A provider that cannot be found or imported is a failure of the copies under it, not of the others."""
+def test_a_provider_that_cannot_be_imported(raised):
+    """A provider that cannot be found or imported fails the keys under it, and not the others."""
     stub = Stub(KEY)
 
     def find(name):
@@ -455,7 +455,7 @@ def test_a_provider_that_cannot_be_had(raised):
             raise raised
         return stub
 
-    both = [copy_of("broken"), copy_of()]
+    both = [request_of("broken"), request_of()]
     error, found = unwrap([both[:1], both], find, SECONDS)
     assert isinstance(error, EncenvError)
     assert SECRET not in str(error)
@@ -463,19 +463,19 @@ def test_a_provider_that_cannot_be_had(raised):
 
 
 def test_an_interrupted_import():
-    """Ctrl-C while a plug-in is imported passes, and leaves nothing that a later load waits for."""
+    """Ctrl-C while a plug-in is imported is raised, and leaves no attempt that a later load waits for."""
 
     def find(name):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        unwrap([[copy_of()]], find, SECONDS)
+        unwrap([[request_of()]], find, SECONDS)
     assert not cache._cache.attempts
     assert isinstance(unwrap_one(Stub(KEY)), UnwrapResult)
 
 
 def test_clear_cache():
-    """After clear_cache the next load asks again, and an answer that was under way is not kept."""
+    """After clear_cache the next load unwraps again, and the answer of a running attempt is not kept."""
     stub = Stub(KEY)
     assert [unwrap_one(stub).cached for _ in range(2)] == [False, True]
     clear_cache()
@@ -494,32 +494,32 @@ def test_clear_cache():
 # -- several copies
 
 
-def test_the_first_copy_that_opens_is_used():
-    """The copies are tried in their order, and none after the one that opens."""
+def test_the_first_success_is_used():
+    """The wrapped keys are tried in their order, and none after the one that succeeds."""
     broken, good, unused = Stub(RuntimeError(), "broken"), Stub(KEY), Stub(KEY, "unused")
-    result = unwrap_one([broken, good, unused], copy_of("broken"), copy_of(), copy_of("unused"))
+    result = unwrap_one([broken, good, unused], request_of("broken"), request_of(), request_of("unused"))
     assert result.provider == "stub"
     assert [len(provider.asked) for provider in (broken, good, unused)] == [1, 1, 0]
 
 
-def test_any_kept_copy_will_do():
-    """A copy that was unwrapped before serves an entry that holds it beside others."""
+def test_any_cached_key_is_enough():
+    """A wrapped key that was unwrapped before serves an entry that holds it beside others."""
     first, second = Stub(KEY, "first"), Stub(KEY, "second")
-    unwrap_one(second, copy_of("second"))
-    assert unwrap_one([first, second], copy_of("first"), copy_of("second")).cached
+    unwrap_one(second, request_of("second"))
+    assert unwrap_one([first, second], request_of("first"), request_of("second")).cached
     assert not first.asked
 
 
-def test_a_copy_that_hangs_leaves_the_next_its_share():
-    """A copy whose provider does not answer is overtaken by the one behind it before the deadline."""
+def test_a_hanging_provider_leaves_the_next_its_share():
+    """If a provider does not answer, the next wrapped key is tried before the deadline."""
     gate = Gate(KEY)
-    result = unwrap_one([Stub(gate), Stub(KEY, "second")], copy_of(), copy_of("second"), seconds=2)
+    result = unwrap_one([Stub(gate), Stub(KEY, "second")], request_of(), request_of("second"), seconds=2)
     gate.open.set()
     assert result.provider == "second"
 
 
-def test_a_copy_that_is_slow_may_still_win():
-    """A copy that answers after its share is used if those behind it fail."""
+def test_a_slow_provider_may_still_succeed():
+    """An answer that comes after its share of the time is used if the others fail."""
     gate = Gate(KEY)
 
     def refuse(item):
@@ -527,16 +527,16 @@ def test_a_copy_that_is_slow_may_still_win():
         return KeyRefusedError("no", hint="ask")
 
     second = Stub(refuse, "second")
-    result = unwrap_one([Stub(gate), second], copy_of(), copy_of("second"), seconds=2)
+    result = unwrap_one([Stub(gate), second], request_of(), request_of("second"), seconds=2)
     assert result.provider == "stub"
     assert second.asked
 
 
-def test_all_failures_are_told():
-    """If no copy opens, all reasons are told, and the remedy is the server's rather than the laptop's."""
+def test_all_failures_are_reported():
+    """If no key works, the error has all reasons, and the hint of the server's key rather than of the laptop's."""
     local = Stub(KeyUnreachableError("no key file", hint="run: encenv keygen"), "local")
     server = Stub(KeyRefusedError("AWS KMS refused", hint="allow kms:Decrypt"), "aws-kms")
-    error = unwrap_one([local, server], copy_of("local"), copy_of("aws-kms"))
+    error = unwrap_one([local, server], request_of("local"), request_of("aws-kms"))
     assert type(error) is KeyRefusedError
     assert "no key file; AWS KMS refused" in error.message
     assert error.hint == "allow kms:Decrypt"
@@ -546,7 +546,7 @@ def test_all_failures_are_told():
 
 
 def test_the_deadline_holds(encenv_kms, encenv_kms_key):
-    """A load ends at its deadline although KMS has not answered, names what it waited for, and a later one works."""
+    """A load ends at its deadline if KMS has not answered, and names what it waited for; a later one works."""
     environ = encrypted_variables(encenv_kms_key, "SECRET")
     encenv_kms.clear()
     encenv_kms.delay(5, times=1)
@@ -558,26 +558,26 @@ def test_the_deadline_holds(encenv_kms, encenv_kms_key):
     assert time.monotonic() - started < 4
     assert encenv_kms_key in caught.value.message
     assert "unwrap_timeout" in caught.value.hint
-    # A question that has had its time is not joined.
+    # An abandoned attempt is not joined.
     assert decrypt_environ(environ) == {"SECRET": "value of SECRET"}
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
 def test_no_time_at_all(seconds):
-    """With no time left nobody is asked."""
+    """Without any time left no provider is called."""
     stub = Stub(KEY)
     assert isinstance(unwrap_one(stub, seconds=seconds), KeyUnreachableError)
     assert not stub.asked
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300])
-def test_all_the_time(seconds):
-    """A deadline beyond what threads can wait for is none, and no error."""
+def test_unlimited_time(seconds):
+    """A deadline beyond what threads can wait for is no deadline, and no error."""
     assert isinstance(unwrap_one(Stub(KEY), seconds=seconds), UnwrapResult)
 
 
-def test_a_question_that_is_never_answered():
-    """A provider that hangs for ever is asked again by a later load, once twice its time is over."""
+def test_a_provider_that_hangs_for_ever():
+    """A hanging attempt is abandoned after twice its time: a later load starts another."""
     gate = Gate(KEY)
     hung = Stub(gate)
     assert isinstance(unwrap_one(hung, seconds=0.1), KeyUnreachableError)
@@ -587,7 +587,7 @@ def test_a_question_that_is_never_answered():
 
 
 def test_a_slow_import(encenv_kms, encenv_kms_key):
-    """An answer that came in time counts, however long cryptography takes to be imported; another is asked in time."""
+    """An answer in time counts, however long the import of cryptography takes, and the next region is called in time."""
     plain, item = AwsKms().generate(encenv_kms_key, encryption_context(()))
     data_key = DataKey(plain)
     alone, other = (AwsKms().wrap(plain, encenv_kms.create_key(), encryption_context(())) for _ in range(2))
@@ -608,7 +608,7 @@ def test_a_slow_import(encenv_kms, encenv_kms_key):
 
     encenv_kms.delay(math.inf, key=encenv_kms_key)
     encenv_kms.clear()
-    with ThreadPoolExecutor() as pool:  # at once, for both do little but sleep
+    with ThreadPoolExecutor() as pool:  # at once: both mostly sleep
         loads = pool.map(load, [(alone,), (item, other)])
     assert [*loads] == ["value of SECRET\n"] * 2
     calls = [call.key for call in encenv_kms.calls]
@@ -617,7 +617,7 @@ def test_a_slow_import(encenv_kms, encenv_kms_key):
 
 
 def test_no_more_threads(monkeypatch):
-    """Where no thread can be started, as when the interpreter ends, the provider is asked all the same."""
+    """If no thread can be started, as when the interpreter exits, the provider is called all the same."""
 
     def start(thread):
         raise RuntimeError("can't start new thread")
@@ -643,8 +643,8 @@ def test_ctrl_c_is_heard(encenv_kms, encenv_kms_key):
     assert time.monotonic() - started < 5  # before boto3 gave up
 
 
-def test_an_exit_in_mid_flight(encenv_kms, encenv_kms_key):
-    """A program that ends while an unwrap is under way does not wait for it."""
+def test_an_exit_during_an_attempt(encenv_kms, encenv_kms_key):
+    """A program that exits does not wait for a running attempt."""
     environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, "SECRET")
     encenv_kms.delay(30)
     code = """
@@ -664,16 +664,16 @@ def test_an_exit_in_mid_flight(encenv_kms, encenv_kms_key):
 @pytest.mark.parametrize(
     "other",
     [
-        copy_of(context=(("stage", "prod"),)),
-        copy_of(commitment=DataKey(bytes(32)).commitment),
-        copy_of(reference="ref2"),
-        copy_of(wrapped=b"wrapped2"),
-        copy_of(name="other"),
+        request_of(context=(("stage", "prod"),)),
+        request_of(commitment=DataKey(bytes(32)).commitment),
+        request_of(reference="ref2"),
+        request_of(wrapped=b"wrapped2"),
+        request_of(name="other"),
     ],
     ids=["context", "commitment", "reference", "wrapped bytes", "provider"],
 )
-def test_another_copy_is_asked_for(other):
-    """A copy that differs in anything is not served from the cache."""
+def test_the_cache_key(other):
+    """A request that differs in anything is not served from the cache."""
     unwrap_one(Stub(KEY))
     asked = Stub(KeyRefusedError("asked", hint="ask"), other.wrapped_key.provider)
     assert unwrap_one(asked, other).message == "asked"
@@ -683,12 +683,12 @@ def test_another_copy_is_asked_for(other):
 def test_the_order_of_the_context():
     """A context written in another order is the same context."""
     stub = Stub(KEY)
-    unwrap_one(stub, copy_of(context=(("a", "1"), ("b", "2"))))
-    assert unwrap_one(stub, copy_of(context=(("b", "2"), ("a", "1")))).cached
+    unwrap_one(stub, request_of(context=(("a", "1"), ("b", "2"))))
+    assert unwrap_one(stub, request_of(context=(("b", "2"), ("a", "1")))).cached
 
 
 def test_a_rewritten_context(encenv_kms, encenv_kms_key):
-    """An entry whose context was rewritten after a load is refused by KMS, not served from the cache."""
+    """If the context in a key entry is rewritten after a load, KMS refuses it: the cache does not serve it."""
     environ = encrypted_variables(encenv_kms_key, "SECRET", context=(("stage", "prod"),))
     assert decrypt_environ(environ)
     rewritten = {name: value.replace("stage=prod", "stage=test") for name, value in environ.items()}
@@ -697,7 +697,7 @@ def test_a_rewritten_context(encenv_kms, encenv_kms_key):
 
 
 def test_a_strict_reader_after_a_lax_one(encenv_kms, encenv_kms_key):
-    """A reader whose rules the entry does not fit is refused although the key is there, and KMS is not asked."""
+    """A reader whose rules refuse the entry gets an error although the key is cached, and KMS is not called."""
     environ = encrypted_variables(encenv_kms_key, "SECRET")
     assert decrypt_environ(environ)
     encenv_kms.clear()
@@ -713,7 +713,7 @@ def test_a_strict_reader_after_a_lax_one(encenv_kms, encenv_kms_key):
 
 
 def test_more_keys_than_a_load_may_have(encenv_kms, encenv_kms_key):
-    """33 data keys in one load are refused before KMS is asked; 32 are not."""
+    """33 data keys in one load are refused before KMS is called; 32 are not."""
     environ = {}
     for number in range(33):
         environ |= encrypted_variables(encenv_kms_key, f"V{number}", provider=_PROVIDER)

@@ -64,14 +64,8 @@ class Clients:
         Raises:
             KeyUnreachableError: If boto3 is not installed.
         """
-        # A forked child must not share its parent's connections, nor wait for its lock.
-        if self._process != os.getpid():
-            self._begin()
-        with self._lock:
-            if self._session is None:
-                _import_boto3()
-                self._session = boto3.session.Session()
-            return self._session
+        with self._own_lock():
+            return self._made_session()
 
     def client(self, region: str | None, service: str = "kms") -> Any:
         """Return the client for *service* in *region*; None for the region that boto3 finds itself.
@@ -79,12 +73,24 @@ class Clients:
         Raises:
             KeyUnreachableError: If boto3 is not installed.
         """
-        session, place = self.session(), (service, region)
-        with self._lock:  # a session cannot make clients in several threads at a time
+        place = service, region
+        with self._own_lock():  # a session cannot make clients in several threads at a time
             if place not in self._clients:
-                config = botocore_config.Config(**self._config)
+                session, config = self._made_session(), botocore_config.Config(**self._config)
                 self._clients[place] = session.client(service, region_name=region, config=config)  # type: ignore[call-overload]
             return self._clients[place]
+
+    def _own_lock(self) -> threading.Lock:
+        """Return the lock of this process: a forked child must not share connections, nor wait for its parent's lock."""
+        if self._process != os.getpid():
+            self._begin()
+        return self._lock
+
+    def _made_session(self) -> "boto3.session.Session":
+        if self._session is None:
+            _import_boto3()
+            self._session = boto3.session.Session()
+        return self._session
 
 
 def region_of(key: str) -> str | None:

@@ -3,16 +3,16 @@
 boto3 gets all others (profiles, SSO, instance roles, web identities, …). The order and the names are botocore's.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from encenv.errors import KeyUnreachableError
 from encenv.keys.aws.endpoint import Endpoint, parse_endpoint
-from encenv.keys.aws.http import OK, Timeouts, cause_of, exchange
+from encenv.keys.aws.http import OK, Answer, Timeouts, cause_of, exchange
 from encenv.keys.aws.sigv4 import Credentials
 
 # AWS SDKs and Tools Reference Guide, "Location of the shared config and credentials files".
@@ -74,7 +74,7 @@ class Container:
             except (OSError, ValueError) as error:
                 cause = cause_of(error)
                 continue
-            credentials = _parse(answer.body) if answer.status == OK else None
+            credentials = _credentials(answer) if answer.status == OK else None
             if credentials is not None:
                 return credentials
             cause = f"HTTP status {answer.status}" if answer.status != OK else "its answer holds none"
@@ -129,12 +129,8 @@ def _is_configured(environ: Mapping[str, str]) -> bool:
     return any(os.path.isfile(path) or os.path.isdir(path) for path in expanded)  # noqa: PTH112, PTH113
 
 
-def _parse(body: bytes) -> Credentials | None:
+def _credentials(answer: Answer) -> Credentials | None:
     """Return the credentials in an answer; None if there are none."""
-    try:
-        members = json.loads(body)
-    except (ValueError, RecursionError):  # its `doc` is the answer
-        return None
-    names = ("AccessKeyId", "SecretAccessKey", "Token")
-    parts = [members.get(name) for name in names] if isinstance(members, dict) else [None]
+    members = answer.members()
+    parts: list[Any] = [members.get(name) for name in ("AccessKeyId", "SecretAccessKey", "Token")]
     return Credentials(*parts) if all(part and isinstance(part, str) for part in parts) else None

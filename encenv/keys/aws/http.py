@@ -5,6 +5,7 @@ reads any other answer.
 """
 
 import io
+import json
 import os
 import select
 import socket
@@ -69,6 +70,14 @@ class Answer:
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}>"
+
+    def members(self) -> dict[str, Any]:
+        """Return the members of the JSON object in the body; none if it is not one."""
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):  # the error holds the body
+            return {}
+        return value if isinstance(value, dict) else {}
 
 
 class Timeouts:

@@ -154,7 +154,7 @@ class KmsHttp:
                 return self._late(seconds), 0.0
             return self._unanswered(error)
         if answer.status == OK:
-            return _parsed(answer.body), 0.0
+            return _with_plaintext(answer.members()), 0.0
         code = _code(answer) or str(answer.status)
         failure = kms_errors.refusal(_OPERATION, self.arn, code, answer.status)
         name = code.rpartition("#")[2].partition(":")[0]
@@ -191,25 +191,27 @@ class KmsHttp:
         }
         timestamp = time.strftime(TIMESTAMP, time.gmtime())
         with fork_waits():
-            whole = signed(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
+            headers = signed(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
         timeouts = Timeouts(CONNECT_SECONDS, READ_SECONDS, until)
+
+        def send(tls: ssl.SSLContext | None) -> Answer:
+            return exchange(
+                self.endpoint, "/", headers, timeouts, body=body, tls=tls, while_waiting=while_waiting
+            )
+
         if self.endpoint.scheme == "http":
-            return exchange(self.endpoint, "/", whole, timeouts, body=body, while_waiting=while_waiting)
+            return send(None)
         is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
         with fork_waits():
             first = ca_store.tls(self.environ, is_amazon=is_amazon)
         try:
-            return exchange(
-                self.endpoint, "/", whole, timeouts, body=body, tls=first, while_waiting=while_waiting
-            )
+            return send(first)
         except ssl.SSLCertVerificationError:
             with fork_waits():
                 every = ca_store.whole_tls(self.environ)
             if every is None:
                 raise
-        return exchange(
-            self.endpoint, "/", whole, timeouts, body=body, tls=every, while_waiting=while_waiting
-        )
+        return send(every)
 
 
 def _random() -> float:
@@ -217,29 +219,20 @@ def _random() -> float:
     return int.from_bytes(os.urandom(6)) / 2**48
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
-    """Return the members of an answer, without those that are not well-formed; the caller notices what is missing."""
+def _with_plaintext(members: dict[str, Any]) -> dict[str, Any]:
+    """Return the *members* of an answer with the plaintext in bytes, or without it; the caller notices if it is missing."""
+    text = members.get("Plaintext")
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):  # its `doc` is the answer
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    plaintext = found.get("Plaintext")
-    try:
-        found["Plaintext"] = b64decode(plaintext, validate=True) if isinstance(plaintext, str) else None
+        members["Plaintext"] = b64decode(text, validate=True) if isinstance(text, str) else None
     except Base64Error:
-        found["Plaintext"] = None
-    return found
+        members["Plaintext"] = None
+    return members
 
 
 def _code(answer: Answer) -> str:
     """Return the error code of an answer, from a header or the body (AWS JSON 1.1 protocol, "Operation error")."""
     code = answer.headers.get("x-amzn-errortype")
     if not code:
-        try:
-            found = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            found = None
-        code = found.get("__type") or found.get("code") if isinstance(found, dict) else None
+        members = answer.members()
+        code = members.get("__type") or members.get("code")
     return code if isinstance(code, str) else ""

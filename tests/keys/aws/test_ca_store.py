@@ -1,4 +1,4 @@
-"""Which certificate authorities are trusted, and that nobody else is: real stores, real servers, throwaway certificates."""
+"""Test which certificate authorities are trusted, with real stores, real servers and throwaway certificates."""
 
 import contextlib
 import hashlib
@@ -40,7 +40,7 @@ HOST = "kms.us-east-1.amazonaws.com"
 
 
 class Maker:
-    """An authority with a name of one's choice."""
+    """An authority with a given name."""
 
     def __init__(self, name):
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -87,26 +87,26 @@ def _name(text):
 
 @pytest.fixture(autouse=True)
 def _nothing_named(monkeypatch):
-    """Nobody has named a store."""
+    """Name no store in the environment."""
     for name in ca_store._EXPLICIT:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def amazon():
-    """An authority that is called as one of Amazon's is."""
+    """An authority with the name of one of Amazon's."""
     return Maker(AMAZON)
 
 
 @pytest.fixture
 def other():
-    """Another authority of the system's."""
+    """Another authority of the system."""
     return Maker("Another Root CA")
 
 
 @pytest.fixture
 def system(monkeypatch, tmp_path):
-    """Make a system's store of a bundle and a folder, either of which may be missing."""
+    """Make the system's store of a bundle and a folder, either of which may be missing."""
 
     def make(bundle=None, folder=None):
         path = tmp_path / "bundle.crt"
@@ -124,7 +124,7 @@ def system(monkeypatch, tmp_path):
 
 
 def subjects(context):
-    """Return the names of the authorities that *context* has read."""
+    """Return the names of the authorities that *context* has loaded."""
     return sorted(
         value for one in context.get_ca_certs() for part in one["subject"] for key, value in part
         if key == "commonName"
@@ -153,7 +153,7 @@ def subject_hash(name):
 
 
 def talks(context, server, host="127.0.0.1"):
-    """Return whether a client with *context* believes a server with *server* to be *host*."""
+    """Return whether a client with *context* accepts a server with *server* as *host*."""
     with (
         RawServer(b"HTTP/1.1 200 OK\r\n\r\n", tls=server).running() as peer,
         socket.create_connection(("127.0.0.1", peer.port)) as sock,
@@ -170,7 +170,7 @@ def talks(context, server, host="127.0.0.1"):
 
 
 def test_a_bundle_is_narrowed(system, amazon, other):
-    """Out of the system's bundle Amazon's authorities are taken for Amazon, and the whole of it for anybody else."""
+    """For an endpoint of Amazon's, only Amazon's authorities of the system's bundle are loaded; else the whole bundle."""
     starfield = Maker(STARFIELD)
     text = b"# some words\n" + other.pem + amazon.pem.replace(b"\n", b"\r\n") + b"\n\n" + starfield.pem
     system(text)
@@ -181,7 +181,7 @@ def test_a_bundle_is_narrowed(system, amazon, other):
 
 @pytest.mark.skipif(not SYSTEM.is_file(), reason="this system has no bundle there")
 def test_the_systems_own_bundle(system, other):
-    """Of a real system's authorities, with one's own among them, Amazon's own are left, to the byte."""
+    """Of a real system's authorities and one more, exactly Amazon's are loaded, to the byte."""
     own = Maker("Amazon Root CA 9 of a test")
     system(own.pem + SYSTEM.read_bytes() + other.pem)
     kept = tls({}, is_amazon=True).get_ca_certs(binary_form=True)
@@ -196,13 +196,13 @@ def test_the_systems_own_bundle(system, other):
 
 
 def test_a_bundle_without_amazon(system, other):
-    """A bundle that has none of Amazon's is taken whole."""
+    """A bundle without an authority of Amazon's is loaded whole."""
     system(other.pem)
     assert subjects(tls({}, is_amazon=True)) == ["Another Root CA"]
 
 
 def test_a_hashed_folder(system, amazon, other, tmp_path):
-    """A folder of hashed names is asked as needed, nothing of it read before; the bundle beside it is not read."""
+    """A folder of hashed names is read as needed and not before; the bundle beside it is not read."""
     folder = hashed(tmp_path / "hashed", amazon.pem)
     system(other.pem, folder)
     context = tls({}, is_amazon=True)
@@ -214,7 +214,7 @@ def test_a_hashed_folder(system, amazon, other, tmp_path):
 
 
 def test_a_folder_that_is_not_hashed(system, other, tmp_path):
-    """A folder without hashed names, in which OpenSSL would find nothing, is passed over."""
+    """A folder without hashed names is skipped: OpenSSL would find nothing in it."""
     folder = tmp_path / "certs"
     folder.mkdir()
     (folder / "one.pem").write_bytes(other.pem)
@@ -223,8 +223,8 @@ def test_a_folder_that_is_not_hashed(system, other, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
-def test_a_bundle_of_ones_own(system, amazon, other, tmp_path, name):
-    """What botocore's variables name is taken whole and alone, for Amazon too, and there is nothing beyond it."""
+def test_a_named_bundle(system, amazon, other, tmp_path, name):
+    """A bundle that botocore's variables name is loaded whole and alone, for Amazon, too."""
     system(Maker("not this one").pem)
     (tmp_path / "own.pem").write_bytes(amazon.pem + other.pem)
     environ = {name: str(tmp_path / "own.pem")}
@@ -233,7 +233,7 @@ def test_a_bundle_of_ones_own(system, amazon, other, tmp_path, name):
 
 
 def test_which_of_two_bundles(system, amazon, other, tmp_path):
-    """AWS_CA_BUNDLE comes before REQUESTS_CA_BUNDLE, as with botocore, and both before OpenSSL's own."""
+    """AWS_CA_BUNDLE comes before REQUESTS_CA_BUNDLE, as with botocore, and both before OpenSSL's variables."""
     system(Maker("not this one").pem)
     for name, pem in {"a": amazon.pem, "b": other.pem, "c": Maker("nor this").pem}.items():
         (tmp_path / name).write_bytes(pem)
@@ -246,7 +246,7 @@ def test_which_of_two_bundles(system, amazon, other, tmp_path):
     assert subjects(tls({**environ, "AWS_CA_BUNDLE": ""}, is_amazon=True)) == ["Another Root CA"]
 
 
-def test_a_folder_of_ones_own(system, amazon, other, tmp_path):
+def test_a_named_folder(system, amazon, other, tmp_path):
     """AWS_CA_BUNDLE may name a folder of hashed names."""
     system(other.pem)
     environ = {"AWS_CA_BUNDLE": str(hashed(tmp_path / "hashed", amazon.pem))}
@@ -255,7 +255,7 @@ def test_a_folder_of_ones_own(system, amazon, other, tmp_path):
 
 
 def test_openssls_variables(amazon, other, tmp_path, monkeypatch):
-    """SSL_CERT_FILE and SSL_CERT_DIR are OpenSSL's own, and honoured whole for Amazon too."""
+    """SSL_CERT_FILE and SSL_CERT_DIR are OpenSSL's own; their stores are loaded whole, for Amazon, too."""
     folder = hashed(tmp_path / "hashed", amazon.pem)
     (tmp_path / "own.pem").write_bytes(other.pem)
     nowhere = str(tmp_path / "nowhere")
@@ -273,7 +273,7 @@ def test_openssls_variables(amazon, other, tmp_path, monkeypatch):
 
 
 def test_botocores_own_store(system):
-    """A system without a store has the one that botocore ships, and botocore is not imported for it."""
+    """Without a system store the one that botocore ships is loaded, and botocore is not imported."""
     system()
     import botocore
 
@@ -296,7 +296,7 @@ def test_botocores_own_store(system):
 
 
 def test_no_store_at_all(system, monkeypatch):
-    """With no store anywhere there is no connection, and the remedy is told."""
+    """Without any store there is no connection, and the hint says what to install."""
     system()
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(KeyUnreachableError) as caught:
@@ -308,7 +308,7 @@ def test_no_store_at_all(system, monkeypatch):
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
 def test_a_store_that_cannot_be_read(tmp_path, content):
-    """A bundle that is named and missing, empty or no bundle is an error, and no other is taken instead."""
+    """A named bundle that is missing, empty or not a bundle is an error, and no other is used instead."""
     path = tmp_path / "own.pem"
     if content is not None:
         path.write_bytes(content)
@@ -332,7 +332,7 @@ BAD = {
 
 @pytest.fixture
 def kms_at(monkeypatch, tmp_path):
-    """Give a KMS with TLS of one's choice, to which every connection leads, wherever it was to lead."""
+    """Start a KMS with a given TLS, and send every connection to it, whatever its address."""
 
     @contextlib.contextmanager
     def make(server):
@@ -354,20 +354,20 @@ def kms_at(monkeypatch, tmp_path):
     return make
 
 
-def asked(arn):
-    """Return what a Decrypt of something that is no data key ends in: KMS refuses it, if it is asked."""
+def decrypt(arn):
+    """Call Decrypt with something that is not a data key: KMS refuses it if it is reached."""
     lean = KmsHttp.for_key(arn, os.environ)
     assert lean is not None
     lean.decrypt(b"nothing", CONTEXT, SECONDS)
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_who_is_not_believed(system, kms_at, amazon, tmp_path, name):
-    """Whoever cannot show a valid certificate for KMS's own host, by a trusted authority, is sent nothing."""
+def test_servers_that_are_rejected(system, kms_at, amazon, tmp_path, name):
+    """A server without a valid certificate for the host of KMS, from a trusted authority, is sent nothing."""
     system(amazon.pem)
     with kms_at(BAD[name](amazon, tmp_path)) as (kms, arn, places):
         with pytest.raises(KeyUnreachableError) as caught:
-            asked(arn)
+            decrypt(arn)
         assert re.search("certificate is not trusted|no secure connection", caught.value.message)
         assert "AWS_CA_BUNDLE" in caught.value.hint
         assert places
@@ -375,7 +375,7 @@ def test_who_is_not_believed(system, kms_at, amazon, tmp_path, name):
 
 
 def test_old_versions_of_tls(system, kms_at, amazon, tmp_path):
-    """A server that speaks nothing above TLS 1.1 is sent nothing, though another client may talk to it."""
+    """A server that speaks nothing above TLS 1.1 is sent nothing, although another client would talk to it."""
     system(amazon.pem)
     server = amazon.server(tmp_path, HOST)
     with pytest.warns(DeprecationWarning, match="TLSv1"):
@@ -391,50 +391,50 @@ def test_old_versions_of_tls(system, kms_at, amazon, tmp_path):
     assert not talks(strict, server, HOST)
     with kms_at(server) as (kms, arn, _):
         with pytest.raises(KeyUnreachableError, match="no secure connection"):
-            asked(arn)
+            decrypt(arn)
         assert kms.calls == []
 
 
 @pytest.mark.parametrize("whose", ["Amazon's", "another's"])
-def test_who_is_believed(system, kms_at, amazon, other, tmp_path, whose):  # noqa: PLR0917 (fixtures)
-    """KMS is asked under its own name; where Amazon's authorities do not do, the whole store is asked, and once each."""
+def test_servers_that_are_accepted(system, kms_at, amazon, other, tmp_path, whose):  # noqa: PLR0917 (fixtures)
+    """KMS is called under its own name; if Amazon's authorities are not enough, with the whole store, once each."""
     system(other.pem + amazon.pem)
     maker = {"Amazon's": amazon, "another's": other}[whose]
     with kms_at(maker.server(tmp_path, HOST)) as (kms, arn, places):
         with pytest.raises(KeyRefusedError, match="InvalidCiphertextException"):
-            asked(arn)
+            decrypt(arn)
         assert [call.signature for call in kms.calls] == ["verified"]
         assert places == [(HOST.encode(), 443)] * {"Amazon's": 1, "another's": 2}[whose]
 
 
 def test_another_partition_is_not_narrowed(system, kms_at, amazon, other, tmp_path):
-    """AWS's other partitions may be under other authorities: there the whole store is asked at once."""
+    """Other partitions of AWS may use other authorities: the whole store is loaded at once."""
     system(other.pem + amazon.pem)
     with kms_at(other.server(tmp_path, "kms.cn-north-1.amazonaws.com.cn")) as (kms, _, places):
         with pytest.raises(KeyRefusedError):
-            asked("arn:aws-cn:kms:cn-north-1:111122223333:key/x")
+            decrypt("arn:aws-cn:kms:cn-north-1:111122223333:key/x")
         assert len(places) == len(kms.calls) == 1
 
 
-def test_an_endpoint_of_ones_own(system, amazon, other, tmp_path, monkeypatch):
-    """An endpoint that the environment names is verified with the whole store, at once, and by its name."""
+def test_a_named_endpoint(system, amazon, other, tmp_path, monkeypatch):
+    """An endpoint that the environment names is verified with the whole store at once, and by its name."""
     system(other.pem + amazon.pem)
     with KmsServer(tls=other.server(tmp_path, "127.0.0.1")) as kms:
         for name, value in kms.environ().items():
             monkeypatch.setenv(name, value)
         arn = kms.create_key()
         with pytest.raises(KeyRefusedError):
-            asked(arn)
+            decrypt(arn)
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url.replace("127.0.0.1", "localhost"))
         with pytest.raises(KeyUnreachableError, match="certificate is not trusted"):
-            asked(arn)
+            decrypt(arn)
         assert len(kms.calls) == 1
 
 
 @pytest.mark.parametrize("path", ["lean", "boto3"])
 @pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
-def test_both_ways(monkeypatch, tmp_path, path, name):
-    """Both ways to KMS trust whom the variable names, and without it nobody here."""
+def test_boto3_agrees(monkeypatch, tmp_path, path, name):
+    """Calls with and without boto3 trust the authority that the variable names, and without it none here."""
     with KmsServer(tls=True) as kms:
         for variable, value in kms.environ().items():
             monkeypatch.setenv(variable, value)

@@ -1,4 +1,4 @@
-"""Credentials out of the environment: the same that botocore finds there, and none where it would look elsewhere."""
+"""Test that credentials from the environment are those that botocore finds, and that boto3 gets all others."""
 
 import json
 import threading
@@ -32,7 +32,7 @@ def endpoint():
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """A home without a file of AWS's."""
+    """A home directory without a file of AWS."""
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
@@ -65,7 +65,7 @@ def botocores(environ, monkeypatch):
     ids=str,
 )
 def test_variables(monkeypatch, tokens):
-    """Keys and tokens in variables are those that botocore takes, and come before all else."""
+    """Keys and tokens in variables are those that botocore uses, and come before all else."""
     environ = {**KEYS, "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", **tokens}
     theirs = botocores(environ, monkeypatch)
     assert credentials_in(environ) == Credentials(theirs.access_key, theirs.secret_key, theirs.token)
@@ -114,13 +114,13 @@ def test_variables(monkeypatch, tokens):
     ids=str,
 )
 def test_what_is_left_to_boto3(environ):
-    """Where the environment does not itself give whole credentials, or names an address that is not documented."""
+    """boto3 is used if the environment gives no complete credentials, or names an endpoint that AWS does not document."""
     assert credentials_in(environ) is None
 
 
 @pytest.mark.parametrize("path", [".aws/config", ".aws/credentials", ".aws/models/kms.json", ".boto"])
 def test_a_configuration_file(home, path):
-    """Any configuration file is boto3's to read, whatever it says."""
+    """Whatever is in a configuration file, boto3 reads it."""
     (home / ".aws").mkdir()
     assert credentials_in(KEYS) is not None
     (home / path).parent.mkdir(exist_ok=True)
@@ -129,18 +129,18 @@ def test_a_configuration_file(home, path):
 
 
 def test_a_configuration_file_elsewhere(home):
-    """Named in a variable it counts if it is there, and the usual one does not."""
+    """A configuration file that a variable names counts if it exists, and the usual one does not."""
     (home / ".aws").mkdir()
     (home / ".aws/config").touch()
     (home / "own").touch()
     assert credentials_in({**KEYS, "AWS_CONFIG_FILE": "/dev/null"}) is not None
     assert credentials_in({**KEYS, "AWS_CONFIG_FILE": "~/own"}) is None
-    assert credentials_in({**KEYS, "AWS_CONFIG_FILE": "$HOME/own"}) is None  # botocore expands that too
+    assert credentials_in({**KEYS, "AWS_CONFIG_FILE": "$HOME/own"}) is None  # botocore expands that, too
     assert credentials_in({**KEYS, "AWS_SHARED_CREDENTIALS_FILE": "${HOME}/own"}) is None
 
 
 def test_a_user_without_a_home(monkeypatch):
-    """Where nobody knows a home there is no configuration in it."""
+    """A user without a home directory has no configuration file in it."""
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert credentials_in(KEYS) is not None
@@ -157,13 +157,13 @@ def test_a_user_without_a_home(monkeypatch):
     ids=str,
 )
 def test_documented_addresses(environ, host):
-    """The addresses that AWS documents for ECS, EKS and SnapStart, and this machine itself, are asked."""
+    """The addresses that AWS documents for ECS, EKS and SnapStart are called, and this machine."""
     assert credentials_in(environ).endpoint.host == host
 
 
 @pytest.mark.parametrize("way", ["no token", "token", "token file"])
 def test_a_container(endpoint, home, monkeypatch, way):
-    """A container's credentials are fetched as botocore does it, with the same token shown."""
+    """A container's credentials are fetched as botocore does it, with the same token."""
     (home / "token").write_text("from-file")
     environ = {FULL: endpoint.url} | {
         "no token": {},
@@ -197,7 +197,7 @@ def test_a_container(endpoint, home, monkeypatch, way):
     ids=lambda answer: str(answer)[:60],
 )
 def test_an_endpoint_in_trouble(endpoint, answer):
-    """It is asked again, a few times; the error names the address and holds nothing of what came back."""
+    """An endpoint that fails is called again, a few times; the error names it and holds nothing of its answer."""
     endpoint.answers = [answer, (200, json.dumps(ANSWER))]
     paused = []
     assert fetched({FULL: endpoint.url, TOKEN: "canary"}, wait=paused.append).access_key == "ASIA"
@@ -212,10 +212,10 @@ def test_an_endpoint_in_trouble(endpoint, answer):
 
 
 @pytest.mark.parametrize("token", ["canary\r\nX-Evil: 1", "canary\n", "canary\r\n X-Evil: 1", "canary\0A=b"])
-def test_a_token_that_is_no_header(endpoint, home, token):
-    """A token that could add a header is not sent, nor told."""
+def test_a_token_that_no_header_can_hold(endpoint, home, token):
+    """A token that could add a header is neither sent nor shown."""
     (home / "token").write_text(token)
-    # The process's own environment in the place of a token would hand it out.
+    # A token file that is the process's own environment would send that.
     environs = [{TOKEN_FILE: str(home / name)} for name in ("token", "none")]
     for environ in (*environs, {TOKEN: token}, {TOKEN_FILE: "/proc/self/environ"}):
         with pytest.raises(KeyUnreachableError) as caught:
@@ -225,7 +225,7 @@ def test_a_token_that_is_no_header(endpoint, home, token):
 
 
 def test_no_time_left():
-    """With no time left nobody is asked."""
+    """After the deadline nothing is called."""
     container = Container(Endpoint("http", "127.0.0.1", 1), "/")
     with pytest.raises(KeyUnreachableError, match="no answer in time"):
         container.fetch(time.monotonic() - 1)

@@ -1,4 +1,4 @@
-"""Where AWS KMS is asked, beside what botocore finds; and what is not asked without a doubt."""
+"""Test that the endpoint of AWS KMS is the one that botocore finds, or is left to boto3."""
 
 from itertools import product
 
@@ -21,20 +21,20 @@ def arn_of(region, partition="aws"):
     return f"arn:{partition}:kms:{region}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
-def asked(environ, arn=None):
-    """Return where a key in us-east-1 is asked for with *environ*."""
+def endpoint_with(environ, arn=None):
+    """Return the endpoint for a key in us-east-1 with *environ*."""
     return endpoint_of(arn or arn_of("us-east-1"), environ)
 
 
 @pytest.mark.parametrize(("is_fips", "is_dual_stack"), [*product([False, True], repeat=2)])
 def test_as_botocore_finds_it(is_fips, is_dual_stack):
-    """In every region that botocore knows, with every switch, it is the host that botocore asks."""
+    """In every region that botocore knows, with every switch, the host is the one that botocore calls."""
     session = boto3.session.Session("x", "x")
     environ = {
         "AWS_USE_FIPS_ENDPOINT": str(is_fips).lower(),
         "AWS_USE_DUALSTACK_ENDPOINT": str(is_dual_stack).title(),
     }
-    # One client for each, and its resolver for all regions: to make a client takes long.
+    # One client for each, with its resolver for all regions: making a client is slow.
     config = Config(use_fips_endpoint=is_fips, use_dualstack_endpoint=is_dual_stack)
     resolver = session.client("kms", region_name="us-east-1", config=config)._ruleset_resolver
     assert len(REGIONS) > 30
@@ -75,8 +75,8 @@ def test_as_botocore_finds_it(is_fips, is_dual_stack):
     ],
 )
 def test_a_region_that_the_table_does_not_know(arn):
-    """A region of no known partition, of another one than the ARN says, or that is none, is left to boto3."""
-    assert asked({}, arn) is None
+    """boto3 is used for a region of no known partition, of another partition than the ARN's, or that is not a region."""
+    assert endpoint_with({}, arn) is None
 
 
 ENDPOINTS = {
@@ -126,24 +126,24 @@ ENDPOINTS = {
 
 @pytest.mark.parametrize("url", ENDPOINTS)
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"])
-def test_an_endpoint_of_ones_own(url, variable):
-    """The environment's own endpoint is asked where it can be said without a doubt which; without TLS, this machine's alone."""
-    assert asked({variable: url}) == ENDPOINTS[url]
+def test_a_named_endpoint(url, variable):
+    """An endpoint in the environment is used if its URL can be read in one way only; without TLS, on this machine only."""
+    assert endpoint_with({variable: url}) == ENDPOINTS[url]
 
 
 def test_which_endpoint_counts():
-    """That for KMS comes before that for all services; ignored ones and empty ones are none; no switch goes with one."""
+    """The endpoint for KMS comes before that for all services; ignored and empty ones do not count; no switch changes one."""
     both = {"AWS_ENDPOINT_URL_KMS": "https://kms.internal", "AWS_ENDPOINT_URL": "https://all.internal"}
     usual = Endpoint("https", "kms.us-east-1.amazonaws.com", 443, is_usual=True)
-    assert asked(both).host == "kms.internal"
-    assert asked({**both, "AWS_ENDPOINT_URL_KMS": ""}).host == "all.internal"
-    assert asked({**both, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "True"}) == usual
-    assert asked({**both, "AWS_USE_FIPS_ENDPOINT": "true"}) is None
-    assert asked({"AWS_USE_FIPS_ENDPOINT": "yes"}) == usual  # botocore takes true and nothing else
+    assert endpoint_with(both).host == "kms.internal"
+    assert endpoint_with({**both, "AWS_ENDPOINT_URL_KMS": ""}).host == "all.internal"
+    assert endpoint_with({**both, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "True"}) == usual
+    assert endpoint_with({**both, "AWS_USE_FIPS_ENDPOINT": "true"}) is None
+    assert endpoint_with({"AWS_USE_FIPS_ENDPOINT": "yes"}) == usual  # botocore accepts true only
 
 
 def test_the_host_header():
-    """The port is said where it is not the usual one, and an IPv6 address stands in brackets."""
+    """The header has the port if it is not the default, and brackets around an IPv6 address."""
     hosts = [
         parse_endpoint(url).authority
         for url in ("https://a", "https://a:444", "http://[::1]", "http://[::1]:81")

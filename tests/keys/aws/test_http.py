@@ -1,4 +1,4 @@
-"""One HTTP exchange over real sockets: what is sent, what is taken for an answer, and that it ends."""
+"""Test one HTTP exchange over real sockets: what is sent, what counts as an answer, and that it ends."""
 
 import contextlib
 import http.client
@@ -47,7 +47,7 @@ def ask(
 
 
 def fails(peer, **options):
-    """Return what an exchange with *peer* ends in: nothing but what the callers know."""
+    """Return the error of an exchange with *peer*: one of those that callers expect."""
     with pytest.raises((OSError, ValueError)) as caught:
         ask(peer, **options)
     return caught.value
@@ -77,8 +77,8 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_is_an_answer(name):
-    """However an answer's length is told, its body is read, and nothing is unpacked."""
+def test_answers(name):
+    """However the length of an answer is given, its body is read, and nothing is decompressed."""
     sent, body = ANSWERS[name]
     with RawServer(sent).running() as peer:
         answer = ask(peer)
@@ -125,8 +125,8 @@ NO_ANSWERS = {
 
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
-def test_what_is_none(name):
-    """What is not HTTP, is cut off or is too large is no answer; nor is a part of it."""
+def test_broken_answers(name):
+    """What is not HTTP, is cut off or is too large is not an answer, nor is a part of it."""
     with RawServer(NO_ANSWERS[name]).running() as peer:
         fails(peer)
 
@@ -166,8 +166,8 @@ UNUSUAL = st.one_of(
     end=st.sampled_from(["\r\n"] * 8 + ["\n", "\r"]),
     body=st.sampled_from([b"hello", b"hello more", b"", b"he", b"5\r\nhello\r\n0\r\n\r\n"]),
 )
-def test_the_plainest_form(*, start, usual, length, unusual, end, body):
-    """What is read without http.client, http.client reads as well, and as the same."""
+def test_the_simplest_form(*, start, usual, length, unusual, end, body):
+    """What is read without http.client, http.client reads with the same result."""
     lines = [start, *usual, f"Content-Length: {length}", *([] if unusual is None else [unusual]), "", ""]
     said = end.join(lines).encode("latin-1", "replace") + body
     arriving = io.BufferedReader(io.BytesIO(said))
@@ -179,7 +179,7 @@ def test_the_plainest_form(*, start, usual, length, unusual, end, body):
         was_cut = True
     event("cut off" if was_cut else "plain" if answer else "for http.client")
     if answer is None and not was_cut:
-        assert arriving.read() == said  # nothing of it is lost
+        assert arriving.read() == said  # nothing was read
         return
     response = http.client.HTTPResponse(_Said(said))
     response.begin()
@@ -196,7 +196,7 @@ class _Said:
         self._said = said
 
     def makefile(self, _):
-        """Return what was said, as a file."""
+        """Return the answer as a file."""
         return io.BytesIO(self._said)
 
 
@@ -204,7 +204,7 @@ class _Said:
     "name", ["usual", "empty", "packed", "as large as it may be", "more than its length"]
 )
 def test_without_http_client(name, monkeypatch):
-    """The plainest form needs no http.client, however its body arrives."""
+    """An answer in the simplest form needs no http.client, however its body arrives."""
     monkeypatch.setitem(sys.modules, "http.client", None)
     sent, body = ANSWERS[name]
     head, _, rest = sent.partition(b"\r\n\r\n")
@@ -220,7 +220,7 @@ def test_without_http_client(name, monkeypatch):
 
 
 def test_only_so_much_is_read():
-    """A peer that says ever more, in whatever place, is left: no answer is of any length."""
+    """A peer that sends ever more, in whatever part of an answer, is disconnected."""
     sent = []
 
     def pour(connection):
@@ -229,7 +229,7 @@ def test_only_so_much_is_read():
 
     with RawServer(pour).running() as peer:
         assert isinstance(fails(peer), ConnectionError)
-    # What the two systems hold in between is theirs; here a hundredth of it was read.
+    # The systems' socket buffers hold the rest; a hundredth of it was read here.
     assert ANSWER_MAX < sum(sent) < 100 * ANSWER_MAX
 
 
@@ -245,24 +245,26 @@ DRIPS = {
 
 
 @pytest.mark.parametrize("name", DRIPS)
-def test_drops(name):
-    """Whatever drips, however regularly, is not waited for beyond the deadline."""
+def test_a_dripping_answer(name):
+    """An answer that arrives byte by byte is not waited for beyond the deadline."""
     start, drop = DRIPS[name]
-    # Slow enough that the number of headers is no end of it.
+    # Slow enough not to reach the limit of headers first.
     with RawServer(lambda connection: peer.drip(connection, start, drop)).running() as peer:
         assert isinstance(fails(peer, seconds=0.5), TimeoutError)
 
 
 def test_silence():
-    """A peer that takes the request and says nothing is waited for as long as a read may take."""
+    """A peer that takes the request and sends nothing is waited for until the read timeout."""
     with RawServer(lambda _: peer.stopping.wait(SECONDS)).running() as peer:
         assert isinstance(fails(peer, read=0.1), TimeoutError)
         assert isinstance(fails(peer, seconds=0.1), TimeoutError)
 
 
 def test_a_handshake_that_is_not_answered():
-    """A peer that accepts a connection and never begins TLS is waited for as long as a connection may take."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # the system accepts, nobody else
+    """A peer that accepts a connection and never begins TLS is waited for until the connect timeout."""
+    with socket.create_server(
+        ("127.0.0.1", 0)
+    ) as listener:  # the system accepts the connection, and no program
         endpoint = Endpoint("https", "127.0.0.1", listener.getsockname()[1])
         tls = _client()
         for timeouts in (
@@ -273,13 +275,13 @@ def test_a_handshake_that_is_not_answered():
                 exchange(endpoint, "/", {}, timeouts, body=b"{}", tls=tls)
 
 
-def test_a_black_hole():
-    """A port that lets nobody in is waited for as long as a connection may take."""
+def test_a_port_that_accepts_nobody():
+    """A port that accepts no connection is waited for until the connect timeout."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         port = listener.getsockname()[1]
         waiting = []
         try:
-            for _ in range(4):  # until the queue is full; the system then drops who else comes
+            for _ in range(4):  # until the queue is full; the system then drops further connections
                 waiting.append(socket.socket())
                 waiting[-1].settimeout(0)
                 waiting[-1].connect_ex(("127.0.0.1", port))
@@ -307,7 +309,7 @@ def test_nobody_listens():
 
 
 def test_no_time():
-    """With no time left there is not even a connection."""
+    """After the deadline there is not even a connection."""
     with RawServer(OK).running() as peer:
         assert isinstance(fails(peer, seconds=-1), TimeoutError)
         assert peer.requests == []
@@ -323,7 +325,7 @@ def test_ipv6():
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_an_answer(status):
-    """Nobody is sent elsewhere: a redirect is what came back, and its place is not visited."""
+    """A redirect is returned as the answer, and not followed."""
     with RawServer(OK).running() as elsewhere:
         place = f"Location: http://127.0.0.1:{elsewhere.port}/\r\n"
         with RawServer(
@@ -334,7 +336,7 @@ def test_a_redirect_is_an_answer(status):
 
 
 def test_the_request():
-    """A body makes it a POST; headers stand once each, and nothing is added that would let anyone pack the answer."""
+    """A body makes the request a POST; each header is sent once, and none that would allow compression."""
     with RawServer(OK + b"Content-Length: 0\r\n\r\n").running() as peer:
         ask(peer, headers={"Host": "kms", "Accept-Encoding": "identity"}, body=b'{"a": 1}')
         ask(peer, headers={"Host": "kms"}, body=None, target="/v1/credentials?of=me")
@@ -364,8 +366,8 @@ def test_the_request():
     ],
     ids=ascii,
 )
-def test_a_header_that_is_none(value):
-    """A value that is no header's, or goes on in a second line, is not sent, and nobody is connected to."""
+def test_a_value_that_no_header_can_hold(value):
+    """A value with a line break or a control character is not sent, and there is no connection."""
     with RawServer(OK).running() as peer:
         error = fails(peer, headers={"Authorization": value})
         assert isinstance(error, ValueError)
@@ -374,7 +376,7 @@ def test_a_header_that_is_none(value):
 
 
 def test_the_debug_level(monkeypatch, capfd):
-    """Where http.client prints all that it sends, it does not print this, whoever reads the answer."""
+    """The debug level of http.client, which prints what is sent, has no effect here."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     for length in (b"Content-Length: 6\r\n", b""):
         with RawServer(OK + b"X-Canary: canary\r\n" + length + b"\r\ncanary").running() as peer:
@@ -383,14 +385,14 @@ def test_the_debug_level(monkeypatch, capfd):
 
 
 def test_nothing_is_shown():
-    """What is printed of an answer holds nothing of its content."""
+    """The repr of an answer holds nothing of its content."""
     with RawServer(OK + b"X-Canary: canary\r\nContent-Length: 6\r\n\r\ncanary").running() as peer:
         assert repr(ask(peer)) == "<Answer 200>"
 
 
 @pytest.mark.parametrize(("scheme", "is_given"), [("http", True), ("https", False)])
-def test_tls_is_never_forgotten(scheme, is_given):
-    """An https endpoint is not asked without TLS, whoever forgets it."""
+def test_https_needs_tls(scheme, is_given):
+    """An https endpoint is not called without TLS."""
     with RawServer(OK).running() as peer:
         with pytest.raises(ValueError, match="TLS"):
             exchange(
@@ -404,7 +406,7 @@ def test_tls_is_never_forgotten(scheme, is_given):
 
 
 def test_no_socket_is_left(monkeypatch):
-    """Whatever an exchange ends in, its socket is closed."""
+    """However an exchange ends, its socket is closed."""
     opened = []
     create = socket.create_connection
     monkeypatch.setattr(

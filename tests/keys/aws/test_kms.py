@@ -1,4 +1,4 @@
-"""AWS KMS as a key provider: what each failure is called, which region is asked, and what is believed."""
+"""Test AWS KMS as a key provider: the error for each failure, the region that is called, the checks on answers."""
 
 import base64
 import logging
@@ -59,7 +59,7 @@ def _one_loader(monkeypatch):
 
 @pytest.fixture(params=["lean", "boto3"])
 def path(request, encenv_kms, monkeypatch, tmp_path):
-    """Each of the two ways to KMS: that of the standard library, and boto3, which an AWS configuration file leads to."""
+    """Each way to KMS: with the standard library, and with boto3, which an AWS configuration file leads to."""
     if request.param == "boto3":
         (tmp_path / "config").write_text("[default]\n")
         monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
@@ -69,20 +69,20 @@ def path(request, encenv_kms, monkeypatch, tmp_path):
 
 @pytest.fixture
 def once(monkeypatch):
-    """KMS is tried once."""
+    """Call KMS once."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    """Nobody waits between attempts."""
+    """Do not wait between attempts."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-    monkeypatch.setattr("encenv.keys.aws.request._chance", lambda: 0.0)
+    monkeypatch.setattr("encenv.keys.aws.request._random", lambda: 0.0)
 
 
 @pytest.fixture
 def item(path, encenv_kms, encenv_kms_key):
-    """A wrapped copy of DATA_KEY; the log is empty afterwards."""
+    """DATA_KEY, wrapped; the log of KMS is empty afterwards."""
     made = AwsKms().wrap(DATA_KEY, encenv_kms_key, CONTEXT)
     encenv_kms.clear()
     return made
@@ -90,7 +90,7 @@ def item(path, encenv_kms, encenv_kms_key):
 
 @pytest.fixture
 def replicated(path, encenv_kms):
-    """A multi-region key and a copy of DATA_KEY under it."""
+    """DATA_KEY, wrapped under a multi-region key."""
     key = encenv_kms.create_key(HOME, multi_region=True)
     made = AwsKms().wrap(DATA_KEY, key, CONTEXT)
     encenv_kms.clear()
@@ -98,7 +98,7 @@ def replicated(path, encenv_kms):
 
 
 def failure(request, *arguments):
-    """Return the error that *request* ends in, in whose text and frames there is no data key."""
+    """Return the error of *request*, whose text and frames hold no data key."""
     with pytest.raises(EncenvError) as caught:
         request(*arguments)
     error = caught.value
@@ -114,12 +114,12 @@ def failure(request, *arguments):
 
 
 def unwrap_fails(item, provider=None, seconds=SECONDS):
-    """Return the error that an unwrap of *item* ends in."""
+    """Return the error of unwrapping *item*."""
     return failure((provider or AwsKms()).unwrap, item, CONTEXT, seconds)
 
 
 def load(item, seconds=SECONDS, hedge_delay=HEDGE_SECONDS):
-    """Return what a load unwraps *item* to, which may ask a replica."""
+    """Return what a load unwraps *item* to, perhaps by a replica."""
     copy = UnwrapRequest(item, (("stage", "prod"),), DataKey(DATA_KEY).commitment)
     (found,) = unwrap([[copy]], lambda _: AwsKms(), seconds, hedge_delay)
     if isinstance(found, EncenvError):
@@ -128,7 +128,7 @@ def load(item, seconds=SECONDS, hedge_delay=HEDGE_SECONDS):
 
 
 def regions(kms):
-    """Return where KMS was asked, and what came of it."""
+    """Return the regions in which KMS was called, with the errors."""
     return [(call.region, call.error) for call in kms.calls]
 
 
@@ -136,7 +136,7 @@ def regions(kms):
 
 
 CODES = [
-    # code, who must act, a word of the remedy
+    # code, error class for who must act, words of the hint
     ("AccessDeniedException", KeyDeniedError, "allow kms:Decrypt"),
     ("DisabledException", KeyRefusedError, "enable the key"),
     ("IncorrectKeyException", KeyRefusedError, "restore the key entry"),
@@ -171,7 +171,7 @@ CODES = [
 @pytest.mark.usefixtures("once")
 @pytest.mark.parametrize("row", CODES, ids=[code for code, *_ in CODES])
 def test_error_codes(encenv_kms, item, row):
-    """Each error code of AWS names who must act, is shown with the key in one line, and has its own remedy."""
+    """Each error code of AWS has the error class for who must act, one line with the key, and its own hint."""
     code, kind, remedy = row
     encenv_kms.fail("Decrypt", code=code)
     error = unwrap_fails(item)
@@ -179,7 +179,7 @@ def test_error_codes(encenv_kms, item, row):
     assert code in error.message
     assert item.reference in error.message
     assert remedy in error.hint
-    assert "a fault that the test asked for" not in str(error)  # their text may say anything
+    assert "a fault that the test asked for" not in str(error)  # AWS's text is not shown
     for text in (error.message, error.hint):
         assert re.fullmatch(r"[^\n]+[^.\n]", text)
 
@@ -198,7 +198,7 @@ def test_error_codes(encenv_kms, item, row):
     ],
 )
 def test_answers_of_others(encenv_kms, item, row):
-    """What a proxy answers, or a server that writes codes otherwise, is judged by what can be known of it."""
+    """The answer of a proxy, or of a server that writes codes in another way, is judged by what is known of it."""
     code, status, kind, shown = row
     encenv_kms.fail("Decrypt", code=code, status=status)
     error = unwrap_fails(item)
@@ -210,7 +210,7 @@ def test_answers_of_others(encenv_kms, item, row):
 
 @pytest.mark.parametrize("operation", ["Encrypt", "GenerateDataKey"])
 def test_writers_failures(encenv_kms, encenv_kms_key, operation):
-    """A writer's failures name the operation that has to be allowed."""
+    """An error of a writing call names the permission that is missing."""
     encenv_kms.deny(operation)
     provider = AwsKms()
     if operation == "Encrypt":
@@ -223,7 +223,7 @@ def test_writers_failures(encenv_kms, encenv_kms_key, operation):
 
 @pytest.mark.parametrize("key_spec", ["RSA_2048", "HMAC_256"])
 def test_a_key_that_cannot_wrap(encenv_kms, key_spec):
-    """An asymmetric or HMAC key is refused as a wrapping key, with what to name instead."""
+    """An asymmetric or HMAC key is refused as a wrapping key, and the hint says which kind to name."""
     key = encenv_kms.create_key(key_spec=key_spec)
     for error in (
         failure(AwsKms().generate, key, CONTEXT),
@@ -234,7 +234,7 @@ def test_a_key_that_cannot_wrap(encenv_kms, key_spec):
 
 
 def test_states_of_a_key(encenv_kms, encenv_kms_key, item):
-    """A disabled key, one that is to be deleted and one that is healthy again are told apart."""
+    """A disabled key and one that is to be deleted have different errors, and an enabled one works again."""
     provider = AwsKms()
     encenv_kms.disable(encenv_kms_key)
     assert "DisabledException" in unwrap_fails(item, provider).message
@@ -295,7 +295,7 @@ def test_a_credential_process_that_fails(encenv_kms, item, monkeypatch, tmp_path
 
 
 def test_no_region(encenv_kms, monkeypatch):
-    """An alias without a region is told from the rest; with a full ARN no region has to be set."""
+    """An alias without a region has its own error; a full ARN needs no other region."""
     key = encenv_kms.create_key(alias="alias/app")
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
@@ -309,7 +309,7 @@ def test_no_region(encenv_kms, monkeypatch):
 
 @pytest.mark.parametrize("key", ["", "x" * 3000, "alias/a\nb"])
 def test_a_name_that_cannot_be_a_key(encenv_kms, key):
-    """A name that is none of a key is refused, in one line, and shown shortened."""
+    """A name that cannot be one of a key is refused, in one line, and shortened."""
     error = failure(AwsKms().generate, key, CONTEXT)
     assert type(error) is KeyRefusedError
     assert len(error.message) < 500
@@ -334,7 +334,7 @@ def test_a_dropped_connection(encenv_kms, item, path, once):
 
 
 def test_a_half_answer(encenv_kms, item, once):
-    """Half an answer is none, though boto3 may call it a success."""
+    """Half an answer is an error, although boto3 may call it a success."""
     encenv_kms.half_answer("Decrypt", times=1)
     provider = AwsKms()
     assert type(unwrap_fails(item, provider)) is KeyUnreachableError
@@ -342,7 +342,7 @@ def test_a_half_answer(encenv_kms, item, once):
 
 
 def test_an_answer_that_comes_too_late(encenv_kms, item, path, once, monkeypatch):
-    """An answer is waited for no longer than the read timeout."""
+    """An answer is waited for until the read timeout."""
     monkeypatch.setattr(kms, "READ_SECONDS", 0.2)
     monkeypatch.setattr(kms_http, "READ_SECONDS", 0.2)
     encenv_kms.delay(5)
@@ -355,7 +355,7 @@ def test_an_answer_that_comes_too_late(encenv_kms, item, path, once, monkeypatch
 
 @pytest.mark.parametrize("code", ["KMSInternalException", "ThrottlingException", "ServiceUnavailable"])
 def test_a_fault_that_passes(encenv_kms, item, no_waiting, code):
-    """A fault that AWS has twice is survived by the third attempt."""
+    """After two faults of AWS the third attempt succeeds."""
     encenv_kms.fail("Decrypt", code=code, times=2)
     assert AwsKms().unwrap(item, CONTEXT, SECONDS) == DATA_KEY
     assert [call.error for call in encenv_kms.calls] == [code, code, None]
@@ -364,7 +364,7 @@ def test_a_fault_that_passes(encenv_kms, item, no_waiting, code):
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize(("attempts", "calls"), [("1", 1), ("2", 2), ("4", 4), (None, 3)])
 def test_attempts(encenv_kms, item, monkeypatch, attempts, calls):
-    """AWS_MAX_ATTEMPTS says how often KMS is tried; three times if it is not set."""
+    """KMS is called as often as AWS_MAX_ATTEMPTS says; three times if it is not set."""
     monkeypatch.delenv("AWS_MAX_ATTEMPTS", raising=False)
     if attempts:
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", attempts)
@@ -374,7 +374,7 @@ def test_attempts(encenv_kms, item, monkeypatch, attempts, calls):
 
 
 def test_a_refusal_is_not_tried_again(encenv_kms, item):
-    """What KMS refuses is asked once."""
+    """A call that KMS refuses is not repeated."""
     encenv_kms.deny("Decrypt")
     unwrap_fails(item)
     assert len(encenv_kms.calls) == 1
@@ -465,8 +465,8 @@ def test_the_answer_of_another_key(encenv_kms, encenv_kms_key, item):
     ],
     ids=str,
 )
-def test_answers_that_are_none(encenv_kms, encenv_kms_key, item, part):
-    """An answer without a data key of 32 bytes, its blob or a usable ARN is refused, and its frames are clean."""
+def test_incomplete_answers(encenv_kms, encenv_kms_key, item, part):
+    """An answer without a data key of 32 bytes, its blob or a usable ARN is refused, and its frames hold no key."""
     encenv_kms.create_key(alias="alias/app")
     client = client_of(encenv_kms)
     client.meta.events.register(
@@ -479,7 +479,7 @@ def test_answers_that_are_none(encenv_kms, encenv_kms_key, item, part):
 
 
 def test_another_plaintext_than_a_data_key(encenv_kms, encenv_kms_key):
-    """A blob that holds something else than 32 bytes is refused by the length."""
+    """A plaintext that is not 32 bytes long is refused."""
     blob = client_of(encenv_kms).encrypt(
         KeyId=encenv_kms_key, Plaintext=b"a password", EncryptionContext=CONTEXT
     )
@@ -494,7 +494,7 @@ def test_another_plaintext_than_a_data_key(encenv_kms, encenv_kms_key):
     ids=["alias", "alias ARN", "key id", "ARN"],
 )
 def test_how_a_key_may_be_named(encenv_kms, monkeypatch, name):
-    """However a key is named, its copy's reference is the full ARN that KMS answered with."""
+    """However a key is named, the reference is the full ARN that KMS answered with."""
     key = encenv_kms.create_key(NEAR, alias="alias/app")
     monkeypatch.setenv("AWS_REGION", NEAR)
     name = name.format(id=key.rsplit("/", 1)[1], arn=key)
@@ -523,7 +523,7 @@ def test_how_a_key_may_be_named(encenv_kms, monkeypatch, name):
     ],
 )
 def test_endpoints(encenv_kms, monkeypatch, arn, url):
-    """The region of the ARN decides which host is asked, in every partition and whatever AWS_REGION says."""
+    """The region of the ARN decides which host is called, in every partition and whatever AWS_REGION says."""
     monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
     assert AwsKms()._client_for(arn).meta.endpoint_url == url
 
@@ -572,7 +572,7 @@ def test_a_region_that_is_a_host_name(monkeypatch, arn):
     ],
 )
 def test_own_region(environ, region):
-    """The process's own region is that of AWS_REGION, else AWS_DEFAULT_REGION; what is no region is not used."""
+    """The process's own region is AWS_REGION, else AWS_DEFAULT_REGION, if that is a region's name."""
     assert AwsKms(environ).own_region() == region
 
 
@@ -587,11 +587,11 @@ def test_own_region_as_given(encenv_kms):
 
 
 def test_a_replica_in_the_own_region(encenv_kms, replicated, monkeypatch):
-    """A multi-region key is asked for in the process's own region first, where its replica opens the copy."""
+    """A replica in the process's own region is tried first."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     assert load(replicated) == DATA_KEY
-    assert load(replicated) == DATA_KEY  # the cache knows it by the copy that the key entry has
+    assert load(replicated) == DATA_KEY  # it is cached for the wrapped key of the key entry
     assert [(call.region, call.key) for call in encenv_kms.calls] == [
         (NEAR, replicated.reference.replace(HOME, NEAR))
     ]
@@ -601,7 +601,7 @@ def test_a_replica_in_the_own_region(encenv_kms, replicated, monkeypatch):
     "trouble", ["no replica", "denied", "disabled", "throttled", "dropped", "half-answered"]
 )
 def test_trouble_in_the_own_region(encenv_kms, replicated, once, monkeypatch, trouble):
-    """Whatever is wrong in the process's own region, the region of the entry is asked next."""
+    """Whatever fails in the process's own region, the region of the key entry is tried next."""
     monkeypatch.setenv("AWS_REGION", NEAR)
     if trouble != "no replica":
         copy = encenv_kms.replicate(replicated.reference, NEAR)
@@ -621,17 +621,19 @@ def test_trouble_in_the_own_region(encenv_kms, replicated, once, monkeypatch, tr
 
 @pytest.mark.parametrize(("delay", "asked"), [(0.0, 2), (SECONDS, 1)])
 def test_hedging(encenv_kms, replicated, monkeypatch, delay, asked):
-    """Another region is asked as well after the hedging delay, and not before; the first answer counts."""
+    """Another region is called as well after the hedging delay, and not before; the first answer counts."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.delay(0.5, "Decrypt", region=NEAR)
     assert load(replicated, hedge_delay=delay) == DATA_KEY
-    wait_until(lambda: len(regions(encenv_kms)) >= asked)  # the slow one may have been asked only just now
+    wait_until(
+        lambda: len(regions(encenv_kms)) >= asked
+    )  # the slow region may have been called only just now
     assert sorted(region for region, _ in regions(encenv_kms)) == sorted([NEAR, HOME][:asked])
 
 
 def test_an_own_region_that_hangs(encenv_kms, replicated, monkeypatch):
-    """An own region that does not answer leaves the entry's region enough of the deadline."""
+    """If the process's own region does not answer, enough time is left for the other one."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.delay(30, "Decrypt", region=NEAR)
@@ -640,7 +642,7 @@ def test_an_own_region_that_hangs(encenv_kms, replicated, monkeypatch):
 
 
 def test_an_own_region_that_is_slow(encenv_kms, replicated, once, monkeypatch):
-    """A replica that is slow still serves if the entry's region is down: that is what replicas are for."""
+    """A slow replica still serves if the region of the key entry is down: that is what replicas are for."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.delay(0.5, "Decrypt", region=NEAR)
@@ -649,7 +651,7 @@ def test_an_own_region_that_is_slow(encenv_kms, replicated, once, monkeypatch):
 
 
 def test_no_region_opens_it(encenv_kms, replicated, path, once, monkeypatch):
-    """If neither region opens the copy, both reasons and both remedies are told."""
+    """If neither region unwraps the key, the error has both reasons and both hints."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.deny("Decrypt", region=NEAR)
@@ -664,21 +666,21 @@ def test_no_region_opens_it(encenv_kms, replicated, path, once, monkeypatch):
 
 @pytest.mark.parametrize("own", [HOME, "cn-north-1", "us-gov-west-1", "eusc-de-east-1"])
 def test_regions_that_cannot_have_a_replica(encenv_kms, replicated, monkeypatch, own):
-    """The entry's own region and those of another partition are not asked for a replica."""
+    """No replica is sought in the key's own region or in another partition."""
     monkeypatch.setenv("AWS_REGION", own)
     assert load(replicated) == DATA_KEY
     assert regions(encenv_kms) == [(HOME, None)]
 
 
 def test_a_single_region_key(encenv_kms, item, monkeypatch):
-    """A key of one region is asked for in its own region only, wherever the process is."""
+    """A single-region key is called for in its own region only, wherever the process is."""
     monkeypatch.setenv("AWS_REGION", NEAR)
     assert load(item) == DATA_KEY
     assert regions(encenv_kms) == [(HOME, None)]
 
 
 def test_a_pinned_multi_region_key(encenv_kms, monkeypatch):
-    """An entry under a replica is accepted by a reader who trusts the key in another region, and opens."""
+    """A reader who trusts a multi-region key in one region accepts and unwraps an entry under its replica in another."""
     primary = encenv_kms.create_key(HOME, multi_region=True)
     copy = encenv_kms.replicate(primary, NEAR)
     environ = environ_of(AwsKms(), copy)
@@ -689,7 +691,7 @@ def test_a_pinned_multi_region_key(encenv_kms, monkeypatch):
 
 
 def test_two_wrapping_keys(encenv_kms, path, no_waiting):
-    """With copies under keys of two regions, one region is enough, whichever it is."""
+    """With keys in two regions, either region is enough."""
     keys = [encenv_kms.create_key(HOME), encenv_kms.create_key(NEAR)]
     environ = environ_of(AwsKms(), *keys)
     for broken in (HOME, NEAR):
@@ -703,7 +705,7 @@ def test_two_wrapping_keys(encenv_kms, path, no_waiting):
 
 
 def test_clients_are_not_shared_over_a_fork(encenv_kms, encenv_kms_key):
-    """A child has clients of its own, also if it was forked while its parent's were being made."""
+    """A forked child has its own clients, even if the parent was making one at the fork."""
     code = """
     import os, signal, sys
     from encenv.keys.aws.kms import AwsKms
@@ -712,7 +714,7 @@ def test_clients_are_not_shared_over_a_fork(encenv_kms, encenv_kms_key):
     plain, _ = provider.generate(key, {"encenv": "1"})
     own = provider._client_for(key)
     assert provider._client_for(key) is own
-    with provider._clients._lock:  # as another thread's that makes a client
+    with provider._clients._lock:  # as in another thread that makes a client
         child = os.fork()
         if not child:
             signal.alarm(20)
@@ -731,13 +733,13 @@ def test_clients_are_not_shared_over_a_fork(encenv_kms, encenv_kms_key):
 
 
 def test_one_client_for_many_threads(encenv_kms, item, path, monkeypatch, caplog):
-    """32 threads that begin together make one boto3 client, if any, whose connections are enough for all of them."""
+    """32 threads that start together make one boto3 client, if any, with enough connections for all of them."""
     made = []
     make = boto3.session.Session.client
     monkeypatch.setattr(
         boto3.session.Session, "client", lambda *args, **kwargs: made.append(1) or make(*args, **kwargs)
     )
-    encenv_kms.delay(0.3)  # so that all are under way at once
+    encenv_kms.delay(0.3)  # so that all calls overlap
     provider = AwsKms()
     opened = []
     threads = [
@@ -754,7 +756,7 @@ def test_one_client_for_many_threads(encenv_kms, item, path, monkeypatch, caplog
 
 
 def test_the_debug_log(encenv_kms, encenv_kms_key, item, caplog):
-    """With all logging on, no data key is logged by any of many threads, and boto3's log outside works as before."""
+    """With all logging on, many threads log no data key, and boto3's log works as before outside of the calls."""
     caplog.set_level(logging.DEBUG)
     wrapped = base64.b64encode(item.wrapped).decode()
     provider = AwsKms()
@@ -781,7 +783,7 @@ def test_the_debug_log(encenv_kms, encenv_kms_key, item, caplog):
 
 
 def test_the_quiet_loggers(encenv_kms, encenv_kms_key, caplog):
-    """The loggers that are kept quiet are all that write of a request's parameters, headers or answers."""
+    """The quiet loggers are all those that log a request's parameters, headers or answers."""
     caplog.set_level(logging.DEBUG)
     client = client_of(encenv_kms)
     encenv_kms.fail("Encrypt", code="ThrottlingException", times=1)
@@ -796,7 +798,7 @@ def test_the_quiet_loggers(encenv_kms, encenv_kms_key, caplog):
 
 
 def test_nothing_is_imported_early():
-    """To make a provider, or to be refused by its checks, boto3 is not needed."""
+    """Making a provider, and failing its first checks, does not import boto3."""
     code = (
         "import sys; from encenv import AwsKms; from encenv.keys.trust import Trust\n"
         "AwsKms().own_region(); Trust.of(['111122223333'])\n"

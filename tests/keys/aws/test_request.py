@@ -1,4 +1,4 @@
-"""The way to KMS without boto3: its request beside botocore's, its patience, and whom it leaves to boto3."""
+"""Test Decrypt without boto3: its request beside botocore's, its attempts and limits, and when boto3 is used."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ ANSWER = {"KeyId": ARN, "Plaintext": base64.b64encode(DATA_KEY).decode()}
 
 @pytest.fixture(autouse=True)
 def _an_environment(monkeypatch):
-    """The plain case, with nothing of the developer's own in it, and no data key of an earlier test."""
+    """An environment that needs no boto3, with nothing of the developer's own, and an empty cache."""
     with KmsServer() as kms:
         plain = kms.environ()
     for name in os.environ:
@@ -53,7 +53,7 @@ def _an_environment(monkeypatch):
 
 @pytest.fixture
 def at(monkeypatch):
-    """Send what asks KMS to a peer."""
+    """Send calls of KMS to a peer."""
 
     def lead(peer):
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://127.0.0.1:{peer.port}")
@@ -69,14 +69,14 @@ def answer(body, status=200, headers=""):
 
 
 def decrypt(wrapped=b"wrapped", context=None, *, seconds=SECONDS, wait=lambda _: None):
-    """Return what KMS answers without boto3."""
+    """Return the answer of KMS without boto3."""
     lean = KmsHttp.for_key(ARN, os.environ)
     assert lean is not None
     return lean.decrypt(wrapped, context or CONTEXT, seconds, wait=wait)
 
 
 def fails(**options):
-    """Return the error that a Decrypt ends in."""
+    """Return the error of a Decrypt."""
     with pytest.raises(EncenvError) as caught:
         decrypt(**options)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
@@ -86,8 +86,8 @@ def fails(**options):
 # -- the request
 
 
-def test_as_botocore_asks(at, monkeypatch):
-    """The request is botocore's own: same line, host, type, target and members; and no header of it is left unsigned."""
+def test_the_request_is_botocores(at, monkeypatch):
+    """The request has botocore's line, host, type, target and members, and every header is signed."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a/token+of=odd//characters==")
     wrapped = bytes(range(256))
     with RawServer(answer(ANSWER)).running() as peer:
@@ -138,7 +138,7 @@ def test_while_waiting(at, monkeypatch):
 
 @pytest.mark.parametrize("token", ["", "a/b+c==", "two  spaces", " ends ", "~!@#$%^&*()|", "x" * 12_000])
 def test_session_tokens(monkeypatch, token):
-    """Whatever token a header can carry is signed as it is sent: a KMS that checks it lets it in."""
+    """Any token that a header can carry is signed as it is sent: a KMS that checks signatures accepts it."""
     with KmsServer(check_signatures=True) as kms:
         for name, value in kms.environ().items():
             monkeypatch.setenv(name, value)
@@ -156,12 +156,12 @@ def test_session_tokens(monkeypatch, token):
             ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"),
             ("canary\nX-Evil: 1", "canary\r\n X-Evil: 1", "canary\u00e9", "canary\udcff"),
         ),
-        ("AWS_SECRET_ACCESS_KEY", "canary\udcff"),  # it stands in no header, but goes into the signature
+        ("AWS_SECRET_ACCESS_KEY", "canary\udcff"),  # not sent, but part of the signature
     ],
     ids=ascii,
 )
-def test_credentials_that_are_no_header(at, monkeypatch, name, value):
-    """Credentials that could add a header are sent to nobody, told to nobody, and tried once."""
+def test_credentials_that_no_header_can_hold(at, monkeypatch, name, value):
+    """Credentials that could add a header are neither sent nor shown, and tried once."""
     monkeypatch.setenv(name, value)
     waits = []
     with RawServer(answer(ANSWER)).running() as peer:
@@ -204,8 +204,8 @@ def test_credentials_that_are_no_header(at, monkeypatch, name, value):
     ],
     ids=lambda body: ascii(body)[:60],
 )
-def test_answers_that_are_none(at, body):
-    """A success that is not JSON, lacks a part, is for another key or holds no data key is refused, and told to nobody."""
+def test_incomplete_answers(at, body):
+    """A success that is not JSON, lacks a member, is for another key or holds no data key is refused and not shown."""
     with RawServer(answer(body)).running() as peer:
         at(peer)
         with pytest.raises(EncenvError) as caught:
@@ -218,7 +218,7 @@ def test_answers_that_are_none(at, body):
 
 @pytest.mark.parametrize("status", [201, 204, 301, 307, 400, 404])
 def test_only_200_is_a_success(at, status):
-    """Any other status is no success, whatever comes with it, and nobody is sent elsewhere."""
+    """Any other status is a failure, whatever comes with it, and no redirect is followed."""
     with RawServer(answer(ANSWER)).running() as elsewhere:
         place = f"Location: http://127.0.0.1:{elsewhere.port}/\r\n"
         with RawServer(answer(ANSWER, status, place)).running() as peer:
@@ -230,7 +230,7 @@ def test_only_200_is_a_success(at, status):
 
 @pytest.mark.parametrize("body", [b"[" * 60_000, b"canary", {"__type": 5}, {"__type": "a" * 60_000}, b"\xff"])
 def test_errors_that_say_nothing(at, body):
-    """An error whose body is no error's is told by its status alone."""
+    """An error without an error code in its body is named by its status."""
     with RawServer(answer(body, 400)).running() as peer:
         at(peer)
         error = fails()
@@ -248,7 +248,7 @@ def test_errors_that_say_nothing(at, body):
         ("", {"code": "DisabledException"}),
     ],
 )
-def test_where_a_code_stands(at, headers, body):
+def test_where_a_code_is(at, headers, body):
     """An error code is found wherever the protocol lets a server put it."""
     with RawServer(answer(body, 400, headers)).running() as peer:
         at(peer)
@@ -277,9 +277,9 @@ def test_where_a_code_stands(at, headers, body):
     ],
 )
 def test_pauses(at, monkeypatch, status, code, longest):
-    """Load and outages are tried again after a pause of which the longest doubles; refusals are not."""
+    """After an overload or outage the call is repeated, with pauses whose maximum doubles; after a refusal it is not."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "4")
-    monkeypatch.setattr(kms_http, "_chance", lambda: 0.5)
+    monkeypatch.setattr(kms_http, "_random", lambda: 0.5)
     waits = []
     with RawServer(answer({"__type": code} if code else b"", status)).running() as peer:
         at(peer)
@@ -290,7 +290,7 @@ def test_pauses(at, monkeypatch, status, code, longest):
 
 @pytest.mark.parametrize("trouble", ["refused", "dropped", "garbage", "cut off"])
 def test_trouble_with_a_connection(at, monkeypatch, trouble):
-    """A connection that breaks is tried again."""
+    """After a broken connection the call is repeated."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     waits = []
     said = {"dropped": b"", "garbage": b"canary\r\n\r\n", "cut off": answer(ANSWER)[:-9], "refused": b""}
@@ -333,10 +333,10 @@ def test_the_longest_pause():
 
 
 def test_many_attempts(at, monkeypatch):
-    """However many attempts are allowed, the pauses stay what they are."""
+    """However many attempts are allowed, the pauses stay within the limit."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1200")
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://127.0.0.1:{_free_port()}")
-    monkeypatch.setattr(kms_http, "_chance", lambda: 1.0)
+    monkeypatch.setattr(kms_http, "_random", lambda: 1.0)
     waits = []
     fails(wait=waits.append, seconds=100)
     assert len(waits) == 1199
@@ -344,7 +344,7 @@ def test_many_attempts(at, monkeypatch):
 
 
 def test_what_is_tried_again_is_botocores():
-    """The error codes that are tried again are botocore's, but for those of other services."""
+    """The error codes after which a call is repeated are botocore's, without those of other services."""
     others = {
         "BandwidthLimitExceeded",
         "EC2ThrottledException",
@@ -358,8 +358,8 @@ def test_what_is_tried_again_is_botocores():
     assert kms_http.ATTEMPTS == standard.DEFAULT_MAX_ATTEMPTS
 
 
-def test_chance_is_spread():
-    """What a pause is multiplied with is from 0 to below 1, and anything in between."""
+def test_the_random_factor():
+    """The factor of a pause is spread from 0 to below 1."""
     found = [kms_http._random() for _ in range(200)]
     assert all(0 <= chance < 1 for chance in found)
     assert min(found) < 0.2
@@ -368,9 +368,9 @@ def test_chance_is_spread():
 
 
 def test_the_deadline_ends_attempts(at, monkeypatch):
-    """A pause that would outlast the deadline is not begun: what was the matter until then is told at once."""
+    """A pause that would outlast the deadline is not begun: the last failure is reported at once."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1000")
-    monkeypatch.setattr(kms_http, "_chance", lambda: 1.0)
+    monkeypatch.setattr(kms_http, "_random", lambda: 1.0)
     waits = []
     with RawServer(answer({"__type": "ThrottlingException"}, 400)).running() as peer:
         at(peer)
@@ -383,7 +383,7 @@ def test_the_deadline_ends_attempts(at, monkeypatch):
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3])
 def test_the_deadline_ends_a_wait(at, seconds):
-    """A KMS that says nothing is waited for until the deadline, which is told with what to raise."""
+    """A KMS that sends nothing is waited for until the deadline, and the hint says what to raise."""
     waits = []
     with RawServer(lambda _: peer.stopping.wait(SECONDS)).running() as peer:
         at(peer)
@@ -397,26 +397,26 @@ def test_the_deadline_ends_a_wait(at, seconds):
     "attempts", ["0", "-1", "+3", " 3", "3.0", "many", "1e3", "٣", "9" * 5000, "0x3", "1_0"]
 )
 def test_odd_numbers_of_attempts(monkeypatch, attempts):
-    """A number of attempts that is not plainly one is boto3's to judge."""
+    """boto3 decides about a number of attempts that is not written in plain digits."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", attempts)
     assert KmsHttp.for_key(ARN, os.environ) is None
 
 
 @pytest.mark.parametrize("attempts", ["1", "3", "10", ""])
 def test_plain_numbers_of_attempts(monkeypatch, attempts):
-    """A plain number counts; an empty one is none, as for botocore."""
+    """A plain number counts; an empty one does not, as with botocore."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", attempts)
     assert KmsHttp.for_key(ARN, os.environ).attempts == int(attempts or 3)
 
 
-# -- whom it leaves to boto3
+# -- when boto3 is used
 
 
 @pytest.mark.parametrize(
     "name", ["http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "Https_Proxy", "https_PROXY"]
 )
 def test_a_proxy(monkeypatch, name):
-    """Where any proxy is set, in any case that urllib reads, boto3 is asked: none is used or passed by silently."""
+    """Where a proxy is set, in any case that urllib reads, boto3 is used: no proxy is ignored silently."""
     monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert KmsHttp.for_key(ARN, os.environ) is None
     monkeypatch.setenv(name, "")
@@ -425,7 +425,7 @@ def test_a_proxy(monkeypatch, name):
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_where_proxies_are_set_elsewhere(monkeypatch, platform):
-    """On systems whose settings may hold a proxy, boto3 is asked."""
+    """On systems whose settings may name a proxy, boto3 is used."""
     monkeypatch.setattr(sys, "platform", platform)
     assert KmsHttp.for_key(ARN, os.environ) is None
 
@@ -445,8 +445,8 @@ def test_where_proxies_are_set_elsewhere(monkeypatch, platform):
         ARN.replace("us-east-1", "us-east-1\u3002evil-1"),
     ],
 )
-def test_what_is_no_key(arn):
-    """What is not the full ARN of a key, to the letter, is asked for nowhere."""
+def test_what_is_not_a_key(arn):
+    """Only the exact, full ARN of a key is called for."""
     assert KmsHttp.for_key(arn, os.environ) is None
 
 
@@ -456,7 +456,7 @@ def test_what_is_no_key(arn):
     ids=["FIPS", "dual stack"],
 )
 def test_switches(monkeypatch, environ):
-    """FIPS and dual stack are asked for under the host that botocore's client has."""
+    """With FIPS and dual stack the host is the one of botocore's client."""
     monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -467,7 +467,7 @@ def test_switches(monkeypatch, environ):
 
 
 def test_nothing_is_shown(monkeypatch):
-    """What is printed of it holds no credentials and nothing of the environment."""
+    """The repr holds no credentials and nothing of the environment."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "canary")
     monkeypatch.setenv("OTHER", "canary")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
@@ -520,7 +520,7 @@ def load_without_boto3(encenv_kms, encenv_kms_key):
 
 
 def test_a_load_without_boto3(encenv_kms, load_without_boto3):
-    """Where the plain case holds, a load needs neither boto3 nor botocore, and asks KMS once."""
+    """A load that needs no boto3 works without boto3 and botocore, and calls KMS once."""
     assert load_without_boto3() == "opened opened"
     assert [(call.operation, call.error, call.signature) for call in encenv_kms.calls] == [
         ("Decrypt", None, "verified")
@@ -533,7 +533,7 @@ def test_a_load_without_boto3(encenv_kms, load_without_boto3):
     ids=["profile", "proxy", "no credentials"],
 )
 def test_a_load_that_needs_boto3(encenv_kms, load_without_boto3, environ):
-    """Where it does not hold and there is no boto3, the error says what to install or to set."""
+    """A load that needs boto3 without having it is an error that says what to install or to set."""
     kind, message, hint, context = load_without_boto3(**environ).split("|")
     assert kind == "KeyUnreachableError"
     assert "boto3" in message
@@ -545,7 +545,7 @@ def test_a_load_that_needs_boto3(encenv_kms, load_without_boto3, environ):
 
 
 def test_trouble_without_boto3(encenv_kms, load_without_boto3):
-    """A failure of KMS's is told as with boto3."""
+    """A failure of KMS is reported as with boto3."""
     encenv_kms.deny("Decrypt")
     kind, message, hint, _ = load_without_boto3().split("|")
     assert kind == "KeyDeniedError"
@@ -579,8 +579,8 @@ def environ_of(data_key, item):
     return {entry.name: str(entry), "SECRET": data_key.encrypt("SECRET", "opened")}
 
 
-def test_an_answer_of_before(at):
-    """An answer that is replayed for another data key does not fit its key entry, and opens nothing."""
+def test_a_replayed_answer(at):
+    """A replayed answer for another data key does not match the key entry, and decrypts nothing."""
     environ = environ_of(DataKey(bytes(32)), WrappedKey("aws-kms", b"wrapped", ARN))
     with RawServer(answer(ANSWER)).running() as peer:
         at(peer)
@@ -594,7 +594,7 @@ def test_an_answer_of_before(at):
     "start", [b"HTTP/1.1 200 OK\r\nA: ", b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"]
 )
 def test_a_slow_answer(at, start):
-    """An answer that drips ends with the deadline of the load, and so does the thread that reads it."""
+    """An answer that arrives byte by byte ends at the deadline of the load, and so does the thread that reads it."""
     left = threading.Event()
 
     def drip(connection):

@@ -1,4 +1,4 @@
-"""The signer beside botocore's own, byte for byte."""
+"""Test that the signatures are botocore's, byte for byte."""
 
 import datetime as dt
 from unittest import mock
@@ -29,8 +29,8 @@ OTHERS = {
 }
 
 
-def theirs(host, headers, body, credentials, scope, now):  # noqa: PLR0917 (what a signature is made of)
-    """Return the headers that botocore makes of the same request."""
+def botocore_headers(host, headers, body, credentials, scope, now):  # noqa: PLR0917 (what a signature is made of)
+    """Return the headers that botocore makes for the same request."""
     url = f"https://{host}/"
     request = AWSRequest("POST", url, headers={**headers, "Host": host}, data=body)
     with mock.patch("botocore.auth.get_current_datetime", return_value=now):
@@ -49,12 +49,12 @@ def theirs(host, headers, body, credentials, scope, now):  # noqa: PLR0917 (what
     st.datetimes(timezones=st.just(dt.UTC)).filter(lambda now: now.year >= 1000),
 )
 def test_as_botocore_signs(host, headers, body, keys, scope, now):  # noqa: PLR0917 (as above)
-    """Whatever is signed, each header is what botocore makes of it."""
-    expected = theirs(host, headers, body, BotocoreCredentials(*keys), scope, now)
+    """Whatever is signed, each header is the one that botocore makes."""
+    expected = botocore_headers(host, headers, body, BotocoreCredentials(*keys), scope, now)
     ours = signed({**headers, "Host": host}, body, Credentials(*keys), scope, now.strftime(TIMESTAMP))
     assert {name.lower(): value for name, value in ours.items()} == expected
 
 
 def test_credentials_show_nothing():
-    """What is printed of credentials holds none of them."""
+    """The repr of credentials holds none of them."""
     assert repr(Credentials("AKIA-canary", "canary", "canary")) == "<Credentials>"
