@@ -172,6 +172,30 @@ def _with_names(message: str, names: tuple[str, ...]) -> str:
     return f"{listed(names)}: {message}" if names else message
 
 
+def missing_name(error: AttributeError) -> ImportError:
+    """Return what to raise if a name of a library is missing that encenv relies on although it is undocumented.
+
+    Args:
+        error: What reading the name raised.
+    """
+    from importlib.metadata import (
+        version,  # a lazy door: it takes longer than all else, and nothing else needs it
+    )
+
+    owner = error.obj
+    where = (
+        getattr(owner, "__qualname__", None) or getattr(owner, "__name__", None) or type(owner).__qualname__
+    )
+    module = getattr(owner, "__module__", None) or where
+    top = str(module).partition(".")[0]
+    package = {"pydantic_settings": "pydantic-settings", "dotenv": "python-dotenv"}.get(top, top)
+    return ImportError(
+        f"{package} {version(package)} has no {where}.{error.name}, which encenv relies on\n"
+        f"  hint: install another version of {package}, or a newer encenv",
+        name=error.name,
+    )
+
+
 def listed(names: "Sequence[str]") -> str:
     """Return *names* for a message: the first ones, escaped, and how many more there are."""
     shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:NAMES_SHOWN])

@@ -9,10 +9,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from dotenv.parser import Binding as Statement
-from dotenv.parser import Reader, parse_key, parse_stream, parse_value
-
 from encenv.errors import FileError
+from encenv.files.dotenv_names import Reader, Statement, parse_key, parse_stream, parse_value
 from encenv.files.quoting import assignment, first_read_as, name_forms, value_forms
 
 # What may come before the name, between name and value, and after "=": the parser has no public names for these.

@@ -7,8 +7,7 @@ So a binding refers only upwards, references cannot form a circle, and each valu
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from dotenv.variables import Atom, Variable, parse_variables
-
+from encenv.files.dotenv_names import Atom, Variable, parse_variables
 from encenv.format.sealed import claims
 
 

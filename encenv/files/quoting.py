@@ -4,9 +4,8 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 
-from dotenv.parser import parse_stream
-
 from encenv.errors import FileError
+from encenv.files.dotenv_names import parse_stream
 from encenv.files.text import printable
 
 # Characters that neither python-dotenv nor a shell, docker or systemd gives a meaning. ${NAME} stays bare, because

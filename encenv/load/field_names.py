@@ -8,16 +8,8 @@ from typing import Any
 from pydantic import AliasChoices, AliasPath
 from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSettingsSource
-from pydantic_settings.sources.utils import parse_env_vars
-from pydantic_settings.version import VERSION
 
-# The methods by which a source says which variables it reads a field from, as pydantic-settings defines them.
-_RULES = {
-    name: getattr(EnvSettingsSource, name)
-    for name in ("get_field_value", "prepare_field_value", "_extract_field_info", "_apply_case_sensitive")
-}
-# From 2.14 on, a source passes a value on under the field's first alias, whichever alias its variable is called by.
-PREFERS_FIRST_KEY = tuple(map(int, VERSION.split(".")[:2])) >= (2, 14)
+from encenv.load.pydantic_names import PREFERS_FIRST_KEY, RULES, field_info, parse_env_vars
 
 
 class ModelKey:
@@ -240,7 +232,7 @@ def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> FieldNames:
     info: list[tuple[str, str, bool]] = []
     try:
         _, _, is_complex = source.get_field_value(field, name)
-        info = source._extract_field_info(field, name)  # noqa: SLF001
+        info = field_info(source, field, name)
         # Without a delimiter pydantic-settings looks for nothing more; it takes long to find that out.
         if source.env_nested_delimiter or not _is_own(source.prepare_field_value):
             source.prepare_field_value(name, field, None, is_complex)
@@ -279,8 +271,8 @@ def _has_usual_rules(source: EnvSettingsSource) -> bool:
     cls = type(source)
     return (
         cls in (EnvSettingsSource, DotEnvSettingsSource)
-        and not _RULES.keys() & vars(source).keys()
-        and all(getattr(cls, name) is own for name, own in _RULES.items())
+        and not RULES.keys() & vars(source).keys()
+        and all(getattr(cls, name) is rule for name, rule in RULES.items())
     )
 
 

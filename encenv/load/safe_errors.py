@@ -23,6 +23,7 @@ from pydantic_core import (
 from pydantic_settings import BaseSettings, SettingsError
 
 from encenv.errors import EncenvError, UserCodeError
+from encenv.load.pydantic_names import SETTINGS_ERROR
 
 if TYPE_CHECKING:
     from encenv.load.sources import SettingsLoad
@@ -62,7 +63,6 @@ _WITHOUT_NUMBER = {
 }
 _WORD = re.compile(r"\w+")
 _LABEL = re.compile(r"[\w .,:'\[\]()<>|-]*")
-_SETTINGS_ERROR = re.compile(r'error (?:getting|parsing) value for field "(\w+)" from source "(\w+)"')
 _LIBRARIES = {"pydantic", "pydantic_core", "pydantic_settings", "encenv"} | sys.stdlib_module_names
 
 
@@ -95,7 +95,7 @@ def _made_anew(error: BaseException, model: type[BaseSettings], load: "SettingsL
             hide_input=bool(model.model_config.get("hide_input_in_errors")),
         )
     if isinstance(error, SettingsError):
-        match = _SETTINGS_ERROR.fullmatch(str(error))
+        match = SETTINGS_ERROR.fullmatch(str(error))
         known = match and match[1] in model.model_fields and match[2] in load.source_names()
         return SettingsError(match[0] if match and known else f"the settings cannot be loaded; {WITHHELD}")
     if isinstance(error, EncenvError):

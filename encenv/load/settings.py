@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.sources import ENV_FILE_SENTINEL
 
 from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
 from encenv.keys.process_safety import has_snapshot, lazily
 from encenv.load.environ import OPTIONS, loading
 from encenv.load.field_names import model_keys
+from encenv.load.pydantic_names import ENV_FILE_SENTINEL
 from encenv.load.sources import SettingsLoad, Withheld
 
 if TYPE_CHECKING:

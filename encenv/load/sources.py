@@ -29,6 +29,7 @@ from encenv.format.sealed import ENTRY_PREFIX, entry_kid
 from encenv.keys.process_safety import lazily
 from encenv.load.environ import Load
 from encenv.load.field_names import as_kept
+from encenv.load.pydantic_names import LOADERS, clear_state, env_file_depth
 from encenv.load.variables import Layer, Reader, SecretFiles, Texts, Variables
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ else:
     read = lazily("encenv.files.read")
     dotenv = lazily("encenv.load.dotenv")
 
-# Where a subclass has one of its own, it reads from elsewhere (AWS, Azure, …), and is not even looked at.
-_LOADERS = ("_load_env_vars", "_read_env_files", "_read_env_file", "_static_read_env_file")
 _TRUE = {"1", "true", "yes", "on"}  # what pydantic-settings takes for PYDANTIC_SETTINGS_DEBUG
 
 
@@ -149,8 +148,7 @@ class SettingsLoad(Load):
         """Take what was decrypted out of the sources, *built* among them: they outlive the load in frames of `CliApp`."""
         for source in (*self._order, *built):
             if isinstance(source, PydanticBaseSettingsSource):
-                source._set_current_state({})  # noqa: SLF001 (what gave it the decrypted values)
-                source._set_settings_sources_data({})  # noqa: SLF001
+                clear_state(source)
                 vars(source).pop("load", None)
                 if isinstance(source, SecretsSettingsSource):
                     _restore(source)
@@ -187,12 +185,11 @@ def _reader_for(load: SettingsLoad, source: Any) -> Reader | None:
         return SecretFiles(load, source) if source.secrets_dir is not None else None
     if not isinstance(source, EnvSettingsSource) or isinstance(source, CliSettingsSource):
         return None
-    families = (NestedSecretsSettingsSource, DotEnvSettingsSource, EnvSettingsSource)
-    family: type[EnvSettingsSource] = next(family for family in families if isinstance(source, family))
-    if any(getattr(type(source), name, None) is not getattr(family, name, None) for name in _LOADERS):
-        return None
+    loaders = next(loaders for family, loaders in LOADERS.items() if isinstance(source, family))
+    if any(getattr(type(source), name) is not loader for name, loader in loaders.items()):
+        return None  # a subclass that reads from elsewhere (AWS, Azure, …)
     if isinstance(source.env_vars, Variables):  # the application keeps the source: it has served another load
-        source.env_vars = source._load_env_vars()  # noqa: SLF001 (as when it was made)
+        source.env_vars = loaders["_load_env_vars"](source)  # as when it was made
     layers = _files(load, source) if isinstance(source, DotEnvSettingsSource) else _texts(load, source)
     return Variables(load, source, layers) if layers else None
 
@@ -247,7 +244,7 @@ def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[P
     files = source.env_file
     for file in [files] if isinstance(files, (str, os.PathLike)) else files or ():
         path = Path(file).expanduser()
-        depth = max(0, getattr(source, "env_file_depth", None) or 0)  # not in pydantic-settings 2.13
+        depth = env_file_depth(source)
         above = [] if path.is_absolute() else [parent / path for parent in islice(Path.cwd().parents, depth)]
         found = next((candidate for candidate in [path, *above] if read.is_file_or_fifo(candidate)), None)
         if report:  # as the source itself would

@@ -13,6 +13,7 @@ from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
 from encenv.keys.process_safety import lazily
 from encenv.load.environ import Load
 from encenv.load.field_names import ModelNames, Use, as_kept, fold, loc_keys
+from encenv.load.pydantic_names import dotenv_filtering
 
 if TYPE_CHECKING:
     from encenv.files import read
@@ -224,7 +225,7 @@ class Variables(Mapping[str, "str | None"]):
         """Return whether the model uses the line *name* of a ``.env`` beyond the fields that are read from it."""
         source, uses = self._source, self._names_read.uses(name)
         extra, prefix = source.config.get("extra"), fold(source, source.env_prefix)
-        filtering = getattr(source, "dotenv_filtering", None)  # not in pydantic-settings 2.13
+        filtering = dotenv_filtering(source)
         if filtering == "match_prefix":
             if not name.startswith(prefix):
                 return False

@@ -17,6 +17,7 @@ from pydantic.networks import UrlConstraints
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from encenv.load.field_names import ModelNames, model_keys
+from encenv.load.pydantic_names import url_constraints
 from encenv.policy.rules import FieldSecrecy
 
 _SECRET = (SecretStr, SecretBytes, Secret)
@@ -100,9 +101,8 @@ def _parts(cls: type) -> dict[str, Any] | None:
 
 
 def _is_dsn(cls: type) -> bool:
-    constraints = getattr(cls, "_constraints", None)
     return any(base.__name__.endswith("Dsn") or "MultiHostUrl" in base.__name__ for base in cls.__mro__) or (
-        _leads_to_service([constraints])
+        _leads_to_service([url_constraints(cls)])
     )
 
 

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 
 from encenv.errors import place_of
 from encenv.load import dotenv, environ
+from encenv.load.pydantic_names import MODEL_SLOTS
 from encenv.load.settings import EncryptedSettings
 from encenv.policy.secret_types import field_secrecy
 
@@ -69,7 +70,7 @@ def _answer(settings: str) -> dict[str, Any]:
 def _disable_loading() -> None:
     def inert(__pydantic_self__: BaseSettings, *_: Any, **__: Any) -> None:
         bare = type(__pydantic_self__).model_construct()
-        for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+        for slot in MODEL_SLOTS:
             object.__setattr__(__pydantic_self__, slot, getattr(bare, slot, None))
 
     for cls in (BaseSettings, EncryptedSettings):

@@ -77,6 +77,7 @@ ROOMS = (
             "files.folder_lock",
             "files.atomic",
             "files.secret_names",
+            "files.dotenv_names",
             "files.quoting",
             "files.document",
             "files.opening",
@@ -105,6 +106,7 @@ ROOMS = (
             "load.dotenv",
             "load.child_environ",
             "load.prefetch",
+            "load.pydantic_names",
             "load.field_names",
             "load.variables",
             "load.sources",
@@ -230,10 +232,10 @@ OWNERS = {
     "botocore": {"keys.aws.client", "keys.aws.errors"},
     "click": {"cli.options", "cli.key_options", "cli.name_options", "cli.group", "cli.verbs"},
     "cryptography": {"format.cipher", "testing.keys"},
-    "dotenv.parser": {"files.quoting", "files.document"},
-    "dotenv.variables": {"files.expand"},
+    "dotenv": {"files.dotenv_names"},
     "mypy_boto3_kms": {"keys.aws.kms", "keys.aws.probe"},  # for the type checker
     "pydantic": {
+        "load.pydantic_names",
         "load.field_names",
         "load.variables",
         "policy.secret_types",
@@ -245,6 +247,7 @@ OWNERS = {
         "policy.settings_class",  # where no settings class loads
         "load.config",
         "policy.secret_types",
+        "load.pydantic_names",
         "load.field_names",
         "load.safe_errors",
         "load.variables",
