@@ -356,7 +356,7 @@ def _prove(lines: Sequence[_Line], head: str, newline: str) -> None:
     if expected != [(one.name, one.value) for one in again.bindings if one.name is not None or one.error]:
         raise FileError(
             "the file cannot be merged by variable: a quote in it is left open",
-            hint="merge it as text, and mend the line that python-dotenv cannot parse",
+            hint="merge it as text, and fix the line that python-dotenv cannot parse",
         )
 
 

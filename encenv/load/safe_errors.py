@@ -1,4 +1,4 @@
-"""An exception from a load that decrypted something, made anew without what it may hold of the values.
+"""Rebuild an exception from a load that decrypted something, without what it may hold of the values.
 
 Nothing is searched for: a search misses short, split, escaped and parsed values. Instead only what is known to be
 free of values is carried over: what the model's own schema says, and what plain sources gave.
@@ -75,7 +75,7 @@ def masked(error: BaseException, model: type[BaseSettings], load: "SettingsLoad"
         load: The load, which knows what was decrypted and what was plain.
     """
     try:
-        made = _made_anew(error, model, load)
+        made = _rebuild(error, model, load)
     except Exception:  # noqa: BLE001 (an object of the application's, inside of the error, raised when it was shown)
         made = None
     if made is not None:
@@ -86,7 +86,7 @@ def masked(error: BaseException, model: type[BaseSettings], load: "SettingsLoad"
     )
 
 
-def _made_anew(error: BaseException, model: type[BaseSettings], load: "SettingsLoad") -> BaseException | None:
+def _rebuild(error: BaseException, model: type[BaseSettings], load: "SettingsLoad") -> BaseException | None:
     if isinstance(error, ValidationError):
         shown = _Shown(model, load)
         return ValidationError.from_exception_data(
@@ -99,25 +99,25 @@ def _made_anew(error: BaseException, model: type[BaseSettings], load: "SettingsL
         known = match and match[1] in model.model_fields and match[2] in load.source_names()
         return SettingsError(match[0] if match and known else f"the settings cannot be loaded; {WITHHELD}")
     if isinstance(error, EncenvError):
-        return _own_anew(error, load)
+        return _rebuild_own(error, load)
     if isinstance(error, (Exception, BaseExceptionGroup)):
         return None
     if isinstance(error, SystemExit) and not isinstance(error.code, (int, NoneType)):
         return SystemExit(f"exit {_place(error.__traceback__)}; its text is {WITHHELD}")
-    # Ctrl-C, a cancelled task, an exit: whoever stops a program must get the very object back.
+    # Ctrl-C, a cancelled task, an exit: what stops a program must be the very same object.
     error.args = ()
     vars(error).clear()
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
-def _own_anew(error: EncenvError, load: "SettingsLoad") -> EncenvError | None:
+def _rebuild_own(error: EncenvError, load: "SettingsLoad") -> EncenvError | None:
     """Return *error* again without notes and frames; None if it is the application that raised it about a value."""
     packages = [package for package, _ in _frames(error.__traceback__)]
     if packages[-1:] == ["encenv"]:
         rebuild, parts = error.__reduce__()[:2]
-        anew: EncenvError = rebuild(*parts)
-        return anew
+        copy: EncenvError = rebuild(*parts)
+        return copy
     return None if load.has_decrypted else error
 
 
@@ -142,15 +142,15 @@ class _Shown:
                 self._plain.setdefault(key, set()).update(_leaves(value))
 
     def line(self, line: ErrorDetails) -> InitErrorDetails:
-        """Return one line of a `ValidationError` anew; `type` and, where pydantic allows it, `url` stay."""
+        """Return one line of a `ValidationError`, rebuilt; `type` and, where pydantic allows it, `url` stay."""
         first, *below = line["loc"] or ("",)
         key, value = str(first), line["input"]
         shown = type(value) is str and value in self._plain.get(key, ())
         kind, ctx = self._without_values(line["type"], line.get("ctx", {}))
-        anew = InitErrorDetails(type=kind, loc=self._loc(key, *below), input=value if shown else MASK)
+        details = InitErrorDetails(type=kind, loc=self._loc(key, *below), input=value if shown else MASK)
         if ctx:
-            anew["ctx"] = ctx
-        return anew
+            details["ctx"] = ctx
+        return details
 
     def _loc(self, key: str, *below: int | str) -> tuple[int | str, ...]:
         if not key:

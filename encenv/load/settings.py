@@ -1,8 +1,8 @@
 """`EncryptedSettings`: a `BaseSettings` whose variables may be sealed.
 
-Two seams of pydantic-settings are used, both public: the hook that orders the sources (whoever defines it: it is
-wrapped where a class resolves it), which also gets a last source that stops a load that has failed before the
-model sees anything; and the call that makes an instance. What happens in between is in sources.py.
+It wraps two things of pydantic-settings. The hook `settings_customise_sources`, wherever in the MRO it is defined, gets
+sources that decrypt, and a last source that stops a failed load before the model sees anything. `__init__` starts the
+load and reports its failures. The undocumented names that this relies on are in pydantic_names.py.
 """
 
 import functools

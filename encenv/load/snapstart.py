@@ -1,4 +1,4 @@
-"""The settings objects that are alive: they are emptied before a snapshot, and loaded anew in place after it.
+"""Empty the living settings objects before a snapshot, and load them again in place after it.
 
 Emptied of all, for a value that was decrypted in one field may be part of another: validators, factories and sources of
 the application's own may have put it there. The objects are known weakly: what the application drops is not kept.
@@ -92,7 +92,7 @@ def clear_all() -> None:
 
 
 def load_all() -> None:
-    """Load them anew, each in its place.
+    """Load them again, each in its place.
 
     Raises:
         EncenvError: If one cannot be loaded; as when it was made.

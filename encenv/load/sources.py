@@ -196,7 +196,7 @@ def _reader_for(load: SettingsLoad, source: Any) -> Reader | None:
 
 def _texts(load: SettingsLoad, source: EnvSettingsSource) -> Sequence[Layer]:
     """Return what *source* reads from: the process environment, or folders; nothing if nothing there is sealed."""
-    # A copy: each look at os.environ decodes the text anew.
+    # A copy: each look at os.environ decodes the text again.
     texts = _names_upper(source) if isinstance(source, NestedSecretsSettingsSource) else dict(os.environ)
     if not any(name.startswith(ENTRY_PREFIX) or "encenv:" in (value or "") for name, value in texts.items()):
         return []

@@ -9,7 +9,7 @@
     python -m encenv.testing                # or in a process of its own
 
 It speaks the JSON protocol of AWS KMS on 127.0.0.1, plays every region, encrypts for real and keeps a log without
-plaintexts. It is no place for real secrets: keys live in memory, and whoever can log in to this machine may call it.
+plaintexts. It is no place for real secrets: keys live in memory, and everyone who can log in to this machine may call it.
 
 PYTEST_DONT_REWRITE: nothing is asserted here, and pytest would warn where this package is imported before it.
 """
