@@ -1,29 +1,27 @@
-"""Three texts of one .env file into one, by variable: what either side changed is applied, whatever stands beside it.
+"""Merge three texts of a .env file by variable: what either side changed is applied, whatever lines are beside it.
 
-Only a variable that both sides changed, and differently, is a conflict. Nothing is decrypted; key entries follow
-the values that need them. Pure: texts in, text out.
+Our text is patched with their changes. Only a variable that both sides changed, and differently, is a conflict.
+Nothing is decrypted; each encrypted value keeps the key entry that it needs. Pure: texts in, text out.
 """
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
-from typing import Literal
+from itertools import groupby
 
 from encenv.errors import EncenvError, FileError
 from encenv.files.document import Binding, EnvFile, parse
 from encenv.format.sealed import ENTRY_PREFIX, SealedValue, claims, entry_kid
 from encenv.git.merge_entry import merged_entry
 
-MARKER_SIZE = 7  # git's own, where no attribute says otherwise
+MARKER_SIZE = 7  # git's own, where no attribute sets another
 _NEWLINES = ("\r\n", "\n", "\r")
-_BLANK_LINE = re.compile(
+_LINE = re.compile(
     r"[^\r\n]*(?:\r\n|\r|\n)"
-)  # not splitlines(), which knows more ends than python-dotenv
-
-Side = Literal["ours", "theirs"]
-Key = tuple[str, str, int]  # a variable by its name and which of that name it is; any other line by its text
+)  # not splitlines(), which knows more newlines than python-dotenv
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Merged:
     """The outcome of a merge.
 
     Attributes:
-        text: The file's text, with markers round what is in conflict.
+        text: The file's text, with markers around conflicts.
         conflicts: The variables in conflict, in order; none if the merge is clean.
     """
 
@@ -41,8 +39,20 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A statement without its newline, or a blank line; of a value over several lines it has them all."""
+    """A statement without its newline, or a blank line. A value over several lines makes one of these.
 
+    Attributes:
+        key: What the line is recognized by in the three texts. Of a variable, its name and how many of that name are
+            above it. Of a blank line, the line that follows and how many blank ones are between. Of any other line,
+            its text.
+        name: The variable's name; None for other lines.
+        value: The variable's value.
+        body: The text.
+        newline: The newline behind it.
+        error: Whether python-dotenv cannot parse it.
+    """
+
+    key: tuple[object, ...] = field(repr=False)
     name: str | None
     value: str | None = field(repr=False)
     body: str = field(repr=False)
@@ -50,27 +60,13 @@ class _Line:
     error: bool
 
 
-@dataclass(slots=True)
-class _Part:
-    """One piece of the result: a line that is clear, or what each side would have in its place."""
-
-    ours: list[_Line]
-    theirs: list[_Line]
-    conflict: str | None = None
-    side: Side | None = None  # who added it, if one did
-
-
 @dataclass(frozen=True, slots=True)
-class _Moves:
-    """How one side's lines relate to those of the base.
+class _Part:
+    """A piece of the result: a line, or what each side has in its place if variable *conflict* is in conflict."""
 
-    Attributes:
-        kept: By its index in the base, the index of each line that stands in the same order on the side.
-        added: By the index in the base that they stand before, the side's indexes of all other lines.
-    """
-
-    kept: Mapping[int, int]
-    added: Mapping[int, Sequence[int]]
+    ours: Sequence[_Line]
+    theirs: Sequence[_Line]
+    conflict: str | None = None
 
 
 def merge(
@@ -83,116 +79,126 @@ def merge(
 ) -> Merged:
     """Merge *ours* and *theirs*, which both come from *base*.
 
-    Lines keep the order of the base; what a side added or moved stands where that side has it, ours before theirs.
+    Lines keep our order, but a line that only their side moved goes where their side has it. What both sides added in
+    one place is put one after the other, ours first.
 
     Args:
         base: The common ancestor's text, newlines untranslated; empty if both sides added the file.
         ours: Our side's text.
         theirs: Their side's text.
-        labels: What to call the sides behind the markers.
+        labels: The names of the sides, for the markers.
         marker_size: How many characters a marker has.
 
     Raises:
-        FileError: If the file cannot be merged by variable: python-dotenv would read the result otherwise than the
-            parts it is made of, as it may be where quotes are left open.
+        FileError: If the file cannot be merged by variable, because a quote is left open: python-dotenv would read
+            the result differently from its parts.
     """
     if theirs in (ours, base):
         return Merged(ours, ())
     if ours == base:
         return Merged(theirs, ())
-    files = parse(base), parse(ours), parse(theirs)
-    parts = _Merge(*(_lines(file) for file in files)).parts()
-    _settle_entries(parts, [line for file in (files[1], files[2], files[0]) for line in _lines(file)])
+    files = [parse(text) for text in (base, ours, theirs)]
+    sides = [_lines(file) for file in files]
+    parts = _with_entries([*_Patch(*sides).parts()], *sides)
     head = files[2].head if files[1].head == files[0].head else files[1].head
-    newline = next((line.newline for file in files[1:] for line in _lines(file) if line.newline), "\n")
+    newline = next((line.newline for side in sides[1:] for line in side if line.newline), "\n")
     _prove([line for part in parts for line in part.ours], head, newline)
     _prove([line for part in parts for line in part.theirs], head, newline)
-    marks = tuple(sign * marker_size for sign in "<=>")
-    text = head + "".join(
-        _rendered(parts, (f"{marks[0]} {labels[0]}", marks[1], f"{marks[2]} {labels[1]}"), newline)
-    )
-    return Merged(text, tuple(dict.fromkeys(part.conflict for part in parts if part.conflict is not None)))
+    marks = [sign * marker_size for sign in "<=>"]
+    markers = (f"{marks[0]} {labels[0]}{newline}", f"{marks[1]}{newline}", f"{marks[2]} {labels[1]}{newline}")
+    conflicts = tuple(dict.fromkeys(part.conflict for part in parts if part.conflict is not None))
+    return Merged(head + _render(parts, markers, newline), conflicts)
 
 
-class _Merge:
-    """The lines of the three, and what becomes of each."""
+class _Patch:
+    """Our lines, to be patched with what their side changed in the base."""
 
-    def __init__(self, base: list[_Line], ours: list[_Line], theirs: list[_Line]) -> None:
+    def __init__(self, base: Sequence[_Line], ours: Sequence[_Line], theirs: Sequence[_Line]) -> None:
         self._base, self._ours, self._theirs = base, ours, theirs
-        self._keys = [_keys(lines) for lines in (base, ours, theirs)]
-        self._at = [{key: index for index, key in enumerate(keys)} for keys in self._keys]
-        self._placed: set[Key] = set()
+        self._variables = [
+            {line.key: line for line in side if line.name is not None} for side in (base, ours, theirs)
+        ]
+        self._in_ours, self._in_theirs = _common(base, ours), _common(base, theirs)
+        # Variables that their side has moved, and we have not.
+        only_ours = self._in_ours.keys() - self._in_theirs.keys()
+        self._moved = {base[index].key for index in only_ours} & self._variables[2].keys()
 
-    def parts(self) -> list[_Part]:
-        ours = _moves(self._keys[0], self._keys[1])
-        theirs = _moves(self._keys[0], self._keys[2])
-        # A variable that a side has moved stands where that side has it, and not where the base has.
-        moved = {self._keys[1][index] for added in ours.added.values() for index in added}
-        moved |= {self._keys[2][index] for added in theirs.added.values() for index in added}
-        parts: list[_Part] = []
-        for index in range(len(self._base) + 1):
-            parts += self._added(ours.added.get(index, ()), theirs.added.get(index, ()))
-            if index == len(self._base):
-                break
-            key = self._keys[0][index]
-            if key[0] == "variable":
-                if key not in moved:
-                    parts += self._variable(key)
-            elif index in ours.kept and index in theirs.kept:
-                line = _choose(
-                    self._base[index], self._ours[ours.kept[index]], self._theirs[theirs.kept[index]]
-                )
-                parts += [] if line is None else [_Part([line], [line])]
-        return parts
-
-    def _added(self, ours: Sequence[int], theirs: Sequence[int]) -> Iterator[_Part]:
-        """Yield what the sides have put in one place; what both have put there in the same words comes once."""
-        left = [(self._keys[1][index], self._ours[index]) for index in ours]
-        right = [(self._keys[2][index], self._theirs[index]) for index in theirs]
-        for mine, others, both in _common([key for key, _ in left], [key for key, _ in right]):
-            first, second = left[mine], right[others]
-            if both and not any(line.body for _, line in (*first, *second)):
-                # Blank lines that both put before the same thing are the same blank lines.
-                yield from self._one_by_one(first if len(first) > len(second) else second, "ours")
+    def parts(self) -> Iterator[_Part]:
+        """Yield what becomes of each line."""
+        inserted = self._inserted()
+        origins = {index: origin for origin, index in self._in_ours.items()}
+        count = Counter(line.key for lines in (self._ours, *inserted.values()) for line in lines)
+        count.subtract(line.key for line in self._theirs)
+        for index, line in enumerate(self._ours):
+            yield from self._merged(inserted[index])
+            origin = origins.get(index)
+            if line.key in self._moved:
                 continue
-            yield from self._one_by_one(first, "ours")
-            yield from self._one_by_one(second, "theirs")
+            if line.name is not None or origin is None:
+                yield from self._merged([line])
+            elif origin in self._in_theirs:
+                yield from _clear(_choose(self._base[origin], line, self._theirs[self._in_theirs[origin]]))
+            elif count[line.key] > 0:  # their side has removed it
+                count[line.key] -= 1
+            else:  # their side has removed another of several equal lines, and so have we: both kept one
+                yield from _clear(line)
+        yield from self._merged(inserted[len(self._ours)])
 
-    def _one_by_one(self, lines: Iterable[tuple[Key, _Line]], side: Side) -> Iterator[_Part]:
-        for key, line in lines:
-            if key[0] == "variable":
-                yield from self._variable(key, side)
+    def _inserted(self) -> defaultdict[int, list[_Line]]:
+        """Return the lines of their side that we do not have, by the index of our line that they go before."""
+        end = len(self._ours)
+        place = [end] * (len(self._base) + 1)  # the same index, for what is added before a line of the base
+        for origin in reversed(range(len(self._base))):
+            place[origin] = self._in_ours.get(origin, place[origin + 1])
+        own: defaultdict[int, Counter[object]] = defaultdict(Counter)  # what we added there
+        in_base = {*self._in_ours.values()}
+        for index in reversed(range(len(self._ours))):
+            if index in in_base:
+                end = index
             else:
-                yield _Part([line], [line], side=side)
+                own[end][self._ours[index].key] += 1
+        origins = {index: origin for origin, index in self._in_theirs.items()}
+        inserted: defaultdict[int, list[_Line]] = defaultdict(list)
+        before = 0
+        for index, line in enumerate(self._theirs):
+            before = origins[index] + 1 if index in origins else before
+            here = place[before]
+            if line.name is not None:
+                if line.key in self._moved or line.key not in self._variables[1]:
+                    inserted[here].append(line)
+            elif index not in origins:
+                if own[here][line.key] > 0:  # both sides have added it, as a cherry-pick does
+                    own[here][line.key] -= 1
+                else:
+                    inserted[here].append(line)
+        return inserted
 
-    def _variable(self, key: Key, side: Side | None = None) -> Iterator[_Part]:
-        """Yield the variable *key*, unless it stands somewhere already, or has been deleted."""
-        if key in self._placed:
-            return
-        self._placed.add(key)
-        lines = (self._base, self._ours, self._theirs)
-        base, ours, theirs = (
-            lines[which][at[key]] if key in at else None for which, at in enumerate(self._at)
-        )
-        is_new = side if base is None and None in (ours, theirs) else None
-        if _body(ours) == _body(theirs) or _body(theirs) == _body(base) or _body(ours) == _body(base):
-            line = _choose(base, ours, theirs)
-            if line is not None:
-                yield _Part([line], [line], side=is_new)
-            return
-        kid = entry_kid(key[1])
-        if kid is not None:
-            line = _merged_entry(kid, base, ours, theirs)
-            if line is not None or ours is None or theirs is None:
-                # What still needs an entry that one side deleted, gets it back at the end.
-                if line is not None:
-                    yield _Part([line], [line])
-                return
-        yield _Part([ours] if ours else [], [theirs] if theirs else [], key[1])
+    def _merged(self, lines: Iterable[_Line]) -> Iterator[_Part]:
+        """Yield what becomes of *lines*, one side's: of a variable, after looking at the other two texts."""
+        for line in lines:
+            if line.name is None:
+                yield from _clear(line)
+                continue
+            base, ours, theirs = (variables.get(line.key) for variables in self._variables)
+            if _body(ours) == _body(theirs) or _body(base) in (_body(ours), _body(theirs)):
+                yield from _clear(_choose(base, ours, theirs))
+                continue
+            kid = entry_kid(line.name)
+            entry = None if kid is None else _merged_entry(kid, base, ours, theirs)
+            if entry is not None:
+                yield from _clear(entry)
+            elif kid is None or (ours is not None and theirs is not None):
+                # A key entry that one side deleted comes back if it is needed.
+                yield _Part([ours] if ours else [], [theirs] if theirs else [], line.name)
+
+
+def _clear(line: _Line | None) -> Iterator[_Part]:
+    if line is not None:
+        yield _Part([line], [line])
 
 
 def _choose(base: _Line | None, ours: _Line | None, theirs: _Line | None) -> _Line | None:
-    """Return the line that was changed, of three of which at most one side changed its text."""
+    """Return the line that was changed, of three of which at most one side changed the text."""
     chosen = theirs if _body(ours) == _body(base) else ours
     if base is None or ours is None or theirs is None or chosen is None:
         return chosen
@@ -203,8 +209,31 @@ def _body(line: _Line | None) -> str | None:
     return None if line is None else line.body
 
 
+def _common(base: Sequence[_Line], side: Sequence[_Line]) -> dict[int, int]:
+    """Return the lines that *side* has in the same order as *base*, as indexes of the two."""
+    matcher = SequenceMatcher(None, [line.key for line in base], [line.key for line in side])
+    return {a + n: b + n for a, b, size in matcher.get_matching_blocks() for n in range(size)}
+
+
+# Lines
+
+
 def _lines(file: EnvFile) -> list[_Line]:
-    return [line for binding in file.bindings for line in _split(binding)]
+    lines = [line for binding in file.bindings for line in _split(binding)]
+    above: Counter[str] = Counter()
+    for index, line in enumerate(lines):
+        if line.name is not None:
+            lines[index] = replace(line, key=("variable", line.name, above[line.name]))
+            above[line.name] += 1
+    following: tuple[object, ...] = ()
+    distance = 0
+    for index, line in reversed([*enumerate(lines)]):
+        if line.body.strip():
+            following, distance = line.key, 0
+        else:
+            distance += 1
+            lines[index] = replace(line, key=("blank", *following, distance))
+    return lines
 
 
 def _split(binding: Binding) -> Iterator[_Line]:
@@ -212,176 +241,109 @@ def _split(binding: Binding) -> Iterator[_Line]:
     text = binding.text
     blank = text[: len(text) - len(text.lstrip())]
     end = max(blank.rfind("\n"), blank.rfind("\r")) + 1
-    for line in _BLANK_LINE.findall(text, 0, end):
-        body, newline = _cut(line)
-        yield _Line(None, None, body, newline, error=False)
+    for line in _LINE.findall(text, 0, end):
+        yield _line(line)
     if text[end:]:
-        body, newline = _cut(text[end:])
-        yield _Line(binding.name, binding.value, body, newline, binding.error)
+        yield _line(text[end:], binding.name, binding.value, error=binding.error)
 
 
-def _cut(line: str) -> tuple[str, str]:
-    newline = next((newline for newline in _NEWLINES if line.endswith(newline)), "")
-    return line.removesuffix(newline), newline
-
-
-def _keys(lines: Sequence[_Line]) -> list[Key]:
-    counts: dict[str, int] = {}
-    keys: list[Key] = []
-    for line in lines:
-        if line.name is None:
-            keys.append(("text", line.body, 0))
-        else:
-            keys.append(("variable", line.name, counts.get(line.name, 0)))
-            counts[line.name] = counts.get(line.name, 0) + 1
-    return keys
-
-
-def _moves(base: Sequence[Key], side: Sequence[Key]) -> _Moves:
-    at = {key: index for index, key in enumerate(side) if key[0] == "variable"}
-    common = [(index, at[key]) for index, key in enumerate(base) if key[0] == "variable" and key in at]
-    anchors = [*_longest_rising(common), (len(base), len(side))]
-    kept: dict[int, int] = {}
-    before = (-1, -1)
-    for anchor in anchors:  # between two variables that stand still, other lines are compared as texts
-        here, there = range(before[0] + 1, anchor[0]), range(before[1] + 1, anchor[1])
-        texts = [base[i] if base[i][0] == "text" else ("", "", i) for i in here]
-        others = [side[i] if side[i][0] == "text" else ("", "", -1 - i) for i in there]
-        for block in SequenceMatcher(None, texts, others, autojunk=False).get_matching_blocks():
-            kept |= {here[block.a + n]: there[block.b + n] for n in range(block.size)}
-        if anchor[0] < len(base):
-            kept[anchor[0]] = anchor[1]
-        before = anchor
-    added: dict[int, list[int]] = {}
-    following = {there: here for here, there in kept.items()}
-    place = 0
-    for index in range(len(side)):
-        if index in following:
-            place = following[index] + 1
-        else:
-            added.setdefault(place, []).append(index)
-    return _Moves(kept, added)
-
-
-def _longest_rising(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return a longest selection of *pairs*, which rise in their first number, that rises in its second too."""
-    ends: list[int] = []  # the smallest second number in which a selection of each length ends
-    last: list[int] = []  # the index of that pair
-    previous: list[int] = []
-    for index, (_, value) in enumerate(pairs):
-        length = bisect_left(ends, value)
-        previous.append(last[length - 1] if length else -1)
-        ends[length : length + 1] = [value]
-        last[length : length + 1] = [index]
-    chosen: list[tuple[int, int]] = []
-    index = last[-1] if last else -1
-    while index >= 0:
-        chosen.append(pairs[index])
-        index = previous[index]
-    return chosen[::-1]
-
-
-def _common(left: Sequence[Key], right: Sequence[Key]) -> Iterator[tuple[slice, slice, bool]]:
-    """Yield pairs of what differs and what is common in two lists of added lines; of the common the left one only.
-
-    Blank lines alone have nothing in common: each side's own keep its lines apart.
-    """
-    ours: list[Key] = [("", "", n) if key == ("text", "", 0) else key for n, key in enumerate(left)]
-    theirs: list[Key] = [("", "", -1 - n) if key == ("text", "", 0) else key for n, key in enumerate(right)]
-    if left == right:
-        theirs = ours
-    mine = others = 0
-    for block in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks():
-        yield slice(mine, block.a), slice(others, block.b), block.size > 0
-        yield slice(block.a, block.a + block.size), slice(0, 0), False
-        mine, others = block.a + block.size, block.b + block.size
+def _line(text: str, name: str | None = None, value: str | None = None, *, error: bool = False) -> _Line:
+    newline = next((newline for newline in _NEWLINES if text.endswith(newline)), "")
+    body = text.removesuffix(newline)
+    return _Line(("text", body), name, value, body, newline, error)
 
 
 # Key entries
 
 
 def _merged_entry(kid: str, base: _Line | None, ours: _Line | None, theirs: _Line | None) -> _Line | None:
-    """Return the line of a key entry that both sides have changed; None if what they did does not add up."""
+    """Return the line of a key entry that both sides have changed; None if their changes contradict each other."""
     if ours is None or theirs is None or not ours.value or ours.body.count(ours.value) != 1:
         return None
     text = merged_entry(kid, (base and base.value) or None, ours.value, theirs.value or "")
     return None if text is None else replace(ours, value=text, body=ours.body.replace(ours.value, text))
 
 
-def _settle_entries(parts: list[_Part], known: Sequence[_Line]) -> None:
-    """Give each value its key entry again, if a side has deleted it; put an entry into the conflict that it is for."""
+def _with_entries(
+    parts: list[_Part], base: Sequence[_Line], ours: Sequence[_Line], theirs: Sequence[_Line]
+) -> list[_Part]:
+    """Return *parts* in which each encrypted value has its key entry: one that a side deleted comes back.
+
+    An entry that one side added goes into the conflict if all values that need it are in conflict.
+    """
+    entries = {line.name: line for line in (*base, *theirs, *ours) if line.name is not None}
     present = {line.name for part in parts for line in (*part.ours, *part.theirs)}
-    entries: dict[str, _Line] = {}
-    for line in known:
-        if entry_kid(line.name or "") is not None:
-            entries.setdefault(line.name or "", line)
-    index = 0
-    while index < len(parts):
-        for name in dict.fromkeys(_entry_names([*parts[index].ours, *parts[index].theirs])):
-            if name not in present and name in entries:
-                line = entries[name]
-                parts.insert(index, _Part([line], [line]))
-                present.add(name)
-                index += 1
-        index += 1
-    for part in [part for part in parts if part.side and part.conflict is None]:
-        (line,) = part.ours
-        name = line.name or ""
-        if entry_kid(name) is None:
+    users: defaultdict[str, list[_Part]] = defaultdict(list)
+    for part in parts:
+        for name in _needed_entries(part):
+            users[name].append(part)
+    in_conflict = {name for name in users if all(part.conflict is not None for part in users[name])}
+    of_base, of_ours, of_theirs = ({line.name for line in side} for side in (base, ours, theirs))
+    only_ours = in_conflict & (of_ours - of_base - of_theirs)
+    only_theirs = in_conflict & (of_theirs - of_base - of_ours)
+    result: list[_Part] = []
+    for part in parts:
+        if part.conflict is None and part.ours[0].name in only_ours | only_theirs:
             continue
-        users = [one for one in parts if name in _entry_names([*one.ours, *one.theirs])]
-        if users and all(one.conflict is not None for one in users):
-            own = users[0].ours if part.side == "ours" else users[0].theirs
-            own.insert(0, line)
-            parts[:] = [one for one in parts if one is not part]
+        # Above the first value that needs it.
+        names = [name for name in _needed_entries(part) if users[name][0] is part and name in entries]
+        result += [_Part([entries[name]], [entries[name]]) for name in names if name not in present]
+        mine = [entries[name] for name in names if name in only_ours]
+        others = [entries[name] for name in names if name in only_theirs]
+        result.append(replace(part, ours=[*mine, *part.ours], theirs=[*others, *part.theirs]))
+    return result
 
 
-def _entry_names(lines: Iterable[_Line]) -> Iterator[str]:
-    """Yield the names of the key entries that the values of *lines* need."""
-    for line in lines:
-        if line.name is not None and line.value is not None and claims(line.value):
-            try:
-                yield ENTRY_PREFIX + SealedValue.parse(line.value).kid
-            except EncenvError:  # damaged on its way here: what it needs cannot be said
-                continue
+def _needed_entries(part: _Part) -> Iterable[str]:
+    """Return the names of the key entries that the values of *part* need, each once."""
+    values = [
+        line.value for line in (*part.ours, *part.theirs) if line.value is not None and claims(line.value)
+    ]
+    names: dict[str, None] = {}
+    for value in values:
+        with suppress(EncenvError):  # a damaged value: what it needs is unknown
+            names[ENTRY_PREFIX + SealedValue.parse(value).kid] = None
+    return names
 
 
 # The result
 
 
 def _prove(lines: Sequence[_Line], head: str, newline: str) -> None:
-    """See that *lines*, put together, read as each of them did."""
-    again = parse(head + "".join(_joined(lines, newline, last=True)))
+    """Check that *lines*, one after the other, read as each of them did.
+
+    Raises:
+        FileError: If they do not.
+    """
+    bindings = parse(head + _text(lines, newline, is_end=True)).bindings
     expected = [(line.name, line.value) for line in lines if line.name is not None or line.error]
-    if expected != [(one.name, one.value) for one in again.bindings if one.name is not None or one.error]:
+    if expected != [(one.name, one.value) for one in bindings if one.name is not None or one.error]:
         raise FileError(
             "the file cannot be merged by variable: a quote in it is left open",
             hint="merge it as text, and fix the line that python-dotenv cannot parse",
         )
 
 
-def _rendered(parts: Sequence[_Part], marks: tuple[str, str, str], newline: str) -> Iterator[str]:
-    index = 0
-    while index < len(parts):
-        group = [parts[index]]
-        while group[0].conflict is not None and index + len(group) < len(parts):
-            if parts[index + len(group)].conflict is None:
-                break
-            group.append(parts[index + len(group)])
-        index += len(group)
-        ours = [line for part in group for line in part.ours]
-        if group[0].conflict is None:
-            yield from _joined(ours, newline, last=index == len(parts))
-            continue
-        theirs = [line for part in group for line in part.theirs]
-        yield marks[0] + newline
-        yield from _joined(ours, newline, last=False)
-        yield marks[1] + newline
-        yield from _joined(theirs, newline, last=False)
-        yield marks[2] + newline
+def _render(parts: Sequence[_Part], markers: tuple[str, str, str], newline: str) -> str:
+    pieces: list[str] = []
+    rest = len(parts)
+    for is_conflict, group in groupby(parts, key=lambda part: part.conflict is not None):
+        together = [*group]
+        rest -= len(together)
+        ours = [line for part in together for line in part.ours]
+        theirs = [line for part in together for line in part.theirs]
+        if is_conflict:
+            texts = (_text(lines, newline, is_end=False) for lines in (ours, theirs))
+            pieces += [piece for pair in zip(markers, texts, strict=False) for piece in pair]
+            pieces.append(markers[2])
+        else:
+            pieces.append(_text(ours, newline, is_end=rest == 0))
+    return "".join(pieces)
 
 
-def _joined(lines: Sequence[_Line], newline: str, *, last: bool) -> Iterator[str]:
-    """Yield the texts of *lines*; each but the file's last has to end in a newline."""
-    for number, line in enumerate(lines, start=1):
-        yield line.body + (line.newline or ("" if last and number == len(lines) else newline))
+def _text(lines: Sequence[_Line], newline: str, *, is_end: bool) -> str:
+    """Return the text of *lines*. Each ends with a newline, but the last line of a file keeps what it has."""
+    texts = [line.body + (line.newline or newline) for line in lines]
+    if is_end and lines:
+        texts[-1] = lines[-1].body + lines[-1].newline
+    return "".join(texts)

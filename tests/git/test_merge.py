@@ -232,6 +232,13 @@ def test_comments_stay_with_their_variables():
     assert clean("A=1\nZ=1\n", ours, theirs) == "A=1\n\n# mail\nMAIL=1\n\n# search\nSEARCH=1\nZ=1\n"
 
 
+def test_equal_comments():
+    """A comment that both sides still have stays, also if each of them removed another one of two equal ones."""
+    base = "# one\nA=1\nB=2\n# one\n"
+    assert clean(base, "A=1\nB=2\n# one\n", "# one\nA=1\nB=2\n") == "A=1\nB=2\n# one\n"
+    assert clean(base, "A=3\nB=2\n", "# one\nA=1\nB=2\n") == "A=3\nB=2\n"
+
+
 def test_moved_lines():
     """A variable that one side moved stands where that side has it, with the value that the other gave it."""
     assert clean("A=1\nB=2\nC=3\n", "C=3\nA=1\nB=2\n", "A=1\nB=2\nC=4\n") == "C=4\nA=1\nB=2\n"
