@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.env_texts import ENV_TEXTS, NEWLINES, SEALED, TEXTS
 
 from encenv.errors import EncenvError, FileError
-from encenv.files import document, quoting
+from encenv.files import document, dotenv_names, quoting
 from encenv.files.document import parse, with_name, with_value
 from encenv.files.quoting import quote
 
@@ -335,12 +335,12 @@ def test_python_dotenv_parses_once(monkeypatch):
 
 
 def test_no_private_name_of_python_dotenv_is_used():
-    """Only names without an underscore are imported from python-dotenv."""
-    trees = [ast.parse(Path(module.__file__).read_text(encoding="utf-8")) for module in (document, quoting)]
+    """Only names without an underscore are taken from python-dotenv."""
+    tree = ast.parse(Path(dotenv_names.__file__).read_text(encoding="utf-8"))
     names = {
-        alias.name
-        for node in (node for tree in trees for node in ast.walk(tree))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dotenv")
-        for alias in node.names
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"parser", "variables"}
     }
-    assert names == {"Binding", "Reader", "parse_key", "parse_stream", "parse_value"}
+    parsing = {"Binding", "Reader", "parse_key", "parse_stream", "parse_value"}
+    assert names == parsing | {"Atom", "Variable", "parse_variables"}
