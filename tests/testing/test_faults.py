@@ -1,4 +1,4 @@
-"""The test KMS fails when it is told to, as it is told to, and for whom it is told to."""
+"""The test KMS fails when, how and for which requests a test says."""
 
 import contextlib
 import http.client
@@ -34,7 +34,7 @@ PLAINTEXT = b"canary-plaintext-of-this-file"
     ],
 )
 def test_fail(kms, client, key, code, status):
-    """A fault has the code that was asked for and the status that AWS gives it."""
+    """A fault has the code of the test, and the HTTP status that AWS uses for it."""
     kms.fail("Describe*", code=code)
     assert refusal(client.describe_key, KeyId=key) == (code, status)
     assert kms.calls == [Call("DescribeKey", key, "us-east-1", {}, code)]
@@ -52,7 +52,7 @@ def test_fail_as_a_proxy(kms, client, key):
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "KMSInternalException", "ServiceUnavailable"])
 def test_fail_some_times(kms, key, code, monkeypatch):
-    """A fault that happens twice is survived by boto3's own third attempt, and the log has all three."""
+    """After a fault that happens twice, boto3's third attempt succeeds; the log has all three."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     kms.fail(code=code, times=2)
     client = client_of(kms, attempts=3)
@@ -61,7 +61,7 @@ def test_fail_some_times(kms, key, code, monkeypatch):
 
 
 def test_faults_of_one_region(kms):
-    """A fault may be of one region only."""
+    """A fault can be restricted to one region."""
     primary = kms.create_key(multi_region=True)
     copy = kms.replicate(primary, "eu-west-1")
     kms.fail("Decrypt", code="ServiceUnavailable", region="us-east-1")
@@ -75,7 +75,7 @@ def test_faults_of_one_region(kms):
 
 
 def test_delay(kms, client, key):
-    """An answer comes later by what was asked for; the request is done and logged at once."""
+    """An answer is late by the delay; the request is performed and logged at once."""
     kms.delay(0.15, "DescribeKey", times=1)
     start = time.perf_counter()
     client.describe_key(KeyId=key)
@@ -91,7 +91,7 @@ def test_delay(kms, client, key):
 
 
 def test_delays_do_not_add_up(kms, client, key):
-    """A slow answer keeps no other waiting."""
+    """A slow answer does not delay other answers."""
     kms.delay(0.2)
     threads = [threading.Thread(target=client.describe_key, kwargs={"KeyId": key}) for _ in range(10)]
     start = time.perf_counter()
@@ -132,7 +132,7 @@ def test_half_answer(kms, client, key):
 
 
 def test_deny(kms, client, key):
-    """A denied operation is refused for every key or for one, until healed; the others are let through."""
+    """An operation is denied for every key or for one, until `heal`; other operations and keys work."""
     other = kms.create_key()
     blob = client.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
     kms.deny("Decrypt")
@@ -148,7 +148,7 @@ def test_deny(kms, client, key):
 
 
 def test_deny_unless_context(kms, client, key):
-    """A denial may let through what has the pairs of a condition in its context, as a key policy does."""
+    """A denial can except requests with certain pairs in their context, as a key policy can."""
     kms.deny("GenerateDataKey", unless_context={"encenv-add": "1"})
     size = {"KeyId": key, "NumberOfBytes": 32}
     assert refusal(client.generate_data_key, **size, EncryptionContext=CONTEXT) == (
@@ -163,7 +163,7 @@ def test_deny_unless_context(kms, client, key):
 
 
 def test_deny_on_re_encrypt(kms, client, key):
-    """ReEncrypt is judged twice, as from one key and to another, each with its own context."""
+    """ReEncrypt needs permission for both of its keys, each with its own context."""
     other = kms.create_key()
     blob = client.encrypt(KeyId=key, Plaintext=PLAINTEXT, EncryptionContext=CONTEXT)["CiphertextBlob"]
     move = {"CiphertextBlob": blob, "SourceEncryptionContext": CONTEXT, "DestinationKeyId": other}
@@ -187,7 +187,7 @@ def test_misspelt_operations(kms, act):
 
 
 def test_reset(kms, key):
-    """A connection may also be reset, as by a host that goes down, instead of closed in order."""
+    """A connection can also be reset, as by a host that goes down."""
     body = json.dumps({"KeyId": key}).encode()
     kinds = []
     for reset in (True, False):
@@ -211,7 +211,7 @@ def test_never(kms, key):
 
 @pytest.mark.parametrize("operation", ["Decrypt", "GenerateDataKey"])
 def test_tampered_members(kms, client, key, operation):
-    """Members of an answer may be changed or taken away, though what was asked for was done."""
+    """Members of an answer can be changed or removed; the request is performed all the same."""
     other = kms.create_key()
     blob = client.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
     kms.tamper({"KeyId": other, "Plaintext": b"short"}, operation, times=1)
@@ -235,7 +235,7 @@ def test_tampered_members(kms, client, key, operation):
 
 
 def test_tampered_body(kms, key):
-    """The body of an answer may be anything; a refusal stays what it is."""
+    """The body of an answer can be replaced; an error is not changed."""
     kms.tamper(b"<html>", times=1)
     body = json.dumps({"KeyId": key}).encode()
     wrong = json.dumps({"KeyId": "none"}).encode()
@@ -245,7 +245,7 @@ def test_tampered_body(kms, key):
 
 
 def test_faults_of_one_key(kms, client, key):
-    """Every fault may be of one key only, however a request names it."""
+    """Every fault can be restricted to one key, whatever name a request uses for it."""
     other = kms.create_key(alias="alias/other")
     acts = (
         lambda **only: kms.fail("DescribeKey", code="ThrottlingException", **only),
@@ -266,7 +266,7 @@ def test_faults_of_one_key(kms, client, key):
 
 
 def test_one_key_is_slow(kms, key):
-    """An answer may be late for one key and not for another."""
+    """A delay can be restricted to one key."""
     other = kms.create_key()
     kms.delay(math.inf, key=other)
     client = client_of(kms, read_timeout=0.5)

@@ -1,4 +1,4 @@
-"""The test KMS answers as AWS KMS does, and keeps a log; its fixtures stand ready in one line."""
+"""The test KMS answers as AWS KMS does and keeps a log; one line in conftest.py gives its fixtures."""
 
 import base64
 import json
@@ -53,7 +53,7 @@ def test_blob_length(client, key):
     [({"KeySpec": "AES_128"}, 16), ({"NumberOfBytes": 1}, 1), ({"NumberOfBytes": 1024}, 1024)],
 )
 def test_data_key_sizes(client, key, size, length):
-    """A data key has the size that was asked for."""
+    """A data key has the size in the request."""
     assert len(client.generate_data_key(KeyId=key, **size)["Plaintext"]) == length
 
 
@@ -66,7 +66,7 @@ def test_without_plaintext(client, key):
 
 @pytest.mark.parametrize("size", [1, 32, 4096])
 def test_encrypt_round_trip(client, key, size):
-    """What Encrypt takes, Decrypt gives back, with and without naming the key."""
+    """Decrypt returns the plaintext of Encrypt, whether or not the request names the key."""
     plaintext = os.urandom(size)
     made = client.encrypt(KeyId=key, Plaintext=plaintext, EncryptionContext=CONTEXT)
     assert made["KeyId"] == key
@@ -132,7 +132,7 @@ def test_disable_and_enable(client, key):
 
 
 def test_schedule_key_deletion(client, key):
-    """A key that is to be deleted refuses to work and to be managed, and can still be described."""
+    """A key whose deletion is scheduled cannot be used or managed, and can still be described."""
     blob = client.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
     answer = client.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
     assert (answer["KeyId"], answer["KeyState"], answer["PendingWindowInDays"]) == (key, "PendingDeletion", 7)
@@ -163,7 +163,7 @@ def cryptographic(client, key, blob, **more):
 
 
 def test_dry_run(kms, client, key):
-    """DryRun says that a request would have succeeded and does nothing; what would fail, fails as it would have."""
+    """With DryRun nothing is done: the answer says that the request would succeed, or fails as it would fail."""
     blob = client.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
     for request, members in cryptographic(client, key, blob, DryRun=True):
         assert refusal(request, **members) == ("DryRunOperationException", 400)
@@ -219,7 +219,7 @@ def test_multi_region_key(kms):
 
 
 def test_replicas_have_their_own_state(kms):
-    """Disabling the key in one region leaves it at work in the other."""
+    """A key disabled in one region still works in the other."""
     primary = kms.create_key(multi_region=True)
     copy = kms.replicate(primary, "eu-central-1")
     kms.disable(primary)
@@ -245,7 +245,7 @@ def test_replicate_refusals(kms, client, key):
 
 
 def test_primary_waits_for_its_replicas(kms, client):
-    """A primary key with replicas is not deleted before them."""
+    """A primary key waits for the deletion of its replicas."""
     primary = kms.create_key(multi_region=True)
     kms.replicate(primary, "eu-west-1")
     assert client.schedule_key_deletion(KeyId=primary)["KeyState"] == "PendingReplicaDeletion"
@@ -269,7 +269,7 @@ def test_partitions(kms, region, partition):
 
 
 def test_account():
-    """The account is a parameter; an ARN of another account is not ours to use."""
+    """The account is a parameter; a key of another account cannot be used."""
     with KmsServer("999900001111") as kms:
         key = kms.create_key()
         assert ":999900001111:key/" in key
@@ -294,7 +294,7 @@ def test_another_context(client, key, context):
 
 
 def test_tampered_blob(kms, client, key):
-    """A blob with any byte changed, cut off or added is refused as invalid, never opened, whether the key is named."""
+    """A blob with a byte changed, removed or added is invalid, whether or not the request names the key."""
     blob = client.encrypt(KeyId=key, Plaintext=bytes(32), EncryptionContext=CONTEXT)["CiphertextBlob"]
     flipped = [bytes(b ^ (i == j) for j, b in enumerate(blob)) for i in range(0, len(blob), 3)]
     for changed in [*flipped, blob[:-1], blob + b"\0", blob[:152], b"x", bytes(184)]:
@@ -305,7 +305,7 @@ def test_tampered_blob(kms, client, key):
 
 
 def test_wrong_key(kms, client, key):
-    """A blob of another key is refused as such, also if that key is another server's."""
+    """A blob of another key has an error of its own, also if that key is on another server."""
     blob = client.encrypt(KeyId=kms.create_key(), Plaintext=PLAINTEXT)["CiphertextBlob"]
     assert refusal(client.decrypt, KeyId=key, CiphertextBlob=blob) == ("IncorrectKeyException", 400)
     with KmsServer() as elsewhere:
@@ -329,14 +329,14 @@ def test_wrong_key(kms, client, key):
     ],
 )
 def test_not_found(kms, client, name):
-    """A key that does not exist, and what is no key at all, is not found; the log says what was asked for."""
+    """A key that does not exist, or a text that is not a key, is not found; the log has the name in the request."""
     assert refusal(client.encrypt, KeyId=name, Plaintext=b"x") == ("NotFoundException", 400)
     assert refusal(client.describe_key, KeyId=name) == ("NotFoundException", 400)
     assert {call.key for call in kms.calls} == {name}
 
 
 def test_key_specs(kms, client):
-    """Only a symmetric key wraps: others can be made and described, and refuse to be used."""
+    """Only a symmetric key encrypts: others can be created and described, but not used."""
     for spec, usage in (
         ("RSA_2048", "ENCRYPT_DECRYPT"),
         ("ECC_NIST_P256", "SIGN_VERIFY"),
@@ -356,7 +356,7 @@ def test_key_specs(kms, client):
 
 
 def test_aliases(client, key):
-    """An alias is unique in its region, well-formed, of an existing key, and no name for managing the key."""
+    """An alias is unique in its region, well-formed and of an existing key, and cannot be used to manage the key."""
     client.create_alias(AliasName="alias/a", TargetKeyId=key)
     create = client.create_alias
     assert refusal(create, AliasName="alias/a", TargetKeyId=key) == ("AlreadyExistsException", 400)
@@ -384,7 +384,7 @@ def test_aliases(client, key):
     ],
 )
 def test_validation(kms, key, operation, members):
-    """A request that is out of the limits of the API reference is refused before anything is done."""
+    """A request outside the limits of the API reference fails and changes nothing."""
     body = json.dumps({"KeyId": key, **members}).encode()
     status, answer, _ = send(kms, signed_headers(kms, operation, body), body)
     assert (status, answer["__type"]) == (400, "ValidationException")
@@ -407,14 +407,14 @@ def test_validation(kms, key, operation, members):
     ],
 )
 def test_malformed_bodies(kms, operation, body):
-    """A body that is no JSON object, or has a member of the wrong type, is refused as such."""
+    """A body that is not a JSON object, or has a member of the wrong type, cannot be deserialized."""
     status, answer, _ = send(kms, signed_headers(kms, operation, body), body)
     assert (status, answer["__type"]) == (400, "SerializationException")
     assert "canary" not in json.dumps(answer)
 
 
 def test_unsupported_members(kms, client, key):
-    """What would change the answer and is not played here is refused, not ignored."""
+    """A member that this server does not support is an error, not ignored."""
     body = json.dumps({"KeyId": key, "NumberOfBytes": 32, "Recipient": {}}).encode()
     assert (
         send(kms, signed_headers(kms, "GenerateDataKey", body), body)[1]["__type"]
@@ -423,7 +423,7 @@ def test_unsupported_members(kms, client, key):
 
 
 def test_unknown_operations(kms):
-    """An operation that is not there, another service's, another path and another content type are refused."""
+    """An unknown operation, another service, another path or another content type is an error."""
     good = signed_headers(kms, "CreateKey", b"{}")
     assert send(kms, good)[0] == 200
     for changed, path in (
@@ -469,7 +469,7 @@ def test_log(kms, client, key):
 
 
 def test_log_has_the_key_behind_an_alias(kms, client):
-    """The log gives the key's ARN however the request named the key."""
+    """The log has the key's ARN, whatever name the request used."""
     key = kms.create_key(alias="alias/app")
     client.generate_data_key(KeyId="alias/app", NumberOfBytes=32)
     kms.deny()
@@ -496,7 +496,7 @@ def test_no_plaintext_stays(kms, client, key):
 
 
 def test_keys_by_hand(kms, client):
-    """What the API does to keys can be done without a request, and leaves no trace in the log."""
+    """A test can change keys without a request, and the log does not show it."""
     key = kms.create_key(alias="alias/app")
     kms.disable(key)
     kms.clear()
@@ -572,14 +572,14 @@ def test_fixture_kms(encenv_kms, encenv_kms_key, monkeypatch):
 
 
 def test_fixture_local_key(encenv_local_key):
-    """With encenv_local_key the variable holds one well-formed local key."""
+    """With encenv_local_key, ENCENV_LOCAL_KEY holds one well-formed local key."""
     assert os.environ["ENCENV_LOCAL_KEY"] == encenv_local_key
     assert re.fullmatch(r"encenv-local-key:1:[A-Za-z0-9_-]{43}", encenv_local_key)
     assert len(parse_keys(encenv_local_key, "the variable")) == 1
 
 
 def test_fixtures_in_a_users_project(tmp_path):
-    """One line in conftest.py gives the fixtures, also where the server was imported before."""
+    """One line in conftest.py gives the fixtures, even after an import of the server."""
     (tmp_path / "conftest.py").write_text("import encenv.testing\npytest_plugins = ['encenv.testing']\n")
     (tmp_path / "test_it.py").write_text(
         "import os\n"
@@ -607,7 +607,7 @@ def test_fixtures_in_a_users_project(tmp_path):
     ]
     options = {
         "cwd": tmp_path,
-        "env": {**os.environ, "AWS_PROFILE": "mine"},
+        "env": {**os.environ, "AWS_PROFILE": "mine", "PYTEST_ADDOPTS": ""},
         "capture_output": True,
         "text": True,
     }
@@ -626,7 +626,7 @@ def test_fixtures_are_documented(request):
 
 
 def test_agrees_with_moto(kms):
-    """Where moto, a KMS server of others, is faithful to AWS, the answers and codes are the same."""
+    """Answers and codes are those of moto, an independent KMS server, where moto is faithful to AWS."""
     moto = pytest.importorskip("moto")
 
     def conversation(client):
@@ -663,6 +663,6 @@ def test_agrees_with_moto(kms):
 
 
 def test_operations_are_those_of_the_api(client):
-    """Every operation is one of botocore's model of KMS, and every code a test sees above is written as AWS does."""
+    """Every operation is one of botocore's model of KMS."""
     assert set(OPERATIONS) <= set(client.meta.service_model.operation_names)
     assert len(OPERATIONS) == 12

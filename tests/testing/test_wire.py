@@ -65,7 +65,7 @@ def test_authentication(kms):
 
 
 def test_signatures_are_checked_if_asked():
-    """With check_signatures, boto3's signature passes and one with anything changed does not."""
+    """With check_signatures, boto3's signature is accepted; with any part of the request changed it is not."""
     with KmsServer(check_signatures=True) as kms:
         key = kms.create_key("eu-west-1")
         assert client_of(kms, "eu-west-1").generate_data_key(KeyId=key, NumberOfBytes=32)["KeyId"] == key
@@ -92,7 +92,7 @@ def test_signatures_are_checked_if_asked():
 
 
 def test_old_signatures(monkeypatch):
-    """With check_signatures, a request that was rightly signed an hour ago is refused."""
+    """With check_signatures, a valid signature from an hour ago is refused."""
     with KmsServer(check_signatures=True) as kms:
         headers = signed_headers(kms, "CreateKey", b"{}")
 
@@ -145,7 +145,7 @@ def test_listens_on_loopback_only(kms):
 
 
 def test_stop_is_quick_and_leaves_nothing(kms, key):
-    """Stopping ends idle connections, waiting answers and all threads at once; then nobody listens."""
+    """Stopping ends idle connections, waiting answers and all threads at once, and closes the port."""
     before = set(threading.enumerate())
     server = KmsServer()
     server.start()
@@ -258,7 +258,7 @@ def test_one_packet(kms, key):
 
 
 def test_watch():
-    """Whoever watches is told of each request as it is logged."""
+    """The function *watch* is called with each request as it is logged."""
     seen = []
     with KmsServer(watch=seen.append) as kms:
         key = kms.create_key()
@@ -267,7 +267,7 @@ def test_watch():
 
 
 def test_tls_of_its_own():
-    """With tls the server makes its authority and certificate; the environment has clients trust it, and nobody else does."""
+    """With tls=True the server makes an authority and a certificate; only clients with its environment trust it."""
     kms = KmsServer(tls=True)
     for _ in range(2):  # the authority stays the same
         with kms:
@@ -298,7 +298,7 @@ def test_tls_without_trustme(monkeypatch):
 
 
 def test_material():
-    """Servers that are given the same material have the same key: what one wrapped the other opens."""
+    """Two servers with the same material have the same key: one opens the blobs of the other."""
     with KmsServer() as one, KmsServer() as other:
         key = one.create_key(material=bytes(32))
         assert other.create_key(material=bytes(32)) == key
@@ -334,7 +334,7 @@ def client_by(environ, region="us-east-1"):
 
 
 def test_process():
-    """As a program it prints where it is and what it has; the same seed makes the same keys, in every region asked for."""
+    """The program prints its URL and keys; the same seed makes the same keys, in every region of its options."""
     regions = ["--region", "us-east-1", "--region", "eu-west-1"]
     with (
         process("--seed", "s", *regions, "--tls", "--log") as (one, log),
@@ -356,7 +356,7 @@ def test_process():
 
 
 def test_process_delay():
-    """The program may be told to answer late or never, and ends all the same."""
+    """The program can answer late or never, and still ends."""
     with process("--delay", "inf") as (made, _), pytest.raises(HTTPClientError, match=r"[Rr]ead timeout"):
         client_by(made["environ"]).describe_key(KeyId=made["keys"][0])
     for wrong in ("-1", "nan", "soon"):
