@@ -156,7 +156,8 @@ class Attempt:
         self._is_importing = True
         with suppress(Exception):  # it is raised again where the import is needed
             _ = envelope.DataKey
-        self._is_importing = False
+        # After the deadline it stays set: an answer that came in time is still to be read, and `settle` waits for that.
+        self._is_importing = time.monotonic() >= self.deadline
 
 
 class Cache:
