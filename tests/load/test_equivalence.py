@@ -33,6 +33,7 @@ from pydantic_settings import (
 from support.equivalence import Case, assert_equivalent, is_same, outcome
 
 from encenv import EncryptedSettings
+from encenv.load.pydantic_names import VERSION
 
 SEEDS = 200  # some 20 seconds
 WAYS = 3  # random parts that are encrypted, of each seed
@@ -419,7 +420,11 @@ def test_a_line_that_is_read_and_refused(tmp_path):
     example = Example({"db": ("dict", AliasChoices("dB", "a"), False)}, config)
     example.environ, example.files = {"DB__X": "1"}, {"1": {"A__X": "2"}}
     expected = assert_equivalent(tmp_path, case_of(example))
-    assert expected == (ValidationError, "Made", [("extra_forbidden", ("a__x",))])
+    if VERSION >= (
+        2,
+        14,
+    ):  # before, there is no such option, and pydantic-settings itself raises an AttributeError
+        assert expected == (ValidationError, "Made", [("extra_forbidden", ("a__x",))])
 
 
 def test_a_key_of_two_fields(tmp_path):

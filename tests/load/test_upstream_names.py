@@ -10,6 +10,7 @@ from pydantic import AnyUrl, create_model
 from support.canary import sealed
 from support.equivalence import KEY_TEXT, KEYS
 
+from encenv.load.pydantic_names import VERSION
 from encenv.policy.secret_types import secrecy
 
 # Attributes of a class or of a module, by their module and owner.
@@ -32,7 +33,9 @@ NAMES = {
 # Attributes that the `__init__` of a class sets, and one of its arguments.
 SET_BY_INIT = {
     "pydantic_settings:EnvSettingsSource": "maxsplit env_vars env_nested_delimiter",
-    "pydantic_settings:DotEnvSettingsSource": "env_file env_file_encoding env_file_depth dotenv_filtering",
+    "pydantic_settings:DotEnvSettingsSource": "env_file env_file_encoding"
+    + " dotenv_filtering" * (VERSION >= (2, 14))  # older versions have no such attribute to rely on
+    + " env_file_depth" * (VERSION >= (2, 16)),
     "pydantic_settings.sources:PydanticBaseEnvSettingsSource": (
         "env_prefix env_prefix_target env_ignore_empty env_parse_none_str"
     ),
