@@ -8,7 +8,6 @@ Two more things are relied on that have no name: the text of a `SettingsError` (
 withheld), and that pydantic-settings logs values in records without arguments.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,7 +30,8 @@ from encenv.errors import missing_name
 
 Methods = Mapping[str, Callable[..., Any]]
 
-SETTINGS_ERROR = re.compile(r'error (?:getting|parsing) value for field "(\w+)" from source "(\w+)"')
+# A pattern as a text: it is compiled where a load has failed, and not at each start.
+SETTINGS_ERROR = r'error (?:getting|parsing) value for field "(\w+)" from source "(\w+)"'
 # What makes an instance of a model, besides its class.
 MODEL_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 

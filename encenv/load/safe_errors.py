@@ -95,7 +95,7 @@ def _rebuild(error: BaseException, model: type[BaseSettings], load: "SettingsLoa
             hide_input=bool(model.model_config.get("hide_input_in_errors")),
         )
     if isinstance(error, SettingsError):
-        match = SETTINGS_ERROR.fullmatch(str(error))
+        match = re.fullmatch(SETTINGS_ERROR, str(error))
         known = match and match[1] in model.model_fields and match[2] in load.source_names()
         return SettingsError(match[0] if match and known else f"the settings cannot be loaded; {WITHHELD}")
     if isinstance(error, EncenvError):
