@@ -16,9 +16,9 @@ says otherwise, a forked child keeps the state, and so does a snapshot.
   loggers of botocore reads it, which stays on them.
 - `load.environ.loading`: the running load of a settings class, for sources that pydantic-settings creates. Set only
   while a load runs, in its thread or task.
-- `load.snapstart._living`: the settings objects to empty before a snapshot and to load again after it. Filled only
+- `load.snapstart._objects`: the settings objects to empty before a snapshot and to load again after it. Filled only
   in a process that is written to a snapshot.
-- `load.snapstart._making`: the settings objects whose ``__init__`` is running. Empty otherwise.
+- `load.snapstart._in_init`: the settings objects whose ``__init__`` is running. Empty otherwise.
 - `policy.file_globs._regex`: compiled patterns of ``files =``, by their texts.
 - `cli.terminal._is_quiet`, `cli.terminal._has_bar`: the option ``--quiet``, and whether a progress bar is on the
   terminal. Only a command sets them.

@@ -117,6 +117,10 @@ class ModelNames:
             self._uses[name] = [*self._uses.get(name, ()), *self._nested_uses(name, delimiter)]
         return self._uses.get(name, [])
 
+    def uses_of(self, names: Iterable[str]) -> dict[str, list[Use]]:
+        """Return what the model uses each of the variables *names* for."""
+        return {name: self.uses(name) for name in names}
+
     def is_given(self, use: Use, state: Mapping[str, Any], present: Container[str] = ()) -> bool:
         """Return whether *state*, which earlier sources filled, makes what *use* would add to it ineffective.
 

@@ -108,11 +108,9 @@ def clear_state(source: PydanticBaseSettingsSource) -> None:
     source._set_settings_sources_data({})
 
 
-def dotenv_filtering(source: EnvSettingsSource) -> str | None:
+def dotenv_filtering(source: DotEnvSettingsSource) -> str | None:
     """Return the ``dotenv_filtering`` of *source*; there is none before pydantic-settings 2.14."""
-    return (
-        source.dotenv_filtering if VERSION >= (2, 14) and isinstance(source, DotEnvSettingsSource) else None
-    )
+    return source.dotenv_filtering if VERSION >= (2, 14) else None
 
 
 def env_file_depth(source: DotEnvSettingsSource) -> int:

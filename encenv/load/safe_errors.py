@@ -1,7 +1,7 @@
-"""Rebuild an exception from a load that decrypted something, without what it may hold of the values.
+"""Rebuild an exception from a load that decrypted something, without the values that it may hold.
 
-Nothing is searched for: a search misses short, split, escaped and parsed values. Instead only what is known to be
-free of values is carried over: what the model's own schema says, and what plain sources gave.
+Nothing is searched for: a search misses short, split, escaped and parsed values. Only what is known to be free of
+values is carried over: what the model's own schema says, and what plaintext sources gave.
 """
 
 import functools
@@ -66,7 +66,7 @@ _LABEL = re.compile(r"[\w .,:'\[\]()<>|-]*")
 _LIBRARIES = {"pydantic", "pydantic_core", "pydantic_settings", "encenv"} | sys.stdlib_module_names
 
 
-def masked(error: BaseException, model: type[BaseSettings], load: "SettingsLoad") -> BaseException:
+def safe_error(error: BaseException, model: type[BaseSettings], load: "SettingsLoad") -> BaseException:
     """Return what to raise in place of *error*: the same class where possible, without cause, context or frames.
 
     Args:
@@ -75,11 +75,11 @@ def masked(error: BaseException, model: type[BaseSettings], load: "SettingsLoad"
         load: The load, which knows what was decrypted and what was plain.
     """
     try:
-        made = _rebuild(error, model, load)
+        rebuilt = _rebuild(error, model, load)
     except Exception:  # noqa: BLE001 (an object of the application's, inside of the error, raised when it was shown)
-        made = None
-    if made is not None:
-        return made
+        rebuilt = None
+    if rebuilt is not None:
+        return rebuilt
     return UserCodeError(
         f"{type(error).__name__} was raised {_place(error.__traceback__)}; its text is {WITHHELD}",
         hint="debug it with plain values, or catch it where it is raised",
@@ -88,10 +88,10 @@ def masked(error: BaseException, model: type[BaseSettings], load: "SettingsLoad"
 
 def _rebuild(error: BaseException, model: type[BaseSettings], load: "SettingsLoad") -> BaseException | None:
     if isinstance(error, ValidationError):
-        shown = _Shown(model, load)
+        safe = _SafeLines(model, load)
         return ValidationError.from_exception_data(
             error.title,
-            [shown.line(line) for line in error.errors(include_url=False)],
+            [safe.line(line) for line in error.errors(include_url=False)],
             hide_input=bool(model.model_config.get("hide_input_in_errors")),
         )
     if isinstance(error, SettingsError):
@@ -104,7 +104,7 @@ def _rebuild(error: BaseException, model: type[BaseSettings], load: "SettingsLoa
         return None
     if isinstance(error, SystemExit) and not isinstance(error.code, (int, NoneType)):
         return SystemExit(f"exit {_place(error.__traceback__)}; its text is {WITHHELD}")
-    # Ctrl-C, a cancelled task, an exit: what stops a program must be the very same object.
+    # Ctrl-C, a cancelled task, an exit: whoever stops a program must get the very object back.
     error.args = ()
     vars(error).clear()
     error.__cause__ = error.__context__ = None
@@ -112,17 +112,17 @@ def _rebuild(error: BaseException, model: type[BaseSettings], load: "SettingsLoa
 
 
 def _rebuild_own(error: EncenvError, load: "SettingsLoad") -> EncenvError | None:
-    """Return *error* again without notes and frames; None if it is the application that raised it about a value."""
+    """Return *error* without notes and frames; None if the application raised it: it may be about a value."""
     packages = [package for package, _ in _frames(error.__traceback__)]
     if packages[-1:] == ["encenv"]:
         rebuild, parts = error.__reduce__()[:2]
-        copy: EncenvError = rebuild(*parts)
-        return copy
+        rebuilt: EncenvError = rebuild(*parts)
+        return rebuilt
     return None if load.has_decrypted else error
 
 
-class _Shown:
-    """What of one load its errors may show.
+class _SafeLines:
+    """The lines of a `ValidationError` of one load, with what they may show.
 
     Args:
         model: The settings class, whose schema is the same whatever was decrypted.
@@ -133,24 +133,24 @@ class _Shown:
         self._texts = set(_leaves(model.__pydantic_core_schema__))
         self._words = {word for text in self._texts for word in _WORD.findall(text.casefold())}
         self._words |= _WORDS_OF_PYDANTIC
-        self._decrypted = load.decrypted_keys
+        self._decrypted = load.record.decrypted_keys
         self._names: set[str] = set()
-        self._plain: dict[str, set[str]] = {key: set(texts) for key, texts in load.plain_texts.items()}
+        self._plain: dict[str, set[str]] = {key: set(texts) for key, texts in load.record.plain_texts.items()}
         for state, is_plain in load.states():
             self._names.update(state)
             for key, value in state.items() if is_plain else ():
                 self._plain.setdefault(key, set()).update(_leaves(value))
 
     def line(self, line: ErrorDetails) -> InitErrorDetails:
-        """Return one line of a `ValidationError`, rebuilt; `type` and, where pydantic allows it, `url` stay."""
+        """Return one line, rebuilt; `type` and, where pydantic allows it, `url` stay."""
         first, *below = line["loc"] or ("",)
         key, value = str(first), line["input"]
-        shown = type(value) is str and value in self._plain.get(key, ())
+        is_shown = type(value) is str and value in self._plain.get(key, ())
         kind, ctx = self._without_values(line["type"], line.get("ctx", {}))
-        details = InitErrorDetails(type=kind, loc=self._loc(key, *below), input=value if shown else MASK)
+        rebuilt = InitErrorDetails(type=kind, loc=self._loc(key, *below), input=value if is_shown else MASK)
         if ctx:
-            details["ctx"] = ctx
-        return details
+            rebuilt["ctx"] = ctx
+        return rebuilt
 
     def _loc(self, key: str, *below: int | str) -> tuple[int | str, ...]:
         if not key:

@@ -1,8 +1,10 @@
-"""`EncryptedSettings`: a `BaseSettings` whose variables may be sealed.
+"""`EncryptedSettings`: a `BaseSettings` whose variables may be encrypted.
 
-It wraps two things of pydantic-settings. The hook `settings_customise_sources`, wherever in the MRO it is defined, gets
-sources that decrypt, and a last source that stops a failed load before the model sees anything. `__init__` starts the
-load and reports its failures. The undocumented names that this relies on are in pydantic_names.py.
+Two functions of pydantic-settings are wrapped. The hook `settings_customise_sources`, wherever in the MRO it is
+defined, gets sources that decrypt, and its result a final source that stops a failed load before any validator runs.
+`__init__` starts and ends the load, and raises its errors without the values. Both are public, but that is not enough:
+the hook cannot see the `_env_file` of a call, the sources that `CliApp` has built (`_build_sources`), or what one
+source hands to the next. Those names are undocumented, and listed in pydantic_names.py.
 """
 
 import functools
@@ -22,7 +24,7 @@ from encenv.keys.process_safety import has_snapshot, lazily
 from encenv.load.environ import OPTIONS, loading
 from encenv.load.field_names import model_keys
 from encenv.load.pydantic_names import ENV_FILE_SENTINEL
-from encenv.load.sources import SettingsLoad, Withheld
+from encenv.load.sources import HiddenEnvFile, SettingsLoad
 
 if TYPE_CHECKING:
     from encenv.load import safe_errors, snapstart
@@ -42,15 +44,15 @@ class LastSource(PydanticBaseSettingsSource):
         super().__init__(load.settings_cls)
         self.load = load
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (asked for by the base)
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (the base has it)
         """Return that there is no value."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """Return nothing, or raise the first failure; `EncryptedSettings` reports all of them."""
         for key, value in self.current_state.items():
-            if _holds_sealed(value) and self._is_used(key):
-                self.load.fail(key, _elsewhere())
+            if _holds_encrypted(value) and self._is_used(key):
+                self.load.fail(key, _unknown_source())
         if self.load.failures:
             raise self.load.failures[0]
         return {}
@@ -62,20 +64,20 @@ class LastSource(PydanticBaseSettingsSource):
 
 
 class EncryptedSettings(BaseSettings):
-    """Settings whose variables may be sealed values; where they are not, a `BaseSettings` like any other.
+    """Settings whose variables may be encrypted; where they are not, a `BaseSettings` like any other.
 
-    The options of `EncryptedSettingsConfigDict` stand in `model_config` or as class keywords:
+    The options of `EncryptedSettingsConfigDict` are set in `model_config` or as class keywords:
 
         class Settings(EncryptedSettings, env_file=".env", trusted_keys=["arn:aws:kms:*:111122223333:key/*"]):
             secret_key: SecretStr
 
-    Only variables that the model asks for, and that no earlier source gives, are decrypted. With
+    Only variables that the model uses, and that no earlier source gives, are decrypted. With
     other bases beside it, this one comes first.
 
     Raises:
-        EncenvError: If a sealed value that is asked for cannot be decrypted. All failures are reported together,
+        EncenvError: If an encrypted value that the model uses cannot be decrypted. All failures are reported together,
             and nothing is loaded.
-        ValidationError: As from `BaseSettings`; if anything was decrypted, with the inputs masked.
+        ValidationError: As from `BaseSettings`; if anything was decrypted, with masked inputs.
     """
 
     # The plain type: a subclass may have a `SettingsConfigDict` as well. What a call of a `TypedDict` gives is a dict.
@@ -91,24 +93,24 @@ class EncryptedSettings(BaseSettings):
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
         _wrap_hook(cls)
         if has_snapshot():
-            cls.__init__ = snapstart.recorded(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = snapstart.with_record(cls.__init__)  # type: ignore[method-assign]
 
     if not TYPE_CHECKING:  # a type checker sees the signatures of BaseSettings
 
         @classmethod
         def settings_customise_sources(cls, *args: Any, **sources: Any) -> Any:
             """Define the sources and their order, as `BaseSettings.settings_customise_sources`."""
-            # Not a hook of its own: bases that stand behind this one in a class may have one.
-            return _call_opened(super().settings_customise_sources, cls, args, sources)
+            # It adds nothing: bases behind this one in the MRO may have a hook.
+            return _call_hook(super().settings_customise_sources, cls, args, sources)
 
         @functools.wraps(BaseSettings.__init__)
         def __init__(__pydantic_self__, *args: Any, **values: Any) -> None:  # noqa: N805 (a field may be called self)
             cls = type(__pydantic_self__)
             is_new = not __pydantic_self__.__dict__  # else it is loaded again in place, and keeps what it has
-            _wrap_hook(cls)  # one that was put in place since
+            _wrap_hook(cls)  # it may have been assigned since the last instance
             if args:
-                values = _named(__pydantic_self__, *args, **values)
-            load = _prepared(cls, values)
+                values = _by_name(__pydantic_self__, *args, **values)
+            load = _start_load(cls, values)
             raised: BaseException | None = None
             token = loading.set(load)
             try:
@@ -117,31 +119,31 @@ class EncryptedSettings(BaseSettings):
                 raised = error
             finally:
                 loading.reset(token)
-            failed = load.finish()
+            failure = load.finish()
             # Ctrl-C, which no failure replaces.
-            stopped = raised is not None and not isinstance(raised, Exception)
-            if failed is not None and not stopped:
-                raised = failed
+            is_stop = raised is not None and not isinstance(raised, Exception)
+            if failure is not None and not is_stop:
+                raised = failure
             elif raised is not None and (
-                load.opened if stopped else load.has_decrypted or isinstance(raised, EncenvError)
+                load.may_hold_values if is_stop else load.has_decrypted or isinstance(raised, EncenvError)
             ):
-                raised = safe_errors.masked(raised, cls, load)
+                raised = safe_errors.safe_error(raised, cls, load)
             if raised is not None:
                 # The frame of this call is all that the exception keeps of the load; it must not hold values either,
                 # nor what its callers hold: the instance, and the sources that `CliApp` built.
-                if load.opened:
-                    load.forget(_built(values))
+                if load.may_hold_values:
+                    load.forget(_built_sources(values))
                     if is_new:
                         snapstart.clear(__pydantic_self__)
                 del __pydantic_self__, args, values, load, token
                 raise raised
-            if load.has_decrypted and has_snapshot() and snapstart.decrypted_for(__pydantic_self__):
-                load.forget(_built(values))  # what `CliApp` hands over is kept for the next load
+            if load.has_decrypted and has_snapshot() and snapstart.note_decrypted(__pydantic_self__):
+                load.forget(_built_sources(values))  # what `CliApp` hands over is kept for the next load
 
 
 if has_snapshot():
-    # Of a class whose own `__init__` is made otherwise than in `__init_subclass__`, this one is what is called at last.
-    EncryptedSettings.__init__ = snapstart.recorded(EncryptedSettings.__init__)  # type: ignore[method-assign]
+    # Also wrap the base `__init__`: not every subclass passes through `__init_subclass__`.
+    EncryptedSettings.__init__ = snapstart.with_record(EncryptedSettings.__init__)  # type: ignore[method-assign]
 
 
 class _DecryptingHook(classmethod):  # type: ignore[type-arg]  # it is known by its class
@@ -164,21 +166,21 @@ def _wrap_hook(cls: type[BaseSettings]) -> None:
     def settings_customise_sources(sub: type[BaseSettings], *args: Any, **sources: Any) -> Any:
         # An inherited hook is looked up at each call, as Python does: it may be replaced in its own class.
         hook = original.__get__(None, sub) if resolver is cls else getattr(super(cls, sub), name)
-        return _call_opened(hook, sub, args, sources)
+        return _call_hook(hook, sub, args, sources)
 
     setattr(cls, name, _DecryptingHook(settings_customise_sources))
 
 
-def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sources: dict[str, Any]) -> Any:
-    """Call *hook* so that the sources it is given and those it returns read sealed values."""
+def _call_hook(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sources: dict[str, Any]) -> Any:
+    """Call *hook* so that the sources it is given and those it returns read encrypted values."""
     load = loading.get()
     if not isinstance(load, SettingsLoad) or load.settings_cls is not cls:
         load = SettingsLoad(cls)  # CliApp makes the sources before the instance
-    outermost, load.in_hook = not load.in_hook, True
+    is_outermost, load.in_hook = not load.in_hook, True
     raised: BaseException | None = None
     token = loading.set(load)
     try:
-        # Before the hook, so that a source of the application's which wraps one of these reads sealed values too.
+        # Before the hook, so that a source of the application's which wraps one of these reads encrypted values too.
         load.adopt([source for source in (*args, *sources.values()) if not isinstance(source, type)])
         ordered = hook(*args, **sources)
         load.adopt(ordered)
@@ -186,35 +188,35 @@ def _call_opened(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sour
         raised = error
     finally:
         loading.reset(token)
-        load.in_hook = not outermost
+        load.in_hook = not is_outermost
     if raised is None:
-        return ordered + (LastSource(load),) if outermost else ordered  # noqa: RUF005 (what is no tuple stays an error)
-    if outermost and load.opened:
-        raised = safe_errors.masked(raised, cls, load)
+        return ordered + (LastSource(load),) if is_outermost else ordered  # noqa: RUF005 (what is no tuple stays an error)
+    if is_outermost and load.may_hold_values:
+        raised = safe_errors.safe_error(raised, cls, load)
         load.forget(())
         del hook, args, sources, load, token
     raise raised
 
 
-def _named(*args: Any, **values: Any) -> dict[str, Any]:
+def _by_name(*args: Any, **values: Any) -> dict[str, Any]:
     """Return the arguments of `BaseSettings.__init__`, except for the instance, by name."""
-    named = inspect.signature(BaseSettings.__init__).bind(*args, **values).arguments
-    _, *names = named
-    return {**{name: named[name] for name in names if name != "values"}, **named.get("values", {})}
+    arguments = inspect.signature(BaseSettings.__init__).bind(*args, **values).arguments
+    _, *names = arguments
+    return {**{name: arguments[name] for name in names if name != "values"}, **arguments.get("values", {})}
 
 
-def _prepared(cls: type[BaseSettings], values: dict[str, Any]) -> SettingsLoad:
-    """Return the load of an instance of *cls* made with the arguments *values*, in which it takes its place."""
+def _start_load(cls: type[BaseSettings], values: dict[str, Any]) -> SettingsLoad:
+    """Return the load of an instance of *cls*, and change the arguments *values* so that its sources decrypt."""
     built = values.get("_build_sources")
     if built is None:
         load = SettingsLoad(cls)
         env_file = values.get("_env_file", ENV_FILE_SENTINEL)
         env_file = cls.model_config.get("env_file") if env_file == ENV_FILE_SENTINEL else env_file
         if env_file is not None:
-            values["_env_file"] = Withheld(env_file)
+            values["_env_file"] = HiddenEnvFile(env_file)
         return load
     for source in built[0]:
-        if isinstance(source, LastSource) and "load" in vars(source):  # else it was forgotten after that load
+        if isinstance(source, LastSource) and "load" in vars(source):  # else it has served a load
             return source.load
     load = SettingsLoad(cls)
     sources = tuple(source for source in built[0] if not isinstance(source, LastSource))
@@ -223,29 +225,29 @@ def _prepared(cls: type[BaseSettings], values: dict[str, Any]) -> SettingsLoad:
     return load
 
 
-def _built(values: Mapping[str, Any]) -> Sequence[Any]:
+def _built_sources(values: Mapping[str, Any]) -> Sequence[Any]:
     """Return the sources that were built before the instance, among the arguments *values* of `BaseSettings.__init__`."""
     built = values.get("_build_sources")
     return () if built is None else built[0]
 
 
-def _holds_sealed(value: Any) -> bool:
+def _holds_encrypted(value: Any) -> bool:
     if isinstance(value, str):
         return "encenv:" in value and (claims(value) or embeds(value))
     if isinstance(value, (SecretStr, SecretBytes)):
-        return _holds_sealed(value.get_secret_value())
+        return _holds_encrypted(value.get_secret_value())
     if isinstance(value, bytes):
-        return b"encenv:" in value and _holds_sealed(value.decode("utf-8", "replace"))
+        return b"encenv:" in value and _holds_encrypted(value.decode("utf-8", "replace"))
     if isinstance(value, Mapping):
-        return any(_holds_sealed(item) for pair in value.items() for item in pair)
+        return any(_holds_encrypted(item) for pair in value.items() for item in pair)
     if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
-        return _holds_sealed(getattr(value, "__dict__", {}))
-    return isinstance(value, (list, tuple, set, frozenset)) and any(_holds_sealed(item) for item in value)
+        return _holds_encrypted(getattr(value, "__dict__", {}))
+    return isinstance(value, (list, tuple, set, frozenset)) and any(_holds_encrypted(item) for item in value)
 
 
-def _elsewhere() -> MalformedError:
+def _unknown_source() -> MalformedError:
     return MalformedError(
-        "a sealed value came from a source that is not opened",
+        "an encrypted value came from a source that encenv does not decrypt",
         hint="put it into an environment variable, a .env file or secrets_dir",
     )
 

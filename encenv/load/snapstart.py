@@ -1,7 +1,7 @@
-"""Empty the living settings objects before a snapshot, and load them again in place after it.
+"""Settings objects under Lambda SnapStart: they are emptied before a snapshot, and loaded again in place after it.
 
-Emptied of all, for a value that was decrypted in one field may be part of another: validators, factories and sources of
-the application's own may have put it there. The objects are known weakly: what the application drops is not kept.
+All fields are emptied, because a value that was decrypted in one may be part of another: validators, factories and
+sources of the application may have put it there. The objects are held weakly: what the application drops is not kept.
 """
 
 import functools
@@ -17,7 +17,7 @@ from encenv.keys.process_safety import on_snapshot
 Init = Callable[..., None]
 
 
-class _Living:
+class _LoadedObject:
     """A settings object, and what it was made with."""
 
     def __init__(
@@ -35,14 +35,14 @@ class _Living:
 
 
 # By the id of the object, for settings cannot be hashed.
-_living: dict[int, _Living] = {}
-_making: dict[int, bool] = {}  # those whose ``__init__`` runs, and whether anything was decrypted for them
+_objects: dict[int, _LoadedObject] = {}
+_in_init: dict[int, bool] = {}  # those whose ``__init__`` runs, and whether anything was decrypted for them
 
 
-def recorded(init: Init) -> Init:
-    """Return *init*, the ``__init__`` of a settings class, such that its objects are known.
+def with_record(init: Init) -> Init:
+    """Return *init*, the ``__init__`` of a settings class, so that its objects can be loaded again.
 
-    Of an ``__init__`` that calls its base's, the outer call is the one that is made again.
+    For nested ``__init__`` calls, only the outermost is recorded and replayed.
     """
     if hasattr(init, "_encenv_records"):
         return init
@@ -50,34 +50,34 @@ def recorded(init: Init) -> Init:
     @functools.wraps(init)
     def __init__(settings: BaseSettings, /, *args: Any, **values: Any) -> None:  # noqa: N807 (it stands for one)
         number = id(settings)
-        if number in _making:
+        if number in _in_init:
             init(settings, *args, **values)
             return
-        _making[number] = False
+        _in_init[number] = False
         try:
             init(settings, *args, **values)
-            if _making[number]:
-                reference = weakref.ref(settings, lambda _: _living.pop(number, None))
-                _living[number] = _Living(reference, args, values)
+            if _in_init[number]:
+                reference = weakref.ref(settings, lambda _: _objects.pop(number, None))
+                _objects[number] = _LoadedObject(reference, args, values)
         finally:
-            del _making[number]
+            del _in_init[number]
 
     __init__._encenv_records = True  # type: ignore[attr-defined]  # noqa: SLF001
     return __init__
 
 
-def decrypted_for(settings: BaseSettings) -> bool:
-    """Note that *settings*, which is being made, holds something decrypted; return whether that is of interest."""
-    if id(settings) not in _making:
+def note_decrypted(settings: BaseSettings) -> bool:
+    """Note that *settings*, whose ``__init__`` runs, holds something decrypted; return whether it is recorded."""
+    if id(settings) not in _in_init:
         return False
-    _making[id(settings)] = True
+    _in_init[id(settings)] = True
     return True
 
 
 def clear(settings: BaseSettings) -> None:
     """Take all values out of *settings*: fields, extra and private ones, cached properties.
 
-    To look at one is an `AttributeError` then.
+    Reading one raises AttributeError afterwards.
     """
     settings.__dict__.clear()
     object.__setattr__(settings, "__pydantic_extra__", None)
@@ -86,18 +86,18 @@ def clear(settings: BaseSettings) -> None:
 
 def clear_all() -> None:
     """Empty all settings objects for which something was decrypted."""
-    for one in list(_living.values()):
+    for one in list(_objects.values()):
         one.clear()
     gc.collect()  # what only a cycle still holds
 
 
 def load_all() -> None:
-    """Load them again, each in its place.
+    """Load all of them again, each in its place.
 
     Raises:
         EncenvError: If one cannot be loaded; as when it was made.
     """
-    for one in list(_living.values()):
+    for one in list(_objects.values()):
         one.load()
 
 

@@ -1,8 +1,8 @@
-"""pydantic-settings' own sources, made to read sealed values.
+"""One load of a settings class: pydantic-settings' own sources, made to read encrypted values.
 
-The source objects stay what they are; only what they read from is replaced: `env_vars` by a mapping that decrypts
-when it is first looked at, and `get_field_value` of the secret files' source. By then the source's `current_state`
-tells what the sources before it have given, so nothing is decrypted that would not be used.
+The source objects stay what they are; only what they read from is replaced: `env_vars` by a mapping that decrypts when
+it is first looked at, and `get_field_value` of the secret files' source. By then the source's `current_state` tells
+what the sources before it have given, so nothing is decrypted that would not be used.
 """
 
 import logging
@@ -30,14 +30,16 @@ from encenv.keys.process_safety import lazily
 from encenv.load.environ import Load
 from encenv.load.field_names import as_kept
 from encenv.load.pydantic_names import LOADERS, clear_state, env_file_depth
-from encenv.load.variables import Layer, Reader, SecretFiles, Texts, Variables
+from encenv.load.record import Record
+from encenv.load.variables import DecryptingVariables, Layer, NamedTexts, Reader
 
 if TYPE_CHECKING:
     from encenv.files import read
-    from encenv.load import dotenv
+    from encenv.load import dotenv, secrets_dir
 else:
     read = lazily("encenv.files.read")
     dotenv = lazily("encenv.load.dotenv")
+    secrets_dir = lazily("encenv.load.secrets_dir")
 
 _TRUE = {"1", "true", "yes", "on"}  # what pydantic-settings takes for PYDANTIC_SETTINGS_DEBUG
 
@@ -47,10 +49,7 @@ class SettingsLoad(Load):
 
     Attributes:
         settings_cls: The class.
-        prefix: What stands before the name of a sealed variable that supplies another name.
-        decrypted_keys: Keys of the model's data that hold something decrypted.
-        plain_texts: Texts of plain variables by such keys; these an error may show.
-        lost: Field and path of values that failed. No lower source stands in for them.
+        record: What is known about the values that the model was given.
         in_hook: Whether `settings_customise_sources` is running.
     """
 
@@ -58,65 +57,29 @@ class SettingsLoad(Load):
         config: Any = settings_cls.model_config  # it holds the reader's options and more
         super().__init__(config, os.environ)
         self.settings_cls = settings_cls
-        self.prefix: str = config.get("encrypted_prefix") or ""
-        self.decrypted_keys: set[str] = set()
-        self.plain_texts: dict[str, set[str]] = {}
-        self.lost: set[tuple[str, ...]] = set()
+        self.record = Record(self, config.get("encrypted_prefix") or "")
         self.in_hook = False
         # By the id of the source, which is kept: as long as it lives its id is its own.
         self._readers: dict[int, tuple[object, Reader | None]] = {}
         self._order: Sequence[object] = ()
-        self._given: Sequence[object] = ()  # to the hook, by pydantic-settings
+        self._hook_arguments: Sequence[object] = ()  # the sources that pydantic-settings has made
 
     def adopt(self, sources: Sequence[Any]) -> None:
-        """Make those of *sources* that read variables read sealed ones; *sources* are in order of precedence."""
-        self._given = self._given or sources
+        """Make those of *sources* that read variables read encrypted ones; they are in order of precedence."""
+        self._hook_arguments = self._hook_arguments or sources
         self._order = sources
         for source in sources:
             if id(source) not in self._readers:
                 reader: Reader | None
                 try:
-                    reader = _reader_for(self, source)
+                    reader = self._reader_for(source)
                 except EncenvError as error:
                     self.failures.append(error.of(*error.variables))
-                    reader = Variables(self, source, [])  # only files fail here
+                    reader = self._variables(source, [])  # only files fail here
                 self._readers[id(source)] = source, reader
 
-    def open(self, reader: Reader, state: Mapping[str, Any]) -> None:
-        """Unwrap what *reader* needs, side by side with what the sources after it will certainly need."""
-        # As they are now, whatever a hook has put there; by name, as to look at a value decodes it.
-        self.entries.add(
-            (name, self.environ.get(name)) for name in self.environ if name.startswith(ENTRY_PREFIX)
-        )
-        for _, other in self._readers.values():
-            try:
-                self.entries.add(() if other is None else other.entries())
-            except EncenvError as error:
-                self.failures.append(error.of(*error.variables))
-        if len(self.entries) == 1:
-            return  # nothing to do side by side: the first value that is decrypted asks for the one data key there is
-        taken: set[str] = set()
-        texts = reader.needs(state, taken)
-        behind = False
-        for source in self._order:
-            _, other = self._readers[id(source)]
-            if behind and other is not None:
-                texts += other.needs(state, taken)
-            elif behind and not isinstance(source, (EnvSettingsSource, SecretsSettingsSource)):
-                break  # a source of the application's: what it gives is not known beforehand
-            behind = behind or other is reader
-        self.prepare(texts)
-
-    def note(self, keys: Iterable[str], texts: Iterable[str | None], *, plain: bool) -> None:
-        """Note for the errors what a variable gave the model under *keys*, and whether that was decrypted."""
-        if not plain:
-            self.decrypted_keys.update(keys)
-            return
-        for key in keys:
-            self.plain_texts.setdefault(key, set()).update(text for text in texts if text is not None)
-
     @property
-    def opened(self) -> bool:
+    def may_hold_values(self) -> bool:
         """Whether a data key was looked for, so that the frames of this load may hold one, or a value."""
         return self.has_decrypted or self.needed_a_key
 
@@ -129,14 +92,8 @@ class SettingsLoad(Load):
         for name, state in self._states().items():
             sources = [source for source in self._order if type(source).__name__ == name]
             # What a source of the application's gives may have been made from what was decrypted.
-            if hasattr(pydantic_settings, name) and all(self._is_own(source) for source in sources):
+            if hasattr(pydantic_settings, name) and all(self._is_pydantics(source) for source in sources):
                 yield state, all(self._readers[id(source)][1] is None for source in sources)
-
-    def _is_own(self, source: object) -> bool:
-        cls = type(source)
-        # What the application hands to a source as init arguments it may have decrypted itself.
-        given = cls is not InitSettingsSource or any(source is one for one in self._given)
-        return given and cls is getattr(pydantic_settings, cls.__name__, None)
 
     def names_by_source(self) -> str:
         """Return what the sources have given, by name, highest first."""
@@ -151,16 +108,71 @@ class SettingsLoad(Load):
                 clear_state(source)
                 vars(source).pop("load", None)
                 if isinstance(source, SecretsSettingsSource):
-                    _restore(source)
-                if isinstance(source, EnvSettingsSource) and isinstance(source.env_vars, Variables):
+                    secrets_dir.release(source)
+                if isinstance(source, EnvSettingsSource) and isinstance(source.env_vars, DecryptingVariables):
                     vars(source.env_vars).clear()  # not replaced: by this it is known to have served a load
+
+    def _before_read(self, reader: Reader, state: Mapping[str, Any]) -> None:
+        """Unwrap what *reader* needs, side by side with what the sources after it will certainly need."""
+        # As they are now, whatever a hook has put there; by name, as to look at a value decodes it.
+        entries = [(name, self.environ.get(name)) for name in self.environ if name.startswith(ENTRY_PREFIX)]
+        for _, other in self._readers.values():
+            try:
+                entries += () if other is None else other.entries()
+            except EncenvError as error:
+                self.failures.append(error.of(*error.variables))
+        self.entries.add(entries)
+        if len(self.entries) == 1:
+            return  # nothing to do side by side: the first value that is decrypted asks for the one data key there is
+        taken: set[str] = set()
+        texts = reader.needs(state, taken)
+        is_behind = False
+        for source in self._order:
+            _, other = self._readers[id(source)]
+            if is_behind and other is not None:
+                texts += other.needs(state, taken)
+            elif is_behind and not isinstance(source, (EnvSettingsSource, SecretsSettingsSource)):
+                break  # a source of the application's: what it gives is not known beforehand
+            is_behind = is_behind or other is reader
+        self.prepare(texts)
+
+    def _reader_for(self, source: Any) -> Reader | None:
+        """Return what *source* is to read from; None if it is left as it is."""
+        if isinstance(source, SecretsSettingsSource):
+            if source.secrets_dir is None:
+                return None
+            return secrets_dir.SecretFiles(self.record, source, self._before_read)
+        if not isinstance(source, EnvSettingsSource) or isinstance(source, CliSettingsSource):
+            return None
+        loaders = next(loaders for family, loaders in LOADERS.items() if isinstance(source, family))
+        if any(getattr(type(source), name) is not loader for name, loader in loaders.items()):
+            return None  # a subclass that reads from elsewhere (AWS, Azure, …)
+        if isinstance(
+            source.env_vars, DecryptingVariables
+        ):  # the application keeps it: it has served another load
+            source.env_vars = loaders["_load_env_vars"](source)  # as when it was made
+        if isinstance(source, DotEnvSettingsSource):
+            layers = _files(self.record, source)
+        else:
+            layers = _texts(self.record, source)
+        return self._variables(source, layers) if layers else None
+
+    def _variables(self, source: EnvSettingsSource, layers: Sequence[Layer]) -> Reader:
+        return DecryptingVariables(self.record, source, layers, self._before_read)
+
+    def _is_pydantics(self, source: object) -> bool:
+        """Return whether *source* is pydantic-settings' own, with values that the application has not made."""
+        cls = type(source)
+        # What the application hands to a source as init arguments it may have decrypted itself.
+        is_built_in = cls is not InitSettingsSource or any(source is one for one in self._hook_arguments)
+        return is_built_in and cls is getattr(pydantic_settings, cls.__name__, None)
 
     def _states(self) -> dict[str, dict[str, Any]]:
         sources = (source for source in self._order if isinstance(source, PydanticBaseSettingsSource))
         return next((source.settings_sources_data for source in sources), {})
 
 
-class Withheld(list[str]):
+class HiddenEnvFile(list[str]):
     """No ``.env`` file at all to pydantic-settings, and which file it is to encenv.
 
     So a file is read once, by encenv: a FIFO cannot be read twice, and python-dotenv would expand ``${NAME}`` before
@@ -172,57 +184,35 @@ class Withheld(list[str]):
         self.env_file = env_file
 
 
-def _restore(source: SecretsSettingsSource) -> None:
-    """Take out what a load has put into *source*."""
-    for replaced in ("get_field_value", "find_case_path"):
-        vars(source).pop(replaced, None)
-
-
-def _reader_for(load: SettingsLoad, source: Any) -> Reader | None:
-    """Return what *source* is to read from; None if it is left as it is."""
-    if isinstance(source, SecretsSettingsSource):
-        _restore(source)
-        return SecretFiles(load, source) if source.secrets_dir is not None else None
-    if not isinstance(source, EnvSettingsSource) or isinstance(source, CliSettingsSource):
-        return None
-    loaders = next(loaders for family, loaders in LOADERS.items() if isinstance(source, family))
-    if any(getattr(type(source), name) is not loader for name, loader in loaders.items()):
-        return None  # a subclass that reads from elsewhere (AWS, Azure, …)
-    if isinstance(source.env_vars, Variables):  # the application keeps the source: it has served another load
-        source.env_vars = loaders["_load_env_vars"](source)  # as when it was made
-    layers = _files(load, source) if isinstance(source, DotEnvSettingsSource) else _texts(load, source)
-    return Variables(load, source, layers) if layers else None
-
-
-def _texts(load: SettingsLoad, source: EnvSettingsSource) -> Sequence[Layer]:
-    """Return what *source* reads from: the process environment, or folders; nothing if nothing there is sealed."""
+def _texts(record: Record, source: EnvSettingsSource) -> Sequence[Layer]:
+    """Return what *source* reads from: the process environment, or folders; nothing if nothing there is encrypted."""
     # A copy: each look at os.environ decodes the text again.
     texts = _names_upper(source) if isinstance(source, NestedSecretsSettingsSource) else dict(os.environ)
     if not any(name.startswith(ENTRY_PREFIX) or "encenv:" in (value or "") for name, value in texts.items()):
         return []
     if isinstance(source, NestedSecretsSettingsSource):
-        return [Texts(load, source.load_secrets(path), strip=True) for path in source.secrets_paths]
-    # A subclass may have changed what it found; else the names are taken as they stand.
+        return [NamedTexts(record, source.load_secrets(path), strip=True) for path in source.secrets_paths]
+    # A subclass may have changed what it found; else the names are taken unchanged.
     unchanged = source.env_vars == as_kept(source, texts)
-    return [Texts(load, texts if unchanged else _names_upper(source))]
+    return [NamedTexts(record, texts if unchanged else _names_upper(source))]
 
 
-def _files(load: SettingsLoad, source: DotEnvSettingsSource) -> Sequence[Layer]:
-    """Return the files of *source*; if nothing in them is sealed, none, and they are read at once."""
-    withheld = isinstance(source.env_file, Withheld)
-    if isinstance(source.env_file, Withheld):
+def _files(record: Record, source: DotEnvSettingsSource) -> Sequence[Layer]:
+    """Return the files of *source*; if nothing in them is encrypted, none, and they are read at once."""
+    is_hidden = isinstance(source.env_file, HiddenEnvFile)
+    if isinstance(source.env_file, HiddenEnvFile):
         source.env_file = source.env_file.env_file
     if not source.env_file:
         return []
-    paths = list(_existing_files(source, report=withheld))
-    if not withheld and any(path.is_fifo() for path in paths):
+    paths = list(_existing_files(source, report=is_hidden))
+    if not is_hidden and any(path.is_fifo() for path in paths):
         # A source that the application made itself has emptied the FIFO already.
-        return [Texts(load, _names_upper(source))]
+        return [NamedTexts(record, _names_upper(source))]
     encoding = source.env_file_encoding or "utf-8"
-    files = [dotenv.LoadedFile(load, read.read_text(path, encoding), str(path)) for path in paths]
+    files = [dotenv.LoadedFile(record.session, read.read_text(path, encoding), str(path)) for path in paths]
     if not all(file.is_plain(*file.last) and not file.has_entries for file in files):
         return files
-    if withheld:
+    if is_hidden:
         texts: dict[str, str | None] = {}
         for file in files:
             texts.update(as_kept(source, {name: file.value(name) for name in file.last}))
@@ -238,7 +228,7 @@ def _names_upper(source: EnvSettingsSource) -> dict[str, str | None]:
 
 
 def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[Path]:
-    """Return the files that the source would read: in this folder, or up to ``env_file_depth`` folders above."""
+    """Yield the files that the source would read: in this folder, or up to ``env_file_depth`` folders above."""
     log = logging.getLogger("pydantic_settings")
     report = report and os.environ.get("PYDANTIC_SETTINGS_DEBUG", "").strip().lower() in _TRUE
     files = source.env_file
@@ -246,9 +236,9 @@ def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[P
         path = Path(file).expanduser()
         depth = env_file_depth(source)
         above = [] if path.is_absolute() else [parent / path for parent in islice(Path.cwd().parents, depth)]
-        found = next((candidate for candidate in [path, *above] if read.is_file_or_fifo(candidate)), None)
+        existing = next((candidate for candidate in [path, *above] if read.is_file_or_fifo(candidate)), None)
         if report:  # as the source itself would
-            message = "Loading env file: %s" if found else "Env file not found, skipping: %s"
-            log.debug(message, (found or path).resolve())
-        if found is not None:
-            yield found
+            message = "Loading env file: %s" if existing else "Env file not found, skipping: %s"
+            log.debug(message, (existing or path).resolve())
+        if existing is not None:
+            yield existing

@@ -1,25 +1,15 @@
-"""What the sources read from while a settings class loads: variables and secret files that may be sealed."""
+"""The variables that a source reads while a settings class loads, decrypted where the model uses them."""
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from pydantic.fields import FieldInfo
-from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSettingsSource
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from encenv.errors import ConflictError
 from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
-from encenv.keys.process_safety import lazily
-from encenv.load.environ import Load
-from encenv.load.field_names import ModelNames, Use, as_kept, fold, loc_keys
+from encenv.load.field_names import ModelNames, Use, as_kept
 from encenv.load.pydantic_names import dotenv_filtering
-
-if TYPE_CHECKING:
-    from encenv.files import read
-    from encenv.load.sources import SettingsLoad
-else:
-    read = lazily("encenv.files.read")
+from encenv.load.record import Record
 
 MASK = "**********"  # what pydantic's own SecretStr shows
 _ABSENT = object()
@@ -29,109 +19,135 @@ class Reader(Protocol):
     """What one source reads from, in one load."""
 
     def entries(self) -> Iterable[tuple[str, str]]:
-        """Return the key entries that the load does not know yet."""
+        """Return the key entries that the session does not know yet."""
         ...
 
     def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:
-        """Return the sealed values that will be read for fields that are not *taken*; then take its fields."""
+        """Return the encrypted values that will be read for fields that are not *taken*; then take its fields."""
         ...
 
 
 class Layer(Protocol):
-    """Variables of one place; of several layers the last one wins. `LoadedFile` is one, `Texts` the other."""
+    """Variables of one place; of several layers the last one wins. `LoadedFile` is one, `NamedTexts` the other."""
 
-    def raw_items(self) -> list[tuple[str, str | None]]:
-        """Return each name with its text as it stands."""
+    def raw_items(self) -> Iterable[tuple[str, str | None]]:
+        """Return each name with its text, unchanged."""
         ...
 
     def sealed_texts(self, names: Iterable[str]) -> list[str]:
-        """Return the sealed values that *names* need, as far as is visible without a key."""
+        """Return the encrypted values that *names* need, as far as is visible without a key."""
         ...
 
     def is_plain(self, *names: str) -> bool:
-        """Return whether nothing in the values of *names* is sealed."""
+        """Return whether nothing in the values of *names* is encrypted."""
         ...
 
     def value(self, name: str) -> str | None:
-        """Return the value of *name*, decrypted; what cannot be decrypted is noted in the load."""
+        """Return the value of *name*, decrypted; what cannot be decrypted is noted in the session."""
         ...
 
 
-class Texts:
-    """The variables of the process environment, or of a folder of secret files."""
+class NamedTexts:
+    """The variables of the process environment, or of a folder of secret files; a `Layer`."""
 
-    def __init__(self, load: Load, texts: Mapping[str, str | None], *, strip: bool = False) -> None:
-        self._load, self._strip = load, strip
+    def __init__(self, record: Record, texts: Mapping[str, str | None], *, strip: bool = False) -> None:
+        self._session, self._strip = record.session, strip
         self._texts: dict[str, str | None] = {}
-        self._sealed: set[str] = set()
+        self._encrypted: set[str] = set()
+        entries: list[tuple[str, str | None]] = []
         for name, text in texts.items():
             if name.startswith(ENTRY_PREFIX) and entry_kid(name) is not None:
-                load.entries.add([(name, text)])
+                entries.append((name, text))
                 continue
             self._texts[name] = text
             if text is not None and "encenv:" in text and (claims(text) or embeds(text)):
-                self._sealed.add(name)
+                self._encrypted.add(name)
+        self._session.entries.add(entries)
         self._values: dict[str, str | None] = {}
 
-    def raw_items(self) -> list[tuple[str, str | None]]:
-        """Return each name with its text as it stands."""
-        return list(self._texts.items())
+    def raw_items(self) -> Iterable[tuple[str, str | None]]:
+        """Return each name with its text, unchanged."""
+        return self._texts.items()
 
     def sealed_texts(self, names: Iterable[str]) -> list[str]:
-        """Return the sealed values among those of *names*."""
+        """Return the encrypted values among those of *names*."""
         return [text for name in names if (text := self._texts[name]) is not None and claims(text)]
 
     def is_plain(self, *names: str) -> bool:
-        """Return whether nothing in the values of *names* is sealed."""
-        return self._sealed.isdisjoint(names)
+        """Return whether nothing in the values of *names* is encrypted."""
+        return self._encrypted.isdisjoint(names)
 
     def value(self, name: str) -> str | None:
         """Return the value of *name*, decrypted."""
+        text = self._texts[name]
+        if text is None or name not in self._encrypted:
+            return text.strip() if self._strip and text else text
         if name not in self._values:
-            raw = self._texts[name]
-            text = None if raw is None else self._load.decrypt(name, raw)
+            plain = self._session.decrypt(name, text)
             # Stripped after decryption, too, as the source strips the text of a plain file.
-            self._values[name] = text.strip() if self._strip and text else text
+            self._values[name] = plain.strip() if self._strip and plain else plain
         return self._values[name]
 
 
-class Variables(Mapping[str, "str | None"]):
-    """The variables of one source, which takes this for its `env_vars`; decrypted when they are first looked at."""
+class DecryptingVariables(Mapping[str, "str | None"]):
+    """The variables of one source, which takes this for its `env_vars`; decrypted when they are first looked at.
 
-    def __init__(self, load: "SettingsLoad", source: EnvSettingsSource, layers: Sequence[Layer]) -> None:
-        self._load, self._source = load, source
-        self._names_read = ModelNames(source)
+    Args:
+        record: The record of the load.
+        source: The source; its `current_state` tells what the sources before it have given, so that nothing is
+            decrypted that would not be used.
+        layers: Where the variables are; the last one wins.
+        before_read: Called with this object and that state before anything is decrypted.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        source: EnvSettingsSource,
+        layers: Sequence[Layer],
+        before_read: "Callable[[Reader, Mapping[str, Any]], None]",
+    ) -> None:
+        self._record, self._source, self._before_read = record, source, before_read
+        self._fold: Callable[[str], str] = str if source.case_sensitive else str.lower
+        self._prefix = self._fold(source.env_prefix)
+        self._filtering = dotenv_filtering(source) if isinstance(source, DotEnvSettingsSource) else None
+        self._model = ModelNames(source)
         # By the name that is supplied, as the source compares names.
         self._places: dict[str, list[tuple[Layer, str]]] = {}
         for layer in layers:
             for name, raw in layer.raw_items():
                 self._places.setdefault(self._supplied(name, raw), []).append((layer, name))
+        self._uses = self._model.uses_of(self._places)
         self._state: Mapping[str, Any] | None = None
-        self._found: Mapping[str, str | None] = {}
+        self._values: Mapping[str, str | None] = {}
         source.env_vars = self
 
     def __getitem__(self, name: str) -> str | None:
-        return self._variables()[name]
+        return self._read()[name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of *name*, or *default*: what the base does, with half as many calls."""
-        return self._variables().get(name, default)
+        return self._read().get(name, default)
+
+    def items(self) -> Any:
+        """Return all names with their values, decrypted once."""
+        return self._read().items()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._variables())
+        return iter(self._read())
 
     def __len__(self) -> int:
-        return len(self._variables())
+        return len(self._read())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"  # values would be decrypted by a look
 
     def entries(self) -> Iterable[tuple[str, str]]:
-        """Return none: each layer has told the load about its own."""
+        """Return none: each layer has told the session about its own."""
         return ()
 
     def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:
-        """Return the sealed values that will be read, as far as that is certain before any is decrypted."""
+        """Return the encrypted values that will be read, as far as that is certain before any is decrypted."""
         texts: list[str] = []
 
         def look(name: str) -> str | None:
@@ -144,32 +160,31 @@ class Variables(Mapping[str, "str | None"]):
             return None
 
         self._visit(state, look, taken)
-        taken |= {use.field for name in self._places for use in self._names_read.uses(name)}
+        taken |= {use.field for uses in self._uses.values() for use in uses}
         return texts
 
-    def _variables(self) -> Mapping[str, str | None]:
+    def _read(self) -> Mapping[str, str | None]:
         state = self._source.current_state
         if self._state is not state:  # a hook may look before anything is given
-            self._load.open(self, state)
-            self._found, self._state = self._read(state), state
-        return self._found
+            self._before_read(self, state)
+            self._values, self._state = self._decrypt(state), state
+        return self._values
 
-    def _read(self, state: Mapping[str, Any]) -> Mapping[str, str | None]:
+    def _decrypt(self, state: Mapping[str, Any]) -> Mapping[str, str | None]:
         values: dict[str, Any] = {}
 
         def get(name: str) -> Any:
             if name not in values:
-                values[name] = self._value(name, wanted=True)
+                values[name] = self._used_value(name)
             return None if values[name] is _ABSENT else values[name]
 
         hidden = self._visit(state, get)
-        found: dict[str, Any] = {}
         for name in self._places:
             if name not in values:
-                values[name] = _ABSENT if name in hidden else self._value(name, wanted=False)
-            if values[name] is not _ABSENT:
-                found[name] = values[name]
-        return as_kept(self._source, found)
+                values[name] = _ABSENT if name in hidden else self._unused_value(name)
+        # In the order of the places, which pydantic-settings goes by where two names differ in case alone.
+        present = {name: values[name] for name in self._places if values[name] is not _ABSENT}
+        return as_kept(self._source, present)
 
     def _visit(
         self, state: Mapping[str, Any], get: Callable[[str], str | None], skip: Collection[str] = ()
@@ -177,11 +192,11 @@ class Variables(Mapping[str, "str | None"]):
         """Call *get* with each name that the source will use, for fields that are not in *skip*.
 
         Returns:
-            Names that the source must not see: with one sealed value kept from it, it would turn to these instead.
+            Names to hide from the source: where a field's first name is withheld, it would fall back to these.
         """
         hidden: set[str] = set()
-        kept: set[str] = set()  # fields whose value is kept from the source
-        for field in self._names_read.fields.values():
+        withheld: set[str] = set()  # fields whose encrypted value the source does not get
+        for field in self._model.fields.values():
             for index, name in enumerate(field.names):
                 # For one that is needed `get` says the same; of two, one may have no value.
                 places = self._places.get(name, ())
@@ -189,21 +204,20 @@ class Variables(Mapping[str, "str | None"]):
                     continue
                 # The first name that has a value is taken, whatever comes of it; those behind it are not looked at.
                 if self._is_needed(field.uses[index], state, skip):
-                    if get(name) is None and (field.name,) not in self._load.lost:
+                    if get(name) is None and (field.name,) not in self._record.lost:
                         continue
                 elif self._is_nothing(name):
                     continue
                 elif not all(layer.is_plain(own) for layer, own in self._places[name]):
-                    kept.add(field.name)
+                    withheld.add(field.name)
                     hidden.update(field.names[index + 1 :])
                 break
-        hands_on = isinstance(self._source, DotEnvSettingsSource)
-        for name in self._places if hands_on or self._names_read.has_nested else ():
-            uses = self._names_read.uses(name)
-            nested = [use for use in uses if use.path]
-            hidden.update(name for use in nested if use.field in kept)
-            needed = any(use.field not in kept and self._is_needed(use, state, skip) for use in nested)
-            if needed or (hands_on and self._is_passed_on(name, state)):
+        passes_on = isinstance(self._source, DotEnvSettingsSource)
+        for name in self._places if passes_on or self._model.has_nested else ():
+            nested = [use for use in self._uses[name] if use.path]
+            hidden.update(name for use in nested if use.field in withheld)
+            needed = any(use.field not in withheld and self._is_needed(use, state, skip) for use in nested)
+            if needed or (passes_on and self._is_passed_on(name, state)):
                 get(name)
         return hidden
 
@@ -217,15 +231,14 @@ class Variables(Mapping[str, "str | None"]):
         return True
 
     def _is_needed(self, use: Use, state: Mapping[str, Any], skip: Collection[str]) -> bool:
-        if use.field in skip or (self._load.lost and (use.field, *use.path) in self._load.lost):
+        if use.field in skip or (self._record.lost and (use.field, *use.path) in self._record.lost):
             return False
-        return not state or not self._names_read.is_given(use, state, self._places)
+        return not state or not self._model.is_given(use, state, self._places)
 
     def _is_passed_on(self, name: str, state: Mapping[str, Any]) -> bool:
         """Return whether the model uses the line *name* of a ``.env`` beyond the fields that are read from it."""
-        source, uses = self._source, self._names_read.uses(name)
-        extra, prefix = source.config.get("extra"), fold(source, source.env_prefix)
-        filtering = dotenv_filtering(source)
+        source, uses, prefix = self._source, self._uses[name], self._prefix
+        extra, filtering = source.config.get("extra"), self._filtering
         if filtering == "match_prefix":
             if not name.startswith(prefix):
                 return False
@@ -233,162 +246,71 @@ class Variables(Mapping[str, "str | None"]):
             return False
         key = name if extra == "forbid" and not filtering else name.removeprefix(prefix)
         # What a model refuses is refused by name; only where a field is read from it, too, a mask would come to that.
-        is_used = extra == "allow" or key in self._names_read.keys or (extra == "forbid" and uses)
+        is_used = extra == "allow" or key in self._model.keys or (extra == "forbid" and uses)
         return bool(is_used) and key not in state
 
-    def _value(self, name: str, *, wanted: bool) -> object:
-        uses = self._names_read.uses(name)
+    def _used_value(self, name: str) -> object:
+        """Return the value of *name*, decrypted; absent if there is none, or if that failed, which is noted."""
+        failures = self._record.session.failures
         for layer, own in reversed(self._places[name]):
-            plain = layer.is_plain(own)
-            if not plain and not wanted:
-                # An unused sealed line is reported by name where its plain text would be, and dropped elsewhere.
-                is_reported = self._source.config.get("extra") == "forbid" and not uses
-                return MASK if is_reported and isinstance(self._source, DotEnvSettingsSource) else _ABSENT
-            failures = len(self._load.failures)
-            if wanted and len(self._places[name]) > 1:
+            before = len(failures)
+            if len(self._places[name]) > 1:
                 self._refuse_two(layer, name)
             text = layer.value(own)
-            if len(self._load.failures) > failures:
-                self._load.lost.update((use.field, *use.path) for use in uses)
+            if len(failures) > before:
+                self._record.lost.update((use.field, *use.path) for use in self._uses[name])
                 return _ABSENT
             if text or not self._is_ignored(text):
-                self._note(name, uses, text, plain=plain)
-                return text
+                return self._noted(name, text, is_plain=layer.is_plain(own))
         return _ABSENT
 
-    def _note(self, name: str, uses: Sequence[Use], text: str | None, *, plain: bool) -> None:
-        source = self._source
-        for use in uses:
-            self._load.note(self._names_read.fields[use.field].loc_keys, [text, *use.path], plain=plain)
-        if not uses:
-            self._load.note([name.removeprefix(fold(source, source.env_prefix))], [text], plain=plain)
+    def _unused_value(self, name: str) -> object:
+        """Return the value of *name* if it is plaintext, else what stands for a value that is not decrypted."""
+        for layer, own in reversed(self._places[name]):
+            if not layer.is_plain(own):
+                # It is reported by name where its plaintext would be, and dropped elsewhere.
+                is_reported = self._source.config.get("extra") == "forbid" and not self._uses[name]
+                return MASK if is_reported and isinstance(self._source, DotEnvSettingsSource) else _ABSENT
+            text = layer.value(own)
+            if text or not self._is_ignored(text):
+                return self._noted(name, text, is_plain=True)
+        return _ABSENT
+
+    def _noted(self, name: str, text: str | None, *, is_plain: bool) -> str | None:
+        """Return *text*, the value of *name*, after noting for the errors which keys of the model it comes to."""
+        keys = {key for use in self._uses[name] for key in self._model.fields[use.field].loc_keys}
+        keys = keys or {name.removeprefix(self._prefix)}
+        if is_plain:
+            self._record.note_plain(keys, [text, *(step for use in self._uses[name] for step in use.path)])
+        else:
+            self._record.note_decrypted(keys)
+        return text
 
     def _is_ignored(self, text: str | None) -> bool:
         return self._source.env_ignore_empty and text == ""
 
     def _supplied(self, name: str, raw: str | None) -> str:
         """Return which name the variable *name* supplies, as the source compares names."""
-        own, prefix = fold(self._source, name), self._load.prefix
+        own, prefix = self._fold(name), self._record.prefix
         if not name.startswith(prefix) or raw is None or not claims(raw):
             return own
-        other = fold(self._source, name.removeprefix(prefix))
-        return other if self._names_read.uses(other) and not self._names_read.uses(own) else own
+        other = self._fold(name.removeprefix(prefix))
+        return other if self._model.uses(other) and not self._model.uses(own) else own
 
     def _refuse_two(self, layer: Layer, name: str) -> None:
+        """Note a failure if two variables of *layer* supply *name*, one of them by the prefix."""
         names = {
-            fold(self._source, own): own
+            self._fold(own): own
             for place, own in self._places[name]
             if place is layer
             and not (layer.is_plain(own) and layer.value(own) is None)  # a line of only a name
         }
         if len(names) > 1:
-            self._load.fail(names.pop(name), _both_set(name, *names.values()))
+            self._record.session.fail(names.pop(name), both_set(name, *names.values()))
 
 
-class SecretFiles:
-    """The files of ``secrets_dir``, each called as its variable. They are read when their fields are reached."""
-
-    def __init__(self, load: "SettingsLoad", source: SecretsSettingsSource) -> None:
-        self._load, self._source = load, source
-        self._get, self._find = source.get_field_value, source.find_case_path
-        self._found: _Found | None = None  # the file that was found last
-        self._names_read: ModelNames | None = None
-        self._state: Mapping[str, Any] | None = None
-        self._results: dict[str, tuple[Any, str, bool]] = {}
-        # The public ways to a file's text, and to which file it is.
-        source.get_field_value = self._get_field_value  # type: ignore[method-assign]
-        source.find_case_path = self._find_case_path  # type: ignore[method-assign,assignment]
-
-    def entries(self) -> Iterator[tuple[str, str]]:
-        """Return the key entries in the folders."""
-        folders = self._source.secrets_dir
-        for folder in [folders] if isinstance(folders, (str, os.PathLike)) else folders or ():
-            path = Path(folder).expanduser()
-            for file in sorted(path.iterdir()) if path.is_dir() else ():
-                if entry_kid(file.name) is not None and file.is_file():
-                    yield file.name, read.read_text(file).strip()
-
-    def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:  # noqa: ARG002 (a protocol)
-        """Return nothing: which file is read is not known beforehand."""
-        return []
-
-    def _get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        state = self._source.current_state
-        if self._state is not state:
-            self._results, self._state = self._read(state), state
-        return self._results.get(field_name) or self._get(field, field_name)
-
-    def _read(self, state: Mapping[str, Any]) -> dict[str, tuple[Any, str, bool]]:
-        load = self._load
-        results: dict[str, tuple[Any, str, bool]] = {}
-        sealed: dict[str, tuple[_Found, str]] = {}
-        for field_name, field in self._source.settings_cls.model_fields.items():
-            self._found = None
-            text, key, is_complex = results[field_name] = self._get(field, field_name)
-            if self._found is None or not isinstance(text, str):
-                continue
-            if not claims(text) and not embeds(text):
-                load.note(loc_keys(field_name, field, self._source.config), [text], plain=True)
-                continue
-            results[field_name] = None, key, is_complex
-            asked = self._names()
-            use = Use(field_name, asked.fields[field_name].names.index(self._found.asked))
-            if (field_name,) not in load.lost and not asked.is_given(use, state):
-                sealed[field_name] = self._found, text
-        if sealed:
-            load.open(self, state)
-            load.prepare(text for _, text in sealed.values())
-        for field_name, (found, text) in sealed.items():
-            if found.rival is not None:
-                load.fail(found.rival.name, _both_set(found.rival.name, found.file.name))
-            value = load.decrypt(found.file.name, text)
-            field = self._source.settings_cls.model_fields[field_name]
-            load.note(loc_keys(field_name, field, self._source.config), (), plain=False)
-            if value is not None:
-                # Stripped after decryption, too, as the source strips the text of a plain file.
-                results[field_name] = value.strip(), *results[field_name][1:]
-        return results
-
-    def _find_case_path(self, folder: Path, name: str, case_sensitive: bool) -> Path | None:
-        """Find the file *name* as the source would; in its place a sealed one of that name with the prefix."""
-        own, prefix = self._find(folder, name, case_sensitive), self._load.prefix
-        other = self._find(folder, prefix + name, case_sensitive) if prefix else None
-        if other is not None and other.name.startswith(prefix) and self._stands_in(other):
-            self._found = _Found(name, other, own)
-        elif own is not None:
-            self._found = _Found(name, own, None)
-        else:
-            return None
-        return self._found.file
-
-    def _stands_in(self, other: Path) -> bool:
-        if not other.is_file() or not claims(read.read_text(other).strip()):
-            return False
-        return not self._names().uses(fold(self._source, other.name))
-
-    def _names(self) -> ModelNames:
-        if self._names_read is None:
-            source = self._source
-            self._names_read = ModelNames(
-                EnvSettingsSource(
-                    source.settings_cls,
-                    case_sensitive=source.case_sensitive,
-                    env_prefix=source.env_prefix,
-                    env_prefix_target=source.env_prefix_target,
-                    env_nested_delimiter="",
-                )
-            )
-        return self._names_read
-
-
-class _Found:
-    """A file: by which name it was looked for, and the plain file whose place a sealed one with the prefix would take."""
-
-    def __init__(self, asked: str, file: Path, rival: Path | None) -> None:
-        self.asked, self.file, self.rival = asked, file, rival
-
-
-def _both_set(name: str, other: str) -> ConflictError:
+def both_set(name: str, other: str) -> ConflictError:
+    """Return the failure that *name* and *other*, which supplies it, are both there."""
     return ConflictError(
         f"{name} and {other} are both set", hint=f"remove {name}, or give {other} another name"
     )

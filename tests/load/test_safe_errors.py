@@ -34,8 +34,8 @@ from encenv import EncryptedSettings, errors
 from encenv.errors import EncenvError, KeyRefusedError, PolicyError, UserCodeError
 from encenv.keys.cache import clear_cache
 from encenv.keys.local import generate_key_text
-from encenv.load import safe_errors as masking
-from encenv.load.safe_errors import MASK, WITHHELD, masked
+from encenv.load import safe_errors
+from encenv.load.safe_errors import MASK, WITHHELD, safe_error
 from encenv.load.sources import SettingsLoad
 
 SECRET = {"SECRET": "open sesame"}
@@ -297,8 +297,8 @@ def test_every_error_type_is_rebuilt_without_the_input(kind, environ):
     line = InitErrorDetails(type=kind, loc=("secret", CANARY, 7), input=CANARY, ctx=ctx)
     error = ValidationError.from_exception_data("Settings", [line])
     load = SettingsLoad(Settings)
-    load.decrypted_keys.add("secret")
-    made = masked(error, Settings, load)
+    load.record.decrypted_keys.add("secret")
+    made = safe_error(error, Settings, load)
     assert isinstance(made, ValidationError)
     assert [(one["type"], one["loc"], one["input"]) for one in made.errors()] == [
         (kind, ("secret", MASK), MASK)
@@ -498,7 +498,7 @@ def test_without_frames_of_the_application():
     """An exception that no code of the application's is to blame for is still named."""
     load = SettingsLoad(Settings)
     load.decrypted = 1
-    made = masked(RuntimeError(CANARY), Settings, load)
+    made = safe_error(RuntimeError(CANARY), Settings, load)
     assert made.message == f"RuntimeError was raised in the application's code; its text is {WITHHELD}"
 
 
@@ -607,10 +607,10 @@ def test_an_error_survives_copying_and_pickling(environ):
 
 def test_pydantic_is_asked_which_errors_it_knows():
     """No list of error types is kept that would age: another pydantic's types must not break a load."""
-    assert not hasattr(masking, "_KNOWN")
+    assert not hasattr(safe_errors, "_KNOWN")
     load = SettingsLoad(Settings)
     line = InitErrorDetails(type=PydanticCustomError("fraction_parsing_v9", "x"), loc=("secret",), input=1)
-    made = masked(ValidationError.from_exception_data("S", [line]), Settings, load)
+    made = safe_error(ValidationError.from_exception_data("S", [line]), Settings, load)
     assert made.errors()[0]["type"] == "fraction_parsing_v9"
 
 

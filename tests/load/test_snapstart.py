@@ -424,9 +424,9 @@ class Settings(EncryptedSettings):
     def __init__(self): super().__init__()
 own = Settings.__init__
 settings = Settings()
-from encenv.load import snapstart as instances
+from encenv.load import snapstart
 assert not hasattr(EncryptedSettings.__init__, "_encenv_records") and not hasattr(own, "_encenv_records")
-assert not instances._living
+assert not snapstart._objects
 assert "snapshot_restore_py" not in sys.modules
 """
     process(program, {})

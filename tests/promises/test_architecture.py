@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from support.house import DOORS, EXCEPTIONS, FACES, HOUSE, OWNERS, ROOMS, files, imports, tree
+from support.house import DOORS, FACES, HOUSE, OWNERS, ROOMS, files, imports, tree
 from support.workspace import without_coverage
 
 import encenv
@@ -37,17 +37,11 @@ def test_imports_follow_the_order(name):
     """A file imports only files that are listed before it, even for the type checker; so there is no circle."""
     before = HOUSE[: HOUSE.index(name)]
     for one in imports(files()[name]):
-        if one.target is None or (name, one.target) in EXCEPTIONS:
+        if one.target is None:
             continue
         if one.target == "" and name.startswith("cli."):  # for __version__
             continue
         assert one.target in before, f"{name} imports {one.target} in line {one.line}"
-
-
-def test_no_exception_outlives_its_import():
-    """An exception from the order is removed from the table as soon as nothing needs it."""
-    for name, target in EXCEPTIONS:
-        assert target in {one.target for one in imports(files()[name])}, f"{name} does not import {target}"
 
 
 @pytest.mark.parametrize("name", FACES)

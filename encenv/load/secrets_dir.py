@@ -1,0 +1,133 @@
+"""The files of ``secrets_dir``: each is called as its variable, and read when its field is reached."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import EnvSettingsSource, SecretsSettingsSource
+
+from encenv.format.sealed import claims, embeds, entry_kid
+from encenv.keys.process_safety import lazily
+from encenv.load.field_names import ModelNames, Use, fold, loc_keys
+from encenv.load.record import Record
+from encenv.load.variables import Reader, both_set
+
+if TYPE_CHECKING:
+    from encenv.files import read
+else:
+    read = lazily("encenv.files.read")
+
+
+class _SecretFile:
+    """A file, the name by which it was looked for, and the plaintext file that it would take the place of."""
+
+    def __init__(self, name: str, path: Path, rival: Path | None) -> None:
+        self.name, self.path, self.rival = name, path, rival
+
+
+class SecretFiles:
+    """What a `SecretsSettingsSource` reads from; a `Reader`. Arguments as for `DecryptingVariables`."""
+
+    def __init__(
+        self,
+        record: Record,
+        source: SecretsSettingsSource,
+        before_read: Callable[[Reader, Mapping[str, Any]], None],
+    ) -> None:
+        release(source)
+        self._record, self._source, self._before_read = record, source, before_read
+        self._get, self._find = source.get_field_value, source.find_case_path
+        self._file: _SecretFile | None = None  # the file that was looked up last
+        self._state: Mapping[str, Any] | None = None
+        self._results: dict[str, tuple[Any, str, bool]] = {}
+        # The public ways to a file's text, and to which file it is.
+        source.get_field_value = self._get_field_value  # type: ignore[method-assign]
+        source.find_case_path = self._find_case_path  # type: ignore[method-assign,assignment]
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """Return the key entries in the folders."""
+        folders = self._source.secrets_dir
+        for folder in [folders] if isinstance(folders, (str, os.PathLike)) else folders or ():
+            path = Path(folder).expanduser()
+            for file in sorted(path.iterdir()) if path.is_dir() else ():
+                if entry_kid(file.name) is not None and file.is_file():
+                    yield file.name, read.read_text(file).strip()
+
+    def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:  # noqa: ARG002 (a protocol)
+        """Return nothing: which file is read is not known beforehand."""
+        return []
+
+    def _get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        state = self._source.current_state
+        if self._state is not state:
+            self._results, self._state = self._read(state), state
+        return self._results.get(field_name) or self._get(field, field_name)
+
+    def _read(self, state: Mapping[str, Any]) -> dict[str, tuple[Any, str, bool]]:
+        record, config = self._record, self._source.config
+        fields = self._source.settings_cls.model_fields
+        results: dict[str, tuple[Any, str, bool]] = {}
+        encrypted: dict[str, tuple[_SecretFile, str]] = {}
+        for field_name, field in fields.items():
+            self._file = None
+            text, key, is_complex = results[field_name] = self._get(field, field_name)
+            if self._file is None or not isinstance(text, str):
+                continue
+            if not claims(text) and not embeds(text):
+                record.note_plain(loc_keys(field_name, field, config), [text])
+                continue
+            results[field_name] = None, key, is_complex
+            use = Use(field_name, self._model.fields[field_name].names.index(self._file.name))
+            if (field_name,) not in record.lost and not self._model.is_given(use, state):
+                encrypted[field_name] = self._file, text
+        if encrypted:
+            self._before_read(self, state)
+            record.session.prepare(text for _, text in encrypted.values())
+        for field_name, (file, text) in encrypted.items():
+            if file.rival is not None:
+                record.session.fail(file.rival.name, both_set(file.rival.name, file.path.name))
+            value = record.session.decrypt(file.path.name, text)
+            record.note_decrypted(loc_keys(field_name, fields[field_name], config))
+            if value is not None:
+                # Stripped after decryption, too, as the source strips the text of a plain file.
+                results[field_name] = value.strip(), *results[field_name][1:]
+        return results
+
+    def _find_case_path(self, folder: Path, name: str, case_sensitive: bool) -> Path | None:
+        """Find the file *name* as the source would; in its place an encrypted one of that name with the prefix."""
+        own, prefix = self._find(folder, name, case_sensitive), self._record.prefix
+        other = self._find(folder, prefix + name, case_sensitive) if prefix else None
+        if other is not None and other.name.startswith(prefix) and self._supplies_another(other):
+            self._file = _SecretFile(name, other, own)
+        elif own is not None:
+            self._file = _SecretFile(name, own, None)
+        else:
+            return None
+        return self._file.path
+
+    def _supplies_another(self, file: Path) -> bool:
+        if not file.is_file() or not claims(read.read_text(file).strip()):
+            return False
+        return not self._model.uses(fold(self._source, file.name))
+
+    @functools.cached_property
+    def _model(self) -> ModelNames:
+        source = self._source
+        return ModelNames(
+            EnvSettingsSource(
+                source.settings_cls,
+                case_sensitive=source.case_sensitive,
+                env_prefix=source.env_prefix,
+                env_prefix_target=source.env_prefix_target,
+                env_nested_delimiter="",
+            )
+        )
+
+
+def release(source: SecretsSettingsSource) -> None:
+    """Take out of *source* what a load has put into it."""
+    for name in ("get_field_value", "find_case_path"):
+        vars(source).pop(name, None)
