@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from encenv.cli.report import Finding
 from encenv.files.inspect import Inspection
-from encenv.files.secret_names import mask_name
+from encenv.files.plaintext_leaks import mask_name
 from encenv.policy.rules import Policy
 
 

@@ -6,8 +6,8 @@ from encenv.cli.options import STANDARD_INPUT, STANDARD_OUTPUT
 from encenv.cli.terminal import progress, read_standard_input, write
 from encenv.errors import EncenvError, FileError, combine
 from encenv.files.atomic import PRIVATE, create
+from encenv.files.disk import read
 from encenv.files.document import UNPARSED_HINT, EnvFile, parse
-from encenv.files.read import read
 from encenv.files.text import NOT_UTF8_HINT, decode, printable
 from encenv.format.sealed import LOCAL_KEY_NAME
 from encenv.keys.entries import local_key_beside_values

@@ -7,8 +7,8 @@ import click
 
 from encenv.cli.options import DEFAULT_FILE
 from encenv.errors import EncenvError
+from encenv.files.disk import read
 from encenv.files.document import parse
-from encenv.files.read import read
 from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
 from encenv.policy.rules import matches
 

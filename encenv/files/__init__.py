@@ -1,9 +1,9 @@
 """A .env file on disk: read, understood, encrypted, edited and replaced.
 
 From the bottom up:
-text · os_errors · read · folder_lock · atomic: bytes on disk, and their text.
-secret_names · quoting · document · expand: what the lines say to python-dotenv.
+text · disk · folder_lock · atomic: bytes on disk, and their text.
+quoting · document · expand: what the lines say to python-dotenv.
 opening · plaintext_leaks · inspect · compare: what a reader can tell, with or without a key.
 key_names · writer · data_key_choice · lines: who encrypts, under which data key, and the proof.
-encrypt · edit · editor_session · decrypt · rewrap: one change of a file each.
+encrypt · edit · editor_session · rewrap: one change of a file each.
 """

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from encenv.errors import ConflictError, FileError
+from encenv.files.disk import attempt, folder_error
 from encenv.files.folder_lock import lock, remove, temporary_beside
-from encenv.files.os_errors import attempt, folder_error
 from encenv.files.text import StrPath, printable
 
 PRIVATE = 0o600

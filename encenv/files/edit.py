@@ -1,19 +1,41 @@
-"""Set, remove or rename variables of a .env file, so that a diff shows nothing else."""
+"""Get, set, remove or rename variables of a .env file; after a change, a diff shows nothing else."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
 from encenv.errors import AuthenticationError, ConflictError, FileError, MalformedError, frameless
 from encenv.files.data_key_choice import DataKeyChoice
 from encenv.files.document import EnvFile, parse, with_name
 from encenv.files.lines import EncryptResult, classify, drop_unused_entries, encrypt_values
+from encenv.files.opening import open_values, reading_session
 from encenv.files.writer import Writer
 from encenv.format.sealed import LOCAL_KEY_NAME, SealedValue, claims, entry_kid
 
 # New names are limited to what a shell, docker and systemd can use. A present one may be any.
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 _KID_OF = re.compile(r"encenv:1:([A-Z2-7]{8}):")
+
+
+@frameless
+def get_value(text: str, name: str, where: str, environ: Mapping[str, str]) -> str:
+    """Return the value of the variable *name* of the .env file *text*; only its data key is unwrapped.
+
+    Args:
+        text: The file's text, newlines untranslated.
+        name: The variable. If it has several lines, the last one counts, as for a reader.
+        where: What messages call the file.
+        environ: The process environment: further key entries, and what the key providers need.
+
+    Raises:
+        EncenvError: If there is no such value, or it cannot be decrypted.
+    """
+    file = parse(text)
+    index = _existing(file, name, where)[-1]
+    value = file.bindings[index].value
+    if value is None:
+        raise FileError(f"{name} has no value in {where}", hint=f"give it one: encenv set {name}")
+    return open_values({index: (name, value)}, reading_session(file, environ))[index]
 
 
 @frameless
@@ -126,13 +148,6 @@ def check_name(name: str) -> None:
         raise ConflictError(f"{name} holds a key, and only encenv sets it", hint="choose another name")
 
 
-def no_such_variable(name: str, others: Iterable[str | None], where: str) -> FileError:
-    """Return the error that there is no variable *name*, with similar names among *others*."""
-    close = get_close_matches(name, sorted({other for other in others if other and not entry_kid(other)}))
-    hint = f"did you mean {' or '.join(close)}?" if close else f"see its variables: encenv status {where}"
-    return FileError(f"there is no variable {name!a} in {where}".replace("'", ""), hint=hint)
-
-
 def _is_key(name: str) -> bool:
     return name == LOCAL_KEY_NAME or entry_kid(name) is not None
 
@@ -142,10 +157,15 @@ def _indexes(file: EnvFile, name: str) -> list[int]:
 
 
 def _existing(file: EnvFile, name: str, where: str) -> list[int]:
+    """Return the indexes of the lines of the variable *name*; if there are none, the error has similar names."""
     indexes = _indexes(file, name)
-    if not indexes:
-        raise no_such_variable(name, (binding.name for binding in file.bindings), where)
-    return indexes
+    if indexes:
+        return indexes
+    close = get_close_matches(
+        name, sorted({b.name for b in file.bindings if b.name and not entry_kid(b.name)})
+    )
+    hint = f"did you mean {' or '.join(close)}?" if close else f"see its variables: encenv status {where}"
+    raise FileError(f"there is no variable {name!a} in {where}".replace("'", ""), hint=hint)
 
 
 def _decrypts_to(sealed: tuple[str, SealedValue], value: str, choice: DataKeyChoice) -> bool:

@@ -1,15 +1,17 @@
-"""Encrypt the values of a .env file: those in plaintext, or all of them under a new data key.
+"""Encrypt the values of a .env file, those in plaintext or all of them under a new data key; or decrypt them.
 
-Values that are encrypted already, and every other byte, stay unchanged.
+Every other byte stays unchanged.
 """
 
-from encenv.errors import PolicyError, frameless
+from collections.abc import Mapping
+
+from encenv.errors import EncenvError, PolicyError, frameless
 from encenv.files.data_key_choice import DataKeyChoice, wrapping_of_new_key
-from encenv.files.document import parse
+from encenv.files.document import EnvFile, parse, with_value
 from encenv.files.lines import EncryptResult, NameTest, classify, encrypt_values, names_at
-from encenv.files.opening import entry_kids
+from encenv.files.opening import Progress, entry_kids, open_possible, reading_session, values_of
 from encenv.files.writer import Writer
-from encenv.format.sealed import ADDED_BY_WRITER
+from encenv.format.sealed import ADDED_BY_WRITER, SealedValue, claims
 
 
 @frameless
@@ -86,3 +88,42 @@ def _under_new_key(text: str, writer: Writer, where: str, must_encrypt: NameTest
     values = {to: values[index] for index, to in zip(before, after, strict=True) if index in values}
     result = encrypt_values(bare, values, choice, writer.progress)
     return EncryptResult(result, names_at(bare, values), 0, choice.entry, is_new=True)
+
+
+@frameless
+def decrypt(
+    file: EnvFile, environ: Mapping[str, str], selects: NameTest, progress: Progress = iter
+) -> EnvFile:
+    """Return *file* with the values of the names that *selects* accepts decrypted.
+
+    Key entries are left out, except those of values that stay encrypted.
+
+    Args:
+        file: The file.
+        environ: The process environment: further key entries, and what the key providers need.
+        selects: Which variables to decrypt, by name.
+        progress: Iterates over the values.
+
+    Raises:
+        EncenvError: If a value cannot be decrypted. All failures are reported together.
+    """
+    session = reading_session(file, environ)
+    values = values_of(file, selects)  # plain ones too: one that holds an encrypted value is an error
+    changes = {}
+    for index, plain in open_possible(values, session, progress).items():
+        name, value = values[index]
+        if claims(value):
+            try:
+                changes[index] = with_value(file.bindings[index], plain)
+            except EncenvError as error:
+                session.fail(name, error)
+    failure = session.failure(whole="the file", done="decrypted")
+    if failure is not None:
+        raise failure
+    used = {
+        SealedValue.parse(value).kid
+        for index, (_, value) in values_of(file).items()
+        if index not in values and claims(value)
+    }
+    unused = {index for index, kid in entry_kids(file).items() if kid not in used}
+    return file.replace(changes).without(unused)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from encenv.errors import ConflictError
-from encenv.files.os_errors import attempt
+from encenv.files.disk import attempt
 from encenv.files.text import printable
 
 try:

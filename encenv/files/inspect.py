@@ -10,8 +10,7 @@ from typing import Literal
 
 from encenv.errors import ConflictError, MalformedError
 from encenv.files.document import UNPARSED_HINT, Binding, parse
-from encenv.files.plaintext_leaks import commented_values, private_key_lines
-from encenv.files.secret_names import may_be_secret
+from encenv.files.plaintext_leaks import commented_values, may_be_secret, private_key_lines
 from encenv.format.sealed import (
     ENTRY_PREFIX,
     LOCAL_KEY_NAME,

@@ -1,4 +1,4 @@
-"""Plaintext secrets outside of values: assignments in comments, and the text of private keys."""
+"""Plaintext secrets outside of values: in the names of variables, in comments, and in the text of private keys."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Iterator
 from encenv.files.document import Binding, after_value
 from encenv.format.sealed import entry_kid
 
-# An assignment in a comment: directly after the #, perhaps in a list or a quotation, or in a sentence. Repetitions are
+RANDOM_MIN = 12  # characters without a separator, in both cases and with digits: no such word is a name
+
+# An assignment in a comment: directly after the #, maybe in a list or a quotation, or in a sentence. Repetitions are
 # bounded, so that a long line takes no long time.
 _ASSIGNMENT = re.compile(
     r"""(#(?:[#\s;*`'"(\[>|]|//|-\s){0,40}+(?:export\s{1,9})?)?"""
@@ -26,6 +28,24 @@ _PRIVATE_KEY = re.compile(
 )
 _PRIVATE_KEY_PARTS = ("PRIVATE KEY", "LS0tLS1CRUdJTi", "AGE-SECRET-KEY-1", "PuTTY-User", "encenv-local-key:")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
+
+
+def may_be_secret(name: str) -> bool:
+    """Return whether *name* looks like a piece of a secret, as the lines of one that lost its quotes do."""
+    return "://" in name or "@" in name or any(_looks_random(part) for part in re.split(r"[._-]", name))
+
+
+def mask_name(name: str) -> str:
+    """Return what to call the variable *name* in output that others may read."""
+    return "(masked)" if may_be_secret(name) else name
+
+
+def _looks_random(text: str) -> bool:
+    if len(text) < RANDOM_MIN:
+        return False
+    digits = sum(c.isdigit() for c in text)
+    is_one_case = text.isupper() or text.islower()
+    return digits > 1 and (not is_one_case or digits * 5 > len(text))
 
 
 def commented_values(bindings: Iterable[Binding], names: Collection[str]) -> Iterator[tuple[str, int]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from encenv.files.atomic import create, edit_file
-from encenv.files.read import read
+from encenv.files.disk import read
 from encenv.policy.file_globs import attribute_pattern
 
 FILE_NAME = ".gitattributes"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from encenv.errors import ConflictError
 from encenv.files.atomic import create, edit_file
-from encenv.files.os_errors import attempt
+from encenv.files.disk import attempt
 from encenv.files.text import printable
 from encenv.git.repository import config, git, remove_config
 from encenv.git.script import read_script

@@ -7,7 +7,7 @@ from pathlib import Path
 from encenv.errors import EncenvError
 from encenv.files.document import parse
 from encenv.files.inspect import inspect
-from encenv.files.secret_names import mask_name
+from encenv.files.plaintext_leaks import mask_name
 from encenv.git.repository import contents, history, top_level
 from encenv.policy.project import Project
 from encenv.policy.rules import Policy

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from encenv.errors import EncenvError
 from encenv.files.document import Binding, parse
-from encenv.files.secret_names import may_be_secret
+from encenv.files.plaintext_leaks import may_be_secret
 from encenv.format.sealed import KeyEntry, SealedValue, claims, entry_kid
 
 MARK_CHARACTERS = 8  # 32 bits: one change in four thousand million is missed

@@ -13,11 +13,11 @@ TYPE_CHECKING = False  # not typing's: this is what an application imports first
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from encenv.files import document, read
+    from encenv.files import disk, document
     from encenv.load.options import ReaderOptions
 else:
     document = lazily("encenv.files.document")
-    read = lazily("encenv.files.read")
+    disk = lazily("encenv.files.disk")
 
 StrPath = str | os.PathLike[str]
 
@@ -69,7 +69,7 @@ def _lines(path: StrPath) -> list[tuple[str, str | None]]:
     if not os.path.isfile(path):  # noqa: PTH113 (of any path); a FIFO can be read only once
         return []
     return [
-        (one.name, one.value) for one in document.parse(read.read_text(path)).bindings if one.name is not None
+        (one.name, one.value) for one in document.parse(disk.read_text(path)).bindings if one.name is not None
     ]
 
 

@@ -16,9 +16,9 @@ from encenv.load.record import Record
 from encenv.load.variables import Reader, both_set
 
 if TYPE_CHECKING:
-    from encenv.files import read
+    from encenv.files import disk
 else:
-    read = lazily("encenv.files.read")
+    disk = lazily("encenv.files.disk")
 
 
 class _SecretFile:
@@ -54,7 +54,7 @@ class SecretFiles:
             path = Path(folder).expanduser()
             for file in sorted(path.iterdir()) if path.is_dir() else ():
                 if entry_kid(file.name) is not None and file.is_file():
-                    yield file.name, read.read_text(file).strip()
+                    yield file.name, disk.read_text(file).strip()
 
     def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:  # noqa: ARG002 (a protocol)
         """Return nothing: which file is read is not known beforehand."""
@@ -109,7 +109,7 @@ class SecretFiles:
         return self._file.path
 
     def _supplies_another(self, file: Path) -> bool:
-        if not file.is_file() or not claims(read.read_text(file).strip()):
+        if not file.is_file() or not claims(disk.read_text(file).strip()):
             return False
         return not self._model.uses(fold(self._source, file.name))
 

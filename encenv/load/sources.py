@@ -34,10 +34,10 @@ from encenv.load.record import Record
 from encenv.load.variables import DecryptingVariables, Layer, NamedTexts, Reader
 
 if TYPE_CHECKING:
-    from encenv.files import read
+    from encenv.files import disk
     from encenv.load import dotenv, secrets_dir
 else:
-    read = lazily("encenv.files.read")
+    disk = lazily("encenv.files.disk")
     dotenv = lazily("encenv.load.dotenv")
     secrets_dir = lazily("encenv.load.secrets_dir")
 
@@ -209,7 +209,7 @@ def _files(record: Record, source: DotEnvSettingsSource) -> Sequence[Layer]:
         # A source that the application made itself has emptied the FIFO already.
         return [NamedTexts(record, _names_upper(source))]
     encoding = source.env_file_encoding or "utf-8"
-    files = [dotenv.LoadedFile(record.session, read.read_text(path, encoding), str(path)) for path in paths]
+    files = [dotenv.LoadedFile(record.session, disk.read_text(path, encoding), str(path)) for path in paths]
     if not all(file.is_plain(*file.last) and not file.has_entries for file in files):
         return files
     if is_hidden:
@@ -236,7 +236,7 @@ def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[P
         path = Path(file).expanduser()
         depth = env_file_depth(source)
         above = [] if path.is_absolute() else [parent / path for parent in islice(Path.cwd().parents, depth)]
-        existing = next((candidate for candidate in [path, *above] if read.is_file_or_fifo(candidate)), None)
+        existing = next((candidate for candidate in [path, *above] if disk.is_file_or_fifo(candidate)), None)
         if report:  # as the source itself would
             message = "Loading env file: %s" if existing else "Env file not found, skipping: %s"
             log.debug(message, (existing or path).resolve())

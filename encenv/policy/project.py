@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from encenv.errors import FileError, MalformedError, PolicyError
+from encenv.files.disk import read
 from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
 from encenv.files.opening import Progress
-from encenv.files.read import read
 from encenv.files.text import printable
 from encenv.files.writer import Writer
 from encenv.policy.file_globs import covers

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from encenv.errors import ConflictError, EncenvError, FileError
-from encenv.files import atomic, folder_lock, os_errors
+from encenv.files import atomic, disk, folder_lock
 from encenv.files.atomic import create, edit_file
-from encenv.files.read import read
+from encenv.files.disk import read
 
 OLD = b"A=old\n" * 1000
 NEW = b"A=encenv:1:new\n" * 3000
@@ -325,7 +325,7 @@ def test_odd_names_are_shown_escaped(tmp_path):
         rewrite(tmp_path / "\x1b[2J")
 
 
-MODULES = (atomic.__file__, folder_lock.__file__, os_errors.__file__)
+MODULES = (atomic.__file__, folder_lock.__file__, disk.__file__)
 
 
 class _Steps:

@@ -8,7 +8,7 @@ from encenv.cli.files import for_each_file, parse_every_line, place, read_text, 
 from encenv.cli.name_options import chooser, name_options
 from encenv.cli.options import STANDARD_OUTPUT, files_argument, output_option, quiet
 from encenv.cli.terminal import say, through_values
-from encenv.files.decrypt import decrypt
+from encenv.files.encrypt import decrypt
 from encenv.files.text import printable
 
 

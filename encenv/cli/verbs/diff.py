@@ -16,8 +16,8 @@ from encenv.errors import FileError
 from encenv.files.compare import Assignment, Difference, compare, compare_plaintexts
 from encenv.files.document import parse
 from encenv.files.opening import open_possible, reading_session
+from encenv.files.plaintext_leaks import mask_name
 from encenv.files.quoting import quote
-from encenv.files.secret_names import mask_name
 from encenv.files.text import decode, printable
 from encenv.format.sealed import claims
 from encenv.git import repository as git

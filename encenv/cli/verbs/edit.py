@@ -17,10 +17,10 @@ from encenv.cli.rewrite_file import FILE_MODE, is_there, report
 from encenv.cli.terminal import can_ask, fail, say, through_values, warn
 from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import PRIVATE, create, edit_file
+from encenv.files.disk import read
 from encenv.files.editor_session import UNSAVED, EditorSession, encrypt_draft, finish_edit, start_edit
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.lines import EncryptResult
-from encenv.files.read import read
 from encenv.files.text import decode, printable
 from encenv.files.writer import Writer
 from encenv.git.merge import merge

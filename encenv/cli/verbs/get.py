@@ -8,7 +8,7 @@ import click
 from encenv.cli.files import place, read_text, write_text
 from encenv.cli.name_options import complete_names
 from encenv.cli.options import STANDARD_OUTPUT, file_option
-from encenv.files.decrypt import get_value
+from encenv.files.edit import get_value
 
 
 @click.command()

@@ -10,7 +10,7 @@ import click
 from encenv.cli.files import parse_every_line, place, read_text
 from encenv.cli.options import DEFAULT_FILE, FILE
 from encenv.errors import EncenvError, FileError, combine
-from encenv.files.read import is_file_or_fifo
+from encenv.files.disk import is_file_or_fifo
 from encenv.files.text import printable
 from encenv.load.child_environ import child_environ
 

@@ -14,7 +14,7 @@ from encenv.cli.options import as_json as json_option
 from encenv.cli.report import STATES, count
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
 from encenv.files.inspect import LAMBDA_BYTES, Inspection, Variable, inspect
-from encenv.files.secret_names import mask_name
+from encenv.files.plaintext_leaks import mask_name
 from encenv.files.text import printable
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 from encenv.policy.project import Projects

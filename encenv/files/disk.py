@@ -1,12 +1,14 @@
-"""What a failed system call on a path means, as our errors: what happened, and what to do."""
+"""Read a file from disk, and turn a failed system call on a path into our error: what happened, and what to do."""
 
 import errno
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from encenv.errors import ConflictError, EncenvError, FileError
-from encenv.files.text import printable
+from encenv.files.text import StrPath, decode, printable
 
 T = TypeVar("T")
 Doing = Literal["read", "write"]
@@ -37,6 +39,38 @@ _NO_READING = (
 )
 _READ_TEXTS = _TEXTS | {errno.EACCES: _NO_READING, errno.EPERM: _NO_READING}
 _OTHER = "cannot {doing} the {what} {name}: {reason}", "fix what the system reports and run the command again"
+
+
+def read(path: StrPath, what: str = "file") -> bytes:
+    """Return the content of the file *path*, following links.
+
+    Args:
+        path: A file, or a FIFO, which is read to its end.
+        what: What an error calls it.
+
+    Raises:
+        FileError: If it cannot be read.
+    """
+    path = Path(path)
+    return attempt("read", path, path.read_bytes, what)
+
+
+def read_text(path: StrPath, encoding: str | None = "utf-8") -> str:
+    """Return the text of the file *path*, with newlines unchanged.
+
+    Raises:
+        FileError: If it cannot be read, or is not in *encoding* (None: the locale's).
+    """
+    return decode(read(path), os.fspath(path), encoding)
+
+
+def is_file_or_fifo(path: StrPath) -> bool:
+    """Return whether *path* is a regular file or a FIFO, as process substitution and some secret managers give."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 (not every path is a valid Path)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
 
 
 def attempt(doing: Doing, path: Path, act: Callable[[], T], what: str = "file") -> T:
