@@ -8,7 +8,7 @@ from encenv.cli.files import place, read_text, target
 from encenv.cli.options import STANDARD_INPUT
 from encenv.cli.terminal import say, write
 from encenv.files.atomic import create, edit_file
-from encenv.files.lines import EncryptResult
+from encenv.files.encrypt import EncryptResult
 from encenv.files.rewrap import RewrapResult
 from encenv.files.text import decode
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry

@@ -18,6 +18,7 @@ from encenv.errors import (
     combine,
     frameless,
 )
+from encenv.files.data_key_choice import choose_data_key
 from encenv.files.document import parse
 from encenv.files.lines import classify
 from encenv.files.writer import Writer
@@ -175,7 +176,8 @@ def needs_a_key(failure: EncenvError) -> bool:
 
 def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[str, str]:
     """Return *texts* encrypted under the file's data key; if that is new, add its entry to those of the session."""
-    data_key, entry, is_new = classify(parse(source.text), source.where).choose_data_key(writer)
+    lines = classify(parse(source.text), source.where)
+    data_key, entry, is_new = choose_data_key(lines, writer)
     if is_new:
         source.session.entries.add([(entry.name, str(entry))])
     values: dict[str, str] = {}

@@ -4,6 +4,6 @@ From the bottom up:
 text · disk · folder_lock · atomic: bytes on disk, and their text.
 quoting · document · expand: what the lines say to python-dotenv.
 opening · plaintext_leaks · inspect · compare: what a reader can tell, with or without a key.
-key_names · writer · data_key_choice · lines: who encrypts, under which data key, and the proof.
-encrypt · edit · editor_session · rewrap: one change of a file each.
+key_names · writer · lines · data_key_choice: who encrypts what, and under which data key.
+encrypt · edit · editor_session · rewrap: one change of a file each, with a proof.
 """

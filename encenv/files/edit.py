@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 
 from encenv.errors import AuthenticationError, ConflictError, FileError, MalformedError, frameless
-from encenv.files.data_key_choice import DataKeyChoice
+from encenv.files.data_key_choice import DataKeyChoice, choose_data_key
 from encenv.files.document import EnvFile, parse, with_name
-from encenv.files.lines import EncryptResult, classify, drop_unused_entries, encrypt_values
+from encenv.files.encrypt import EncryptResult, drop_unused_entries, encrypt_values
+from encenv.files.lines import classify
 from encenv.files.opening import open_values, reading_session
 from encenv.files.writer import Writer
 from encenv.format.sealed import LOCAL_KEY_NAME, SealedValue, claims, entry_kid
@@ -65,13 +67,11 @@ def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".e
     elif _is_key(name):
         check_name(name)
     lines = classify(file, where, {index})
-    choice = lines.choose_data_key(writer)
+    choice = choose_data_key(lines, writer)
     before = lines.sealed.get(index)
     if before is not None and not choice.is_new and _decrypts_to(before, value, choice):
-        return EncryptResult(text, (), len(lines.sealed), choice.entry, is_new=False)
-    after = encrypt_values(file, {index: value}, choice)
-    after = drop_unused_entries(after, {before[1].kid} if before else ())
-    return EncryptResult(after, (name,), len({*lines.sealed} - {index}), choice.entry, is_new=choice.is_new)
+        return EncryptResult(text, entry=choice.entry)
+    return encrypt_values(file, {index: value}, choice, replaced_kids={before[1].kid} if before else ())
 
 
 @frameless
@@ -97,7 +97,7 @@ def unset(text: str, names: Collection[str], where: str = ".env") -> EncryptResu
             )
     matches = (_KID_OF.match(file.bindings[index].value or "") for index in indexes)
     after = drop_unused_entries(str(rest), {match[1] for match in matches if match})
-    return EncryptResult(after, tuple(dict.fromkeys(names)), 0, None, is_new=False)
+    return EncryptResult(after, tuple(dict.fromkeys(names)))
 
 
 @frameless
@@ -124,13 +124,12 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
     renamed = file.replace({index: with_name(file.bindings[index], new) for index in indexes})
     sealed = [index for index in indexes if claims(file.bindings[index].value or "")]
     if not sealed or _bound_name(old) == _bound_name(new):
-        return EncryptResult(str(renamed), (new,), 0, None, is_new=False)
+        return EncryptResult(str(renamed), (new,))
     lines = classify(file, where)
     values = lines.decrypt(writer, sealed)
-    choice = lines.choose_data_key(writer)
-    after = encrypt_values(renamed, values, choice)
-    after = drop_unused_entries(after, {lines.sealed[index][1].kid for index in sealed})
-    return EncryptResult(after, (new,), len(lines.sealed) - len(sealed), choice.entry, is_new=choice.is_new)
+    kids = {lines.sealed[index][1].kid for index in sealed}
+    result = encrypt_values(renamed, values, choose_data_key(lines, writer), replaced_kids=kids)
+    return replace(result, names=(new,))
 
 
 def check_name(name: str) -> None:

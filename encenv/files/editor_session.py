@@ -1,19 +1,13 @@
 """Edit a whole .env file by hand: as a plaintext draft, and encrypted again without changing unedited lines."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from encenv.errors import ConflictError, FileError, combine, frameless
-from encenv.files.data_key_choice import agreed_keys
+from encenv.files.data_key_choice import agreed_keys, choose_data_key
 from encenv.files.document import Binding, EnvFile, blank_lines, parse, with_value
-from encenv.files.lines import (
-    EncryptResult,
-    NameTest,
-    classify,
-    drop_unused_entries,
-    encrypt_values,
-    names_at,
-)
+from encenv.files.encrypt import EncryptResult, drop_unused_entries, encrypt_values
+from encenv.files.lines import FileLines, NameTest, classify
 from encenv.files.writer import Writer
 from encenv.format.sealed import KeyEntry, claims, entry_kid
 
@@ -22,17 +16,18 @@ UNSAVED = "EDITED"  # the variable that holds a draft that could not be saved
 
 @dataclass(frozen=True, slots=True)
 class EditorSession:
-    """A .env file that is being edited by hand.
+    """A .env file that is being edited by hand."""
 
-    Attributes:
-        text: The file's text.
-        draft: The text that a person edits: values decrypted, a comment in the place of each key entry.
-        marks: The index of each key entry, by its comment.
-    """
+    lines: FileLines
+    draft: str = field(
+        repr=False
+    )  # what is edited: values decrypted, a comment in the place of each key entry
+    marks: Mapping[str, int]  # the index of each key entry, by its comment
 
-    text: str = field(repr=False)
-    draft: str = field(repr=False)
-    marks: Mapping[str, int]
+    @property
+    def text(self) -> str:
+        """The file's text."""
+        return str(self.lines.file)
 
     def is_unedited(self, text: str) -> bool:
         """Return whether *text* is the draft; many editors end the last line."""
@@ -48,7 +43,7 @@ def start_edit(text: str, writer: Writer, where: str = ".env") -> EditorSession:
     """
     lines = classify(parse(text), where)
     if not writer.keys:  # an error now, before somebody writes a value that cannot be encrypted
-        agreed_keys(lines.keys, where)
+        agreed_keys(lines)
     bindings = lines.file.bindings
     changes = {index: with_value(bindings[index], value) for index, value in lines.decrypt(writer).items()}
     marks: dict[str, int] = {}
@@ -66,72 +61,59 @@ def start_edit(text: str, writer: Writer, where: str = ".env") -> EditorSession:
             f"{where} cannot be decrypted for an editor without changing how it reads",
             hint="change it with encenv set",
         )
-    return EditorSession(text, str(file), marks)
+    return EditorSession(lines, str(file), marks)
 
 
 @frameless
 def finish_edit(
-    session: EditorSession,
-    edited: str,
-    writer: Writer,
-    where: str = ".env",
-    must_encrypt: NameTest = lambda _: True,
+    session: EditorSession, edited: str, writer: Writer, must_encrypt: NameTest = lambda _: True
 ) -> EncryptResult:
     """Return the file of *session* with what was *edited* in it; unedited lines keep their bytes.
 
     A new or changed value is encrypted if the old one was, or if *must_encrypt* selects its name.
 
-    Args:
-        session: The session that `start_edit` returned.
-        edited: The edited text.
-        writer: Who encrypts.
-        where: What messages call the file.
-        must_encrypt: Which variables to encrypt, by name.
-
     Raises:
         EncenvError: If the text cannot be parsed, or a value cannot be encrypted. The caller still has the text.
     """
     if session.is_unedited(edited):
-        return EncryptResult(session.text, (), _count_sealed(session.text), None, is_new=False)
-    original, lines = classify(parse(session.text), where), classify(parse(edited), where)
+        return EncryptResult(session.text)
+    original, lines = session.lines, classify(parse(edited), session.lines.where)
     if lines.sealed:
-        names = names_at(lines.file, lines.sealed)
+        names = [name for name, _ in lines.sealed.values()]
         pasted = ConflictError(
             "the value is encrypted already", hint="write the value itself", variables=names
         )
         raise combine([pasted], whole="the file", done="encrypted")
-    changes, values = _compare(session, original.file, lines.file, must_encrypt)
+    changes, values = _compare(session, lines.file, must_encrypt)
     file = lines.file.replace(changes)
-    choice = original.choose_data_key(writer) if values else None
-    text = encrypt_values(file, values, choice) if choice else str(file)
+    result = EncryptResult(str(file))
+    if values:
+        result = encrypt_values(file, values, choose_data_key(original, writer))
+    text = result.text
     for key in original.keys:
         text = _restore_entries(text, key.entries)
-    text = drop_unused_entries(text, {key.kid for key in original.keys})
+    text = drop_unused_entries(text, {key.entries[0].kid for key in original.keys})
     present = {binding.name for binding in lines.file.bindings}
-    removed = dict.fromkeys(b.name for b in original.file.bindings if b.name and not entry_kid(b.name))
-    return EncryptResult(
-        text,
-        (*names_at(file, values), *(name for name in removed if name not in present)),
-        _count_sealed(text) - len(values),
-        choice.entry if choice else None,
-        is_new=choice is not None and choice.is_new,
-    )
+    before = dict.fromkeys(b.name for b in original.file.bindings if b.name and not entry_kid(b.name))
+    removed = (name for name in before if name not in present)
+    return replace(result, text=text, names=(*result.names, *removed))
 
 
 @frameless
-def encrypt_draft(session: EditorSession, edited: str, writer: Writer, where: str = ".env") -> str:
+def encrypt_draft(session: EditorSession, edited: str, writer: Writer) -> str:
     """Return a .env file with the whole *edited* text as one encrypted variable, also if it cannot be parsed.
 
     Arguments and errors as for `finish_edit`.
     """
-    data_key, entry, _ = classify(parse(session.text), where).choose_data_key(writer)  # unwrapped already
+    data_key, entry, _ = choose_data_key(session.lines, writer)  # unwrapped already
     return f"{entry.name}={entry}\n{UNSAVED}={data_key.encrypt(UNSAVED, edited)}\n"
 
 
 def _compare(
-    session: EditorSession, original: EnvFile, edited: EnvFile, must_encrypt: NameTest
+    session: EditorSession, edited: EnvFile, must_encrypt: NameTest
 ) -> tuple[dict[int, Binding], dict[int, str]]:
     """Return, by index in *edited*, the lines that get their original text again, and the values to encrypt."""
+    original = session.lines.file
     unused: dict[str, list[tuple[Binding, Binding]]] = {}  # the original and the draft of each line, by name
     for old, draft in zip(original.bindings, parse(session.draft).bindings, strict=True):
         if draft.name is not None:
@@ -171,10 +153,6 @@ def _restore_entries(text: str, entries: Sequence[KeyEntry]) -> str:
         for entry in entries:
             file = file.insert_above(users[0], entry.name, str(entry))
     return str(file)
-
-
-def _count_sealed(text: str) -> int:
-    return sum(claims(binding.value or "") for binding in parse(text).bindings)
 
 
 def _with_statement_of(original: Binding, binding: Binding) -> Binding:

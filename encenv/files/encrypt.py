@@ -3,15 +3,27 @@
 Every other byte stays unchanged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
-from encenv.errors import EncenvError, PolicyError, frameless
-from encenv.files.data_key_choice import DataKeyChoice, wrapping_of_new_key
-from encenv.files.document import EnvFile, parse, with_value
-from encenv.files.lines import EncryptResult, NameTest, classify, encrypt_values, names_at
+from encenv.errors import EncenvError, FileError, PolicyError, combine, frameless
+from encenv.files.data_key_choice import DataKeyChoice, choose_data_key, wrapping_of_new_key
+from encenv.files.document import Binding, EnvFile, parse, with_value
+from encenv.files.lines import NameTest, classify
 from encenv.files.opening import Progress, entry_kids, open_possible, reading_session, values_of
 from encenv.files.writer import Writer
-from encenv.format.sealed import ADDED_BY_WRITER, SealedValue, claims
+from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, SealedValue, claims
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptResult:
+    """The outcome of a change that encrypts."""
+
+    text: str = field(repr=False)  # the file's new text; plain values are in it
+    names: tuple[str, ...] = ()  # the variables that were changed, in order
+    entry: KeyEntry | None = None  # the one they were encrypted under; None if nothing was encrypted
+    is_new: bool = False  # whether that entry was added
+    unchanged: int = 0  # how many values `encrypt` found encrypted already
 
 
 @frameless
@@ -33,24 +45,34 @@ def encrypt(
     lines = classify(parse(text), where)
     plain = lines.plain_values(must_encrypt)
     if not plain:
-        return EncryptResult(text, (), len(lines.sealed), None, is_new=False)
-    choice = lines.choose_data_key(writer)
-    after = encrypt_values(lines.file, plain, choice, writer.progress)
-    return EncryptResult(
-        after, names_at(lines.file, plain), len(lines.sealed), choice.entry, is_new=choice.is_new
-    )
+        return EncryptResult(text, unchanged=len(lines.sealed))
+    result = encrypt_values(lines.file, plain, choose_data_key(lines, writer), progress=writer.progress)
+    return replace(result, unchanged=len(lines.sealed))
 
 
 @frameless
 def reencrypt(
     text: str, writer: Writer, where: str = ".env", must_encrypt: NameTest = lambda _: True
 ) -> EncryptResult:
-    """Encrypt every value of the .env file *text*, encrypted or not, under a new data key.
+    """Encrypt every value of the .env file *text*, encrypted or not, under a new data key; drop all other key entries.
 
     For a copy of the file: each file has its own data key. *must_encrypt* selects among the plain values; other
     arguments and errors as for `encrypt`.
     """
-    return _under_new_key(text, writer, where, must_encrypt)
+    lines = classify(parse(text), where)
+    plain = lines.plain_values(must_encrypt)
+    if not plain and not lines.sealed:
+        return EncryptResult(text)
+    wrapping = wrapping_of_new_key(lines, writer)
+    values = plain | lines.decrypt(writer)
+    choice = DataKeyChoice(*writer.new_key(*wrapping), is_new=True)
+    entries = entry_kids(lines.file)
+    bare = lines.file.without(entries)
+    # Without the old entries, blank lines and comments may be split differently; the variables keep their order.
+    before = [i for i, binding in enumerate(lines.file.bindings) if binding.name and i not in entries]
+    after = [i for i, binding in enumerate(bare.bindings) if binding.name]
+    values = {to: values[i] for i, to in zip(before, after, strict=True) if i in values}
+    return encrypt_values(bare, values, choice, progress=writer.progress)
 
 
 @frameless
@@ -62,32 +84,13 @@ def rotate(text: str, writer: Writer, where: str = ".env") -> EncryptResult:
     Raises:
         PolicyError: If the new data key could only be made as a contributor's.
     """
-    result = _under_new_key(text, writer, where, lambda _: False)
+    result = reencrypt(text, writer, where, lambda _: False)
     if result.entry is not None and ADDED_BY_WRITER in result.entry.context:
         raise PolicyError(
             "only a contributor's data key can be made here, and rotate needs another",
             hint="allow kms:GenerateDataKey without encenv-add=1 for the role that rotates",
         )
     return result
-
-
-def _under_new_key(text: str, writer: Writer, where: str, must_encrypt: NameTest) -> EncryptResult:
-    lines = classify(parse(text), where)
-    bindings = lines.file.bindings
-    plain = lines.plain_values(must_encrypt)
-    if not plain and not lines.sealed:
-        return EncryptResult(text, (), 0, None, is_new=False)
-    wrapping = wrapping_of_new_key(writer, lines.keys, where)
-    values = plain | lines.decrypt(writer)
-    choice = DataKeyChoice(*writer.new_key(*wrapping), is_new=True)
-    entries = entry_kids(lines.file)
-    bare = lines.file.without(entries)
-    # Without the old entries, blank lines and comments may be split differently; the variables keep their order.
-    before = [index for index, binding in enumerate(bindings) if binding.name and index not in entries]
-    after = [index for index, binding in enumerate(bare.bindings) if binding.name]
-    values = {to: values[index] for index, to in zip(before, after, strict=True) if index in values}
-    result = encrypt_values(bare, values, choice, writer.progress)
-    return EncryptResult(result, names_at(bare, values), 0, choice.entry, is_new=True)
 
 
 @frameless
@@ -127,3 +130,73 @@ def decrypt(
     }
     unused = {index for index, kid in entry_kids(file).items() if kid not in used}
     return file.replace(changes).without(unused)
+
+
+def encrypt_values(
+    file: EnvFile,
+    values: Mapping[int, str],
+    choice: DataKeyChoice,
+    *,
+    replaced_kids: Collection[str] = (),
+    progress: Progress = iter,
+) -> EncryptResult:
+    """Encrypt *values*, at least one, in *file*, and prove it in memory: a mistake here costs no file.
+
+    Args:
+        file: The file.
+        values: The plaintexts by the index of their lines.
+        choice: The data key to encrypt under; a new key entry is written above the first value.
+        replaced_kids: The data keys of values that these replace: a key entry that is then unused is dropped.
+        progress: Iterates over the values.
+
+    Raises:
+        EncenvError: If a value cannot be encrypted, or the result does not give the same values back.
+    """
+    changes: dict[int, Binding] = {}
+    failures: list[EncenvError] = []
+    for index, text in progress(values.items()):
+        binding = file.bindings[index]
+        name = binding.name or ""
+        try:
+            changes[index] = with_value(binding, choice.data_key.encrypt(name, text))
+        except EncenvError as error:
+            failures.append(error.of(name))
+    if failures:
+        raise combine(failures, whole="the file", done="encrypted")
+    changed = file.replace(changes)
+    if choice.is_new:
+        changed = changed.insert_above(min(values), choice.entry.name, str(choice.entry))
+    if not _is_same(changed, file, values, choice):
+        raise FileError(
+            "the encrypted file would not give the same values back",
+            hint="report this bug; the file is unchanged",
+        )
+    text = drop_unused_entries(str(changed), replaced_kids) if replaced_kids else str(changed)
+    names = tuple(file.bindings[index].name or "" for index in sorted(values))
+    return EncryptResult(text, names, choice.entry, is_new=choice.is_new)
+
+
+def _is_same(changed: EnvFile, file: EnvFile, values: Mapping[int, str], choice: DataKeyChoice) -> bool:
+    """Return whether *changed*, parsed from its text, gives what *file* gives, with *values* encrypted."""
+    after = [(binding.name, binding.value) for binding in changed.bindings if binding.name]
+    if choice.is_new:
+        after.remove((choice.entry.name, str(choice.entry)))
+    before = [(index, binding) for index, binding in enumerate(file.bindings) if binding.name]
+    return len(after) == len(before) and all(
+        name == old.name
+        and (
+            value == old.value
+            if index not in values
+            else choice.data_key.decrypt(old.name or "", SealedValue.parse(value or "")) == values[index]
+        )
+        for (name, value), (index, old) in zip(after, before, strict=True)
+    )
+
+
+def drop_unused_entries(text: str, kids: Collection[str]) -> str:
+    """Return *text* without the key entries of those *kids* that no value in it uses, not even a commented-out one."""
+    file = parse(text)
+    entries = entry_kids(file)
+    rest = "".join(binding.text for index, binding in enumerate(file.bindings) if index not in entries)
+    unused = {index for index, kid in entries.items() if kid in kids and f":{kid}:" not in rest}
+    return str(file.without(unused)) if unused else text

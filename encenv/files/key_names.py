@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from encenv.errors import MalformedError
-from encenv.format.sealed import ADDED_BY_WRITER, check_context
+from encenv.format.sealed import ADDED_BY_WRITER, WrappedKey, check_context
 
 AWS_KMS = "aws-kms"
 _PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -19,16 +19,18 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class KeyName:
-    """A wrapping key as a user names it.
+    """A wrapping key as a user names it: the key provider's name, and what that provider takes.
 
-    Attributes:
-        provider: The key provider's name.
-        key: What that provider takes: an ARN or ``alias/<name>`` for ``aws-kms``; an id, or nothing for the only
-            key there is, for ``local``.
+    For ``aws-kms`` the key is an ARN or ``alias/<name>``; for ``local`` an id, or nothing for the only key there is.
     """
 
     provider: str
     key: str
+
+    @classmethod
+    def of(cls, item: WrappedKey) -> Self:
+        """Return the name of the wrapping key that *item* is under."""
+        return cls(item.provider, item.reference)
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -19,8 +19,8 @@ from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import PRIVATE, create, edit_file
 from encenv.files.disk import read
 from encenv.files.editor_session import UNSAVED, EditorSession, encrypt_draft, finish_edit, start_edit
+from encenv.files.encrypt import EncryptResult
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.lines import EncryptResult
 from encenv.files.text import decode, printable
 from encenv.files.writer import Writer
 from encenv.git.merge import merge
@@ -59,7 +59,7 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
     session = start_edit(_read(file) if exists else "", writer, place(file))
 
     def save(edited: str) -> EncryptResult:
-        outcome = finish_edit(session, edited, writer, place(file), wanted)
+        outcome = finish_edit(session, edited, writer, wanted)
         if not exists and outcome.text:
             create(file, outcome.text.encode(), FILE_MODE)
         elif outcome.text != session.text:
@@ -125,7 +125,7 @@ def _keep(file: str, path: Path, session: EditorSession, writer: Writer) -> None
         edited = read(path).decode("utf-8", "surrogateescape")
         if session.is_unedited(edited):
             return
-        text = encrypt_draft(session, edited, writer, place(file))
+        text = encrypt_draft(session, edited, writer)
         names = (f"{file}.unsaved", *(f"{file}.unsaved-{number}" for number in range(2, 1000)))
         beside = next(name for name in names if not os.path.lexists(name))
         create(beside, text.encode())

@@ -10,10 +10,9 @@ from encenv.cli.options import files_argument, quiet
 from encenv.cli.report import count
 from encenv.cli.rewrite_file import key_texts, report, rewrite
 from encenv.cli.terminal import say, through_values, warn
-from encenv.files.encrypt import rotate
+from encenv.files.encrypt import EncryptResult, rotate
 from encenv.files.inspect import inspect
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.lines import EncryptResult
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 from encenv.policy.project import project_of
 
