@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError, frameless
-from encenv.files.document import EnvFile, parse, with_value
+from encenv.files.document import parse, with_value
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.opening import entry_kids
 from encenv.files.writer import UNWRAP_SECONDS, Writer
@@ -31,21 +31,13 @@ _Entries = Mapping[int, KeyEntry]  # by the index of their lines
 
 @dataclass(frozen=True, slots=True)
 class RewrapResult:
-    """The outcome of a rewrap.
-
-    Attributes:
-        text: The file's new text.
-        added: The wrapping keys that open the file now and did not before.
-        removed: The wrapping keys that opened the file before and do not now.
-        refreshed: The wrapping keys whose wrapped key is new.
-        stale: The wrapping keys whose wrapped key could not be refreshed and stays, each with the reason.
-    """
+    """The outcome of a rewrap: the file's new text, and what happened to which wrapping keys."""
 
     text: str
-    added: tuple[KeyName, ...]
-    removed: tuple[KeyName, ...]
-    refreshed: tuple[KeyName, ...]
-    stale: tuple[tuple[KeyName, EncenvError], ...]
+    added: tuple[KeyName, ...]  # they open the file now, and did not before
+    removed: tuple[KeyName, ...]  # they opened the file before, and do not now
+    refreshed: tuple[KeyName, ...]  # their wrapped key is new
+    stale: tuple[tuple[KeyName, EncenvError], ...]  # their wrapped key could not be refreshed and stays: why
 
 
 @frameless
@@ -75,21 +67,30 @@ def rewrap(
             A refresh raises only if it can refresh nothing.
     """
     file = parse(text)
-    change = _Change(writer, add, remove, where)
     if writer.context is not None:
         check_context(writer.context, where="the encryption context")
-    before = _parse_entries(file, where)
+    before = {
+        index: KeyEntry.parse(kid, value)
+        for index, kid in entry_kids(file).items()
+        if (value := file.bindings[index].value) is not None
+    }
+    if not before:
+        raise KeyEntryError(
+            f"there is no key entry in {where}", hint="encrypt the file first: encenv encrypt --key KEY"
+        )
+    old = _wrapped_by_key(before)
     for key in remove:
-        _check_removable(key, _wrapped_by_key(before.values()), where)
+        _check_removable(key, old, where)
     data_keys: dict[bytes, dict[int, KeyEntry]] = {}
     for index, entry in before.items():
         data_keys.setdefault(entry.commitment, {})[index] = entry
-    _check_all_named(data_keys.values(), change)
+    change = _Change(writer, add, remove, where)
+    change.check_named([*data_keys.values()])
     stale: dict[KeyName, EncenvError] = {}
     after: dict[int, KeyEntry] = {}
     for entries in data_keys.values():
         after |= change.apply(entries, stale)
-    old, new = _wrapped_by_key(before.values()), _wrapped_by_key(after.values())
+    new = _wrapped_by_key(after)
     refreshed = tuple(key for key in new if key in old and new[key] != old[key])
     if stale and not refreshed:
         raise next(iter(stale.values()))
@@ -107,19 +108,6 @@ def rewrap(
     )
 
 
-def _parse_entries(file: EnvFile, where: str) -> dict[int, KeyEntry]:
-    entries = {
-        index: KeyEntry.parse(kid, text)
-        for index, kid in entry_kids(file).items()
-        if (text := file.bindings[index].value) is not None
-    }
-    if entries:
-        return entries
-    raise KeyEntryError(
-        f"there is no key entry in {where}", hint="encrypt the file first: encenv encrypt --key KEY"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Change:
     """What to change in the file *where*."""
@@ -129,20 +117,32 @@ class _Change:
     remove: Sequence[KeyName]
     where: str
 
-    @property
-    def is_refresh(self) -> bool:
-        return not self.add and not self.remove and self.writer.context is None
+    def check_named(self, data_keys: Sequence[_Entries]) -> None:
+        """Refuse to add a key to data keys under different wrapping keys if nobody named one: it may be planted."""
+        named = (*self.writer.keys, *self.add, *self.remove)
+        wrapping = [_wrapped_by_key(entries) for entries in data_keys]
+        if not self.add or len({frozenset(keys) for keys in wrapping}) == 1:
+            return
+        for entries, keys in zip(data_keys, wrapping, strict=True):
+            for key in keys:
+                if not _covers(named, key):
+                    raise ConflictError(
+                        f"{self.where} has values under different keys, and nobody named {key.provider}:{key.key},"
+                        f" which {entries[min(entries)].name} is under",
+                        hint="if it belongs there, name it too: --add KEY; if not, set the values of that key entry"
+                        " again",
+                    )
 
     def apply(self, entries: _Entries, stale: dict[KeyName, EncenvError]) -> dict[int, KeyEntry]:
         """Return the *entries* of one data key changed, without those that end up empty; note what stays *stale*."""
         after = {index: self._changed(entry, entries, stale) for index, entry in entries.items()}
-        present = {*_wrapped_by_key(after.values())}
+        present = {*_wrapped_by_key(after)}
         first = next((index for index, entry in after.items() if entry.items), min(after))
         for key in self.add:
             if key not in present:
                 item = self._wrap(key, after[first].context, entries)
-                if _name(item) not in present:  # an alias may mean a key that is present
-                    present.add(_name(item))
+                if KeyName.of(item) not in present:  # an alias may mean a key that is present
+                    present.add(KeyName.of(item))
                     after[first] = after[first]._replace(items=(*after[first].items, item))
         if not present:
             raise PolicyError(
@@ -154,19 +154,21 @@ class _Change:
 
     def _changed(self, entry: KeyEntry, entries: _Entries, stale: dict[KeyName, EncenvError]) -> KeyEntry:
         """Return *entry* without the keys to remove, and with the others wrapped again if the change says so."""
-        context = entry.context
-        items = [item for item in entry.items if not _covers(self.remove, _name(item))]
+        items = [item for item in entry.items if not _covers(self.remove, KeyName.of(item))]
+        context, is_refresh = entry.context, False
         if self.writer.context is not None:
-            mark = {ADDED_BY_WRITER} & {*entry.context}
-            context = tuple(sorted({*self.writer.context} | mark))
-        if self.writer.context is not None or self.is_refresh:
-            for place, item in enumerate(items):
-                try:
-                    items[place] = self._wrap(_name(item), context, entries, item)
-                except EncenvError as error:
-                    if not self.is_refresh:
-                        raise
-                    stale[_name(item)] = error.of()
+            context = tuple(sorted({*self.writer.context} | ({ADDED_BY_WRITER} & {*entry.context})))
+        elif self.add or self.remove:
+            return entry._replace(items=tuple(items))
+        else:
+            is_refresh = True
+        for place, item in enumerate(items):
+            try:
+                items[place] = self._wrap(KeyName.of(item), context, entries, item)
+            except EncenvError as error:
+                if not is_refresh:
+                    raise
+                stale[KeyName.of(item)] = error.of()
         return entry._replace(context=context, items=tuple(items))
 
     def _wrap(
@@ -178,7 +180,7 @@ class _Change:
         """
         sources = [(item, entry) for entry in entries.values() for item in entry.items]
         named = (*self.writer.keys, *self.remove)
-        sources.sort(key=lambda source: (source[0] != present, not _covers(named, _name(source[0]))))
+        sources.sort(key=lambda source: (source[0] != present, not _covers(named, KeyName.of(source[0]))))
         if present is not None and not _covers(named, key):
             sources = [source for source in sources if source[0] == present]
         provider = self.writer.find(key.provider)
@@ -203,8 +205,7 @@ def _rewrap_by_provider(
 ) -> WrappedKey | None:
     """Return the first of *sources* that *provider* re-wraps under *key*; None if they are too far apart.
 
-    Raises:
-        EncenvError: If the provider fails: a data key that it could re-wrap is not unwrapped here.
+    If the provider fails, so does this: a data key that it could re-wrap is not unwrapped here.
     """
     failure: EncenvError | None = None
     for item, entry in sources:
@@ -220,34 +221,8 @@ def _rewrap_by_provider(
     return None
 
 
-def _check_all_named(data_keys: Iterable[_Entries], change: _Change) -> None:
-    """Check that no key is added to a data key that somebody else may have planted.
-
-    Raises:
-        ConflictError: If the data keys are under different wrapping keys, and nobody named one of these.
-    """
-    wrapping = [
-        {_name(item): entry for entry in entries.values() for item in entry.items} for entries in data_keys
-    ]
-    if not change.add or len({frozenset(keys) for keys in wrapping}) == 1:
-        return
-    named = (*change.writer.keys, *change.add, *change.remove)
-    for keys in wrapping:
-        for key, entry in keys.items():
-            if not _covers(named, key):
-                raise ConflictError(
-                    f"{change.where} has data keys under different keys, and nobody named {key.provider}:{key.key},"
-                    f" which {entry.name} is under",
-                    hint="if it belongs there, name it too: --add KEY; if not, set the values of that key entry again",
-                )
-
-
 def _check_removable(key: KeyName, present: Iterable[KeyName], where: str) -> None:
-    """Check that *key* means exactly one of the wrapping keys *present*.
-
-    Raises:
-        ConflictError: If it does not.
-    """
+    """Check that *key* means exactly one of the wrapping keys *present*."""
     names = {name: f"{name.provider}:{name.key}" for name in present}
     matches = [name for name in names if key.covers(name)]
     if len(matches) > 1:
@@ -266,14 +241,10 @@ def _covers(keys: Iterable[KeyName], key: KeyName) -> bool:
     return any(one.covers(key) for one in keys)
 
 
-def _name(item: WrappedKey) -> KeyName:
-    return KeyName(item.provider, item.reference)
-
-
-def _wrapped_by_key(entries: Iterable[KeyEntry]) -> dict[KeyName, list[bytes]]:
+def _wrapped_by_key(entries: _Entries) -> dict[KeyName, list[bytes]]:
     """Return the wrapped data keys in *entries*, by wrapping key."""
     wrapped: dict[KeyName, list[bytes]] = {}
-    for entry in entries:
+    for entry in entries.values():
         for item in entry.items:
-            wrapped.setdefault(_name(item), []).append(item.wrapped)
+            wrapped.setdefault(KeyName.of(item), []).append(item.wrapped)
     return wrapped
