@@ -4,7 +4,7 @@ No result holds a value; a line is named by its number and its variable.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,25 +35,15 @@ _JSON = json.JSONEncoder(ensure_ascii=False)
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One assignment of a file.
-
-    Attributes:
-        name: The variable.
-        line: Its line, from 1.
-        index: Its place among the file's bindings.
-        state: What its value is.
-        kid: The data key that it names, if it is a sealed value.
-        size: Its bytes, as AWS Lambda counts them.
-        problem: Why it cannot be decrypted, or None.
-    """
+    """One assignment of a file."""
 
     name: str
-    line: int
-    index: int
+    line: int  # from 1
+    index: int  # its place among the file's bindings
     state: State
-    kid: str | None
-    size: int
-    problem: str | None = None
+    kid: str | None  # the data key that it names, if it is a sealed value
+    size: int  # its bytes, as AWS Lambda counts them
+    problem: str | None = None  # why it cannot be decrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +57,15 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The facts about a file that need no key.
+    """The facts about a file that need no key."""
 
-    Attributes:
-        variables: Its assignments in order, without key entries; a name may occur several times.
-        entries: Its well-formed key entries.
-        problems: Lines that cannot be parsed, bad or renamed key entries, a local key.
-        warnings: Remarks on lines that are not wrong.
-        commented: Name and line of each assignment in a comment that has a plaintext value.
-        private_keys: The lines on which the text of a private key begins.
-        size: The bytes of the file's variables, key entries included, as AWS Lambda counts them.
-    """
-
-    variables: tuple[Variable, ...]
-    entries: tuple[KeyEntry, ...]
-    problems: tuple[Remark, ...]
-    warnings: tuple[Remark, ...]
-    commented: tuple[tuple[str, int], ...]
-    private_keys: tuple[int, ...]
-    size: int
+    variables: tuple[Variable, ...]  # in order, without key entries; a name may occur several times
+    entries: tuple[KeyEntry, ...]  # the well-formed ones
+    problems: tuple[Remark, ...]  # lines that cannot be parsed, bad or renamed key entries, a local key
+    warnings: tuple[Remark, ...]  # on lines that are not wrong
+    commented: tuple[tuple[str, int], ...]  # name and line of each plaintext value in a comment
+    private_keys: tuple[int, ...]  # the lines on which the text of a private key begins
+    size: int  # the bytes of all variables, key entries included, as AWS Lambda counts them
 
     @property
     def bytes_left(self) -> int:
@@ -94,10 +74,7 @@ class Inspection:
 
 
 def inspect(text: str) -> Inspection:
-    """Return the facts about the .env file *text* that need no key.
-
-    Args:
-        text: The whole file, newlines untranslated.
+    """Return the facts about the .env file *text*, newlines untranslated, that need no key.
 
     Raises:
         FileError: If this version of python-dotenv does not account for every character.
@@ -138,19 +115,15 @@ def measure(variables: Iterable[tuple[str, str | None]]) -> int:
 
 def _size(name: str, value: str | None) -> int:
     """Return the bytes of ``"name":"value"`` and of the comma or brace after it."""
-    if value is None:
-        return 0
-    text = f"{_JSON.encode(name)}:{_JSON.encode(value)},"
+    text = "" if value is None else f"{_JSON.encode(name)}:{_JSON.encode(value)},"
     return len(text.encode("utf-8", "surrogateescape"))
 
 
 def _variable(index: int, binding: Binding, entries: dict[str, KeyEntry | None]) -> Variable:
     name, value = binding.name or "", binding.value
-    state: State = "plain"
+    state: State = "bare" if value is None else "plain"
     kid, problem = None, None
-    if value is None:
-        state = "bare"
-    elif claims(value):
+    if value is not None and claims(value):
         try:
             kid = SealedValue.parse(value).kid
         except MalformedError as error:
@@ -158,37 +131,29 @@ def _variable(index: int, binding: Binding, entries: dict[str, KeyEntry | None])
         else:
             state = "sealed"
             if entries.get(kid) is None:
-                state = "unopenable"
                 what = "is malformed" if kid in entries else "is missing"
-                problem = f"its key entry {ENTRY_PREFIX}{kid} {what}"
-    elif embeds(value):
-        state = "damaged"
-        problem = embedded_value().message
+                state, problem = "unopenable", f"its key entry {ENTRY_PREFIX}{kid} {what}"
+    elif value is not None and embeds(value):
+        state, problem = "damaged", embedded_value().message
     return Variable(name, binding.line, index, state, kid, _size(name, value), problem)
 
 
-def _entries(bindings: Sequence[Binding], problems: list[Remark]) -> dict[str, KeyEntry | None]:
+def _entries(bindings: Iterable[Binding], problems: list[Remark]) -> dict[str, KeyEntry | None]:
     """Return the key entries by KID, None for a malformed one; add their problems to *problems*."""
     entries: dict[str, KeyEntry | None] = {}
     for binding in bindings:
         kid = entry_kid(binding.name or "")
         if kid is None:
             continue
+        other = entries.setdefault(kid, None)
         try:
             entry = KeyEntry.parse(kid, binding.value or "")
-        except MalformedError as error:
-            problems.append(Remark(binding.line, error.message, error.hint))
-            entries.setdefault(kid, None)
-            continue
-        other = entries.get(kid)
-        if other is not None:
-            try:
+            if other is not None:
                 check_agreement([other, entry])
-            except ConflictError as error:
-                problems.append(Remark(binding.line, error.message, error.hint))
-            else:
                 entry = merge([other, entry]) or entry
-        entries[kid] = entry
+            entries[kid] = entry
+        except (ConflictError, MalformedError) as error:
+            problems.append(Remark(binding.line, error.message, error.hint))
     return entries
 
 
