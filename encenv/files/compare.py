@@ -11,7 +11,8 @@ from typing import Literal
 from encenv.errors import EncenvError
 from encenv.files.document import EnvFile, parse
 from encenv.files.opening import entries_of
-from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, claims, entry_kid
+from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, claims, entry_kid, kid_shown
+from encenv.keys.entries import KeyEntries
 
 # added, removed   the variable is in one of the files only
 # changed          its value is different
@@ -26,17 +27,11 @@ _Place = tuple[str, int]  # a name, and which of the assignments to that name
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One line that assigns a variable.
-
-    Attributes:
-        name: The variable.
-        index: Its place among the file's bindings.
-        text: Its value as written; None for a line without "=".
-    """
+    """One line that assigns a variable."""
 
     name: str
-    index: int
-    text: str | None = field(repr=False)
+    index: int  # its place among the file's bindings
+    text: str | None = field(repr=False)  # its value as written; None for a line without "="
 
     @property
     def form(self) -> Form:
@@ -46,20 +41,12 @@ class Assignment:
     @property
     def kid(self) -> str | None:
         """The data key that it names."""
-        parts = (self.text or "").split(":")
-        return parts[2] if self.form == "sealed" and len(parts) > 3 else None
+        return kid_shown(self.text) if self.text is not None and claims(self.text) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A variable that differs.
-
-    Attributes:
-        name: The variable.
-        change: What happened to it.
-        before: The assignment in the first file; None if there is none.
-        after: The assignment in the second file; None if there is none.
-    """
+    """A variable that differs; None in place of a file's assignment if the file has none."""
 
     name: str
     change: Change
@@ -69,15 +56,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All differences of two files.
+    """All differences of two files."""
 
-    Attributes:
-        differences: By variable, in the order of the second file; removed ones follow what they followed.
-        rewrapped: For key entries that both files have, by KID: the wrapping keys and context pairs that were added
-            (``+``) and removed (``-``).
-    """
-
-    differences: tuple[Difference, ...]
+    differences: tuple[
+        Difference, ...
+    ]  # in the order of the second file; removed ones follow what they followed
+    # For key entries that both files have, by KID: the wrapping keys and context pairs that were added ("+ …") and
+    # removed ("- …").
     rewrapped: Mapping[str, tuple[str, ...]]
 
 
@@ -86,15 +71,12 @@ def compare(before: str, after: str) -> Comparison:
     old_file, new_file = parse(before), parse(after)
     old, new = _assignments(old_file), _assignments(new_file)
     rewrapped = _rewrapped(old_file, new_file)
-    changes = ((place, _change(old.get(place), new.get(place), rewrapped)) for place in _merged(old, new))
-    return Comparison(
-        tuple(
-            Difference(place[0], change, old.get(place), new.get(place))
-            for place, change in changes
-            if change
-        ),
-        rewrapped,
-    )
+    differences = []
+    for place in _merged(old, new):
+        change = _change(old.get(place), new.get(place), rewrapped)
+        if change is not None:
+            differences.append(Difference(place[0], change, old.get(place), new.get(place)))
+    return Comparison(tuple(differences), rewrapped)
 
 
 def compare_plaintexts(
@@ -107,16 +89,15 @@ def compare_plaintexts(
         before: The plaintexts in the first file, by the index of the assignment.
         after: The plaintexts in the second file.
     """
-    return tuple(_with_plaintexts(one, before, after) for one in differences)
-
-
-def _with_plaintexts(one: Difference, before: Mapping[int, str], after: Mapping[int, str]) -> Difference:
-    if not (one.before and one.after and one.before.form == one.after.form == "sealed"):
-        return one
-    if one.change == "re-wrapped":
-        return one
-    is_same = before[one.before.index] == after[one.after.index]
-    return replace(one, change="re-encrypted" if is_same else "changed")
+    compared = []
+    for one in differences:
+        old, new = one.before, one.after
+        if old and new and old.form == new.form == "sealed" and one.change != "re-wrapped":
+            is_same = before[old.index] == after[new.index]
+            compared.append(replace(one, change="re-encrypted" if is_same else "changed"))
+        else:
+            compared.append(one)
+    return tuple(compared)
 
 
 def _assignments(file: EnvFile) -> dict[_Place, Assignment]:
@@ -158,29 +139,26 @@ def _change(old: Assignment | None, new: Assignment | None, rewrapped: Mapping[s
 
 
 def _rewrapped(before: EnvFile, after: EnvFile) -> dict[str, tuple[str, ...]]:
+    """Return, for each key entry that both files have and that differs, by KID, the parts removed and added."""
     rewrapped = {}
-    old_entries, new_entries = _entries(before), _entries(after)
-    for kid in new_entries:
-        if kid in old_entries and old_entries[kid] != new_entries[kid]:
-            old, new = _parts(old_entries[kid]), _parts(new_entries[kid])
-            parts = [
-                *(f"- {part}" for part in sorted(old - new)),
-                *(f"+ {part}" for part in sorted(new - old)),
-            ]
+    old_entries, new_entries = entries_of(before), entries_of(after)
+    for kid in new_entries.texts():
+        if kid not in old_entries.texts():
+            continue
+        old, new = _parsed(old_entries, kid), _parsed(new_entries, kid)
+        if old != new:
+            removed, added = sorted(_parts(old) - _parts(new)), sorted(_parts(new) - _parts(old))
+            parts = [f"- {part}" for part in removed] + [f"+ {part}" for part in added]
             rewrapped[kid] = tuple(parts) or ("the wrapped keys were refreshed",)
     return rewrapped
 
 
-def _entries(file: EnvFile) -> dict[str, set[KeyEntry | str]]:
-    """Return the key entries by KID; as texts if they are malformed or name different data keys."""
-    entries = entries_of(file)
-    by_kid: dict[str, set[KeyEntry | str]] = {}
-    for kid, texts in entries.texts().items():
-        try:
-            by_kid[kid] = {*entries.of(kid)}
-        except EncenvError:
-            by_kid[kid] = {*texts}
-    return by_kid
+def _parsed(entries: KeyEntries, kid: str) -> set[KeyEntry] | set[str]:
+    """Return the key entries of *kid*; their texts if one is malformed or they name different data keys."""
+    try:
+        return {*entries.of(kid)}
+    except EncenvError:
+        return {*entries.texts()[kid]}
 
 
 def _parts(entries: Iterable[KeyEntry | str]) -> set[str]:
