@@ -34,16 +34,12 @@ class _State(NamedTuple):
 
 
 class FileEdit:
-    """A file under lock, to be replaced."""
+    """A file under lock, to be replaced; *data* is its whole content."""
 
     def __init__(self, path: Path, state: _State) -> None:
         self._path = path
         self._state = state
-
-    @property
-    def data(self) -> bytes:
-        """The whole content."""
-        return self._state.data
+        self.data = state.data
 
     def replace(self, data: bytes) -> None:
         """Make *data* the content of the file; keep its mode, and its owner where that is permitted.
@@ -68,7 +64,7 @@ class FileEdit:
             attempt("write", self._path, lambda: temporary.replace(self._path))
         finally:
             remove(temporary)
-        self._state = state
+        self._state, self.data = state, data
         _sync_folder(self._path.parent)
 
     def _is_unchanged(self) -> bool:
@@ -94,12 +90,7 @@ def edit_file(path: StrPath) -> Iterator[FileEdit]:
 
 
 def create(path: StrPath, data: bytes, mode: int = PRIVATE) -> None:
-    """Create the file *path* with *data* in it; nobody sees it before it is whole.
-
-    Args:
-        path: A path where nothing exists yet.
-        data: The content.
-        mode: The permissions, before the umask.
+    """Create the file *path* with *data* in it; nobody sees it before it is whole. The umask applies to *mode*.
 
     Raises:
         ConflictError: If something exists there, even a broken symbolic link; or as for `edit_file`.

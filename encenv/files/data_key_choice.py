@@ -96,14 +96,13 @@ def agreed_keys(lines: FileLines) -> tuple[KeyName, ...]:
     trusted, where = lines.trusted_keys, lines.where
     if len({frozenset(key.wrapping_keys) for key in trusted}) > 1:
         raise ConflictError(
-            f"{where} has values under more than one key",
-            hint="name the one to use: --key …",
+            f"{where} has values under more than one key", hint="name the one to use: --key …"
         )
     if trusted:
         return trusted[0].wrapping_keys
     if lines.keys:
         raise PolicyError(
-            f"no key is named, and the values in {where} are under contributors' data keys only",
+            f"no key is named, and contributors added all values in {where}",
             hint="name the one to use: --key …",
         )
     file = "-" if where == "standard input" else shlex.quote(where)
@@ -115,11 +114,7 @@ def agreed_keys(lines: FileLines) -> tuple[KeyName, ...]:
 
 
 def _agreed_context(file_keys: Iterable[FileKey], writer: Writer, where: str) -> Pairs:
-    """Return the writer's encryption context, else that of all of *file_keys*, else an empty one.
-
-    Raises:
-        ConflictError: If the writer has none and theirs differ.
-    """
+    """Return the writer's encryption context, else the one that *file_keys* agree on, else an empty one."""
     if writer.context is not None:
         return writer.context
     contexts = {context for key in file_keys for context in key.contexts}
@@ -132,13 +127,10 @@ def _agreed_context(file_keys: Iterable[FileKey], writer: Writer, where: str) ->
 
 
 def _check_wrapped_keys(file_keys: Iterable[FileKey], writer: Writer, where: str) -> None:
-    """Check that the wrapping keys of *file_keys* may be used again, if the writer names none.
+    """If the writer names no wrapping keys, check that those of *file_keys* may be used again.
 
     They may if every wrapped key gives its data key: then its maker had the data key. Anyone who can change the file
     can add one under their own wrapping key, and the next data key would be wrapped under that.
-
-    Raises:
-        PolicyError: If one does not, so that its wrapping key may have been planted.
     """
     if writer.keys:
         return
@@ -153,7 +145,6 @@ def _check_wrapped_keys(file_keys: Iterable[FileKey], writer: Writer, where: str
             if not isinstance(result, data_keys.UnwrapResult):
                 name = f"{request.wrapped_key.provider}:{request.wrapped_key.reference}"
                 raise PolicyError(
-                    f"nothing shows that {name} belongs in {where}: it does not open the data key here:"
-                    f" {result.message}",
+                    f"nothing shows that {name} belongs in {where}: it cannot decrypt the values here: {result.message}",
                     hint="name the keys for the file: --key …, or keys in [tool.encenv]",
                 )

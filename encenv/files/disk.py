@@ -42,11 +42,7 @@ _OTHER = "cannot {doing} the {what} {name}: {reason}", "fix what the system repo
 
 
 def read(path: StrPath, what: str = "file") -> bytes:
-    """Return the content of the file *path*, following links.
-
-    Args:
-        path: A file, or a FIFO, which is read to its end.
-        what: What an error calls it.
+    """Return the content of the file or FIFO *path*, following links; an error calls it a *what*.
 
     Raises:
         FileError: If it cannot be read.
@@ -74,13 +70,7 @@ def is_file_or_fifo(path: StrPath) -> bool:
 
 
 def attempt(doing: Doing, path: Path, act: Callable[[], T], what: str = "file") -> T:
-    """Return what *act* returns, or raise our error for the `OSError` that it raises.
-
-    Args:
-        doing: What *act* does.
-        path: The file or folder that it works on.
-        act: The system call.
-        what: What the error calls *path*.
+    """Return what the system call *act* on *path* returns; the error calls *path* a *what*.
 
     Raises:
         ConflictError: If *act* creates a file and *path* exists.

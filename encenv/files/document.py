@@ -27,20 +27,14 @@ _BOM = "\ufeff"
 class Binding(NamedTuple):
     """One statement of a .env file.
 
-    Attributes:
-        name: The variable; None for blank lines, comments and what cannot be parsed.
-        value: As python-dotenv reads it before expansion: unquoted, unescaped, newlines as a text-mode read gives
-            them. None if the line has no "=".
-        text: The exact source of the statement. May begin with blank lines.
-        line: The line, from 1, on which the statement itself begins.
-        error: Whether python-dotenv cannot parse it.
+    The value is what python-dotenv reads before expansion: unquoted, unescaped, newlines as a text-mode read gives them.
     """
 
-    name: str | None
-    value: str | None
-    text: str
-    line: int
-    error: bool
+    name: str | None  # None for blank lines, comments and what cannot be parsed
+    value: str | None  # None if the line has no "="
+    text: str  # the exact source, which may begin with blank lines
+    line: int  # from 1, where the statement itself begins
+    error: bool  # whether python-dotenv cannot parse it
 
     def __repr__(self) -> str:  # value and text may be a secret
         return f"Binding(name={self.name!r}, line={self.line}, error={self.error})"
@@ -51,14 +45,10 @@ class EnvFile(NamedTuple):
 
     Each method returns a new file, parsed from the changed text. It raises `FileError` if other lines would read
     differently, or if a new name cannot be a name.
-
-    Attributes:
-        bindings: The statements in their order.
-        head: The byte order mark, or nothing.
     """
 
     bindings: tuple[Binding, ...]
-    head: str = ""
+    head: str = ""  # the byte order mark, or nothing
 
     def __str__(self) -> str:
         return self.head + "".join(binding.text for binding in self.bindings)
@@ -109,8 +99,6 @@ class EnvFile(NamedTuple):
 def parse(text: str) -> EnvFile:
     """Parse the *text* of a whole file, read with its newlines unchanged (``open(newline="")``).
 
-    Values have newlines as a text-mode read gives them.
-
     Raises:
         FileError: If this version of python-dotenv does not account for every character.
     """
@@ -122,21 +110,15 @@ def parse(text: str) -> EnvFile:
 
 
 def parse_untranslated(text: str) -> EnvFile:
-    """Parse *text* as `parse` does, but leave the newlines in values unchanged: a stream has translated them already.
-
-    Raises:
-        FileError: As for `parse`.
-    """
+    """Parse *text* as `parse` does, but leave the newlines in values unchanged: a stream has translated them already."""
     statements = parse_stream(io.StringIO(text, newline=""))
     return _file(text, ((statement, statement.original.string) for statement in statements))
 
 
 def with_value(binding: Binding, value: str) -> Binding:
-    """Return *binding* with its value replaced by *value*, written in the plainest form that its line allows.
+    """Return *binding*, which has a name, with *value* written in the plainest form that its line allows.
 
-    Args:
-        binding: One with a name; a line without "=" gets one.
-        value: Any text that the file's encoding can hold.
+    A line without "=" gets one.
 
     Raises:
         FileError: If there is no form that python-dotenv reads as *value*.

@@ -87,7 +87,7 @@ def rotate(text: str, writer: Writer, where: str = ".env") -> EncryptResult:
     result = reencrypt(text, writer, where, lambda _: False)
     if result.entry is not None and ADDED_BY_WRITER in result.entry.context:
         raise PolicyError(
-            "only a contributor's data key can be made here, and rotate needs another",
+            "you may add values only as a contributor, and that is not enough to rotate",
             hint="allow kms:GenerateDataKey without encenv-add=1 for the role that rotates",
         )
     return result

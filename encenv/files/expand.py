@@ -63,11 +63,9 @@ class Expansion:
         return self._values[index]
 
     def references(self, indexes: Iterable[int]) -> tuple[set[int], set[str]]:
-        """Return what the values of *indexes* refer to, as far as can be seen without decrypting.
+        """Return the bindings that *indexes* need, themselves included, and the names of process variables.
 
-        Returns:
-            The indexes of bindings, including *indexes*, and the names of process variables. References inside
-            sealed values are not followed.
+        References inside sealed values are not followed.
         """
         reached: set[int] = set()
         names: set[str] = set()

@@ -81,11 +81,7 @@ def inspect(text: str) -> Inspection:
     """
     bindings = parse(text).bindings
     problems = [
-        Remark(
-            binding.line,
-            "the line cannot be parsed, and may hold a secret",
-            UNPARSED_HINT,
-        )
+        Remark(binding.line, "the line cannot be parsed, and may hold a secret", UNPARSED_HINT)
         for binding in bindings
         if binding.error
     ]

@@ -65,11 +65,7 @@ class FileLines:
         return {i: value for i, value in self.plain.items() if must_encrypt(self.file.bindings[i].name or "")}
 
     def decrypt(self, writer: Writer, indexes: Collection[int] | None = None) -> dict[int, str]:
-        """Return the plaintexts of all sealed values, or of those at *indexes*, by index.
-
-        Raises:
-            EncenvError: If values do not decrypt; all of them are named together.
-        """
+        """Return the plaintexts of all sealed values, or of those at *indexes*, by index; errors as for `open_values`."""
         values = self.sealed if indexes is None else {index: self.sealed[index] for index in indexes}
         return open_values(values, writer.session(self.entries), writer.progress)
 
@@ -110,8 +106,7 @@ def _value(binding: Binding, where: str) -> SealedValue | str | None:
     name, value = binding.name or "", binding.value
     if binding.error:
         raise FileError(
-            f"line {binding.line} of {where} cannot be parsed, and may hold a secret",
-            hint=UNPARSED_HINT,
+            f"line {binding.line} of {where} cannot be parsed, and may hold a secret", hint=UNPARSED_HINT
         )
     if value is None or entry_kid(name) is not None or (name == LOCAL_KEY_NAME and not value):
         return None

@@ -16,20 +16,12 @@ _OPEN_QUOTE_TRAP = "\n#'\""
 
 
 def quote(value: str) -> str:
-    """Return the plainest text that python-dotenv reads as *value*: bare if that is safe, else in quotes.
-
-    Raises:
-        FileError: If there is none.
-    """
+    """Return the plainest text for *value*, bare if that is safe, else in quotes; errors as for `first_read_as`."""
     return assignment("NAME", value, "\n").removeprefix("NAME=").removesuffix("\n")
 
 
 def assignment(name: str, value: str, newline: str) -> str:
-    """Return the plainest line that gives *value* to *name*.
-
-    Raises:
-        FileError: If there is none.
-    """
+    """Return the plainest line that gives *value* to *name*; errors as for `first_read_as`."""
     texts = (f"{key}={form}{newline}" for key in name_forms(name) for form in value_forms(value, newline))
     return first_read_as(name, value, texts)
 
@@ -42,10 +34,7 @@ def name_forms(name: str) -> tuple[str, ...]:
 def value_forms(value: str, newline: str, quotes: str = "'") -> Iterator[str]:
     """Yield the ways to write *value*, the plainest first; the rest of the line decides which of them can be read.
 
-    Args:
-        value: Any text.
-        newline: What a newline in *value* becomes inside single quotes.
-        quotes: The quotes to prefer if both kinds need as many escapes.
+    Inside single quotes, *newline* is what a newline becomes. *quotes* are preferred if both kinds need as many escapes.
     """
     if _PLAIN.fullmatch(value):
         yield value

@@ -25,21 +25,13 @@ UNWRAP_SECONDS = 20.0  # a person waits, and may be asked to sign in
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """The wrapping keys and the context to encrypt with, and the environment that leads to them.
+    """The wrapping keys and the context to encrypt with, and the process environment that leads to them."""
 
-    Attributes:
-        keys: The configured wrapping keys; if none, the file's own.
-        context: The encryption context for new data keys; if None, the file's own, or none.
-        environ: The process environment.
-        providers: Providers to use instead of the built-in ones of their names.
-        progress: Iterates over the values that are worked on, and may show how far it is.
-    """
-
-    keys: tuple[KeyName, ...] = ()
-    context: Pairs | None = None
+    keys: tuple[KeyName, ...] = ()  # if none, the file's own
+    context: Pairs | None = None  # for new data keys; if None, the file's own, or none
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    providers: Sequence[KeyProvider] = ()
-    progress: Progress = iter
+    providers: Sequence[KeyProvider] = ()  # to use instead of the built-in ones of their names
+    progress: Progress = iter  # iterates over the values that are worked on, and may show how far it is
 
     def session(self, entries: KeyEntries) -> Session:
         """Return a session that decrypts values for this writer, with only the key entries of the file."""

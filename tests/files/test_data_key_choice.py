@@ -252,7 +252,7 @@ def test_a_contributor_adds_under_a_new_data_key(encenv_kms):
     assert outcome.is_new
     assert outcome.entry.context == CONTEXT
     assert kids(outcome.text)["B"] not in contributed
-    with pytest.raises(PolicyError, match="contributors' data keys only"):
+    with pytest.raises(PolicyError, match="contributors added all values"):
         encrypt(alone + "B=2\n", kms_writer())
     folded = reencrypt(outcome.text, kms_writer(arn))
     assert entries(folded.text) == [folded.entry]

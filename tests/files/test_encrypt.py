@@ -187,7 +187,7 @@ def test_rotate_merges_contributions(encenv_kms, encenv_kms_key):
         rotate(done.text, Writer())
     encenv_kms.heal()
     alone = unset(added.text, ["A"]).text
-    with pytest.raises(PolicyError, match="contributors' data keys only"):
+    with pytest.raises(PolicyError, match="contributors added all values"):
         rotate(alone, Writer())
 
 
