@@ -1,16 +1,39 @@
-"""The files that a command is given and the text that it writes: ``-`` is standard input, or standard output."""
+"""The files that verbs read, create and rewrite; ``-`` is standard input, or standard output."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 from encenv.cli.options import STANDARD_INPUT, STANDARD_OUTPUT
-from encenv.cli.terminal import progress, read_standard_input, write
-from encenv.errors import EncenvError, FileError, combine
-from encenv.files.atomic import PRIVATE, create
+from encenv.cli.terminal import progress, read_standard_input, say, write
+from encenv.errors import EncenvError, combine
+from encenv.files.atomic import PRIVATE, create, edit_file
 from encenv.files.disk import read
-from encenv.files.document import UNPARSED_HINT, EnvFile, parse
+from encenv.files.document import EnvFile, parse, unparsed
+from encenv.files.encrypt import EncryptResult
+from encenv.files.rewrap import RewrapResult
 from encenv.files.text import NOT_UTF8_HINT, decode, printable
-from encenv.format.sealed import LOCAL_KEY_NAME
+from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry
 from encenv.keys.entries import local_key_beside_values
+
+FILE_MODE = 0o644  # less the umask: what is in the file is encrypted, and is meant to be committed
+T = TypeVar("T", EncryptResult, RewrapResult)
+
+
+def place(path: str) -> str:
+    """Return what to call the file *path* in messages."""
+    return "standard input" if path == STANDARD_INPUT else printable(path)
+
+
+def for_each_file(files: Sequence[str], doing: str, act: Callable[[str], None]) -> None:
+    """Call *act* with each of *files*; if there are several, an error names its file."""
+    for path in progress(files, doing):
+        try:
+            act(path)
+        except EncenvError as error:
+            if len(files) > 1 and place(path) not in error.message:
+                error.message = f"{place(path)}: {error.message}"
+            raise
 
 
 def read_text(path: str, hint: str = NOT_UTF8_HINT) -> str:
@@ -21,6 +44,21 @@ def read_text(path: str, hint: str = NOT_UTF8_HINT) -> str:
     """
     # Without a name for the bytes: the error would keep them with this frame.
     return decode(read_standard_input() if path == STANDARD_INPUT else read(path), place(path), hint=hint)
+
+
+def read_every_line(path: str) -> EnvFile:
+    """Return the .env file *path*.
+
+    Raises:
+        EncenvError: If it cannot be read, or holds a local key or lines that cannot be parsed; these are all reported.
+    """
+    file = parse(read_text(path))
+    failures: list[EncenvError] = [unparsed(one, place(path)) for one in file.bindings if one.error]
+    if any(binding.name == LOCAL_KEY_NAME and binding.value for binding in file.bindings):
+        failures.append(local_key_beside_values(place(path)))
+    if failures:
+        raise combine(failures, whole="the file", done="read")
+    return file
 
 
 def write_text(path: str, text: str, mode: int = PRIVATE) -> None:
@@ -37,46 +75,47 @@ def write_text(path: str, text: str, mode: int = PRIVATE) -> None:
         create(path, data, mode)
 
 
-def place(path: str) -> str:
-    """Return what to call the file *path* in messages."""
-    return "standard input" if path == STANDARD_INPUT else printable(path)
+def exists(path: str) -> bool:
+    """Return whether there is a file *path*; a link that leads nowhere is one that cannot be read."""
+    return path == STANDARD_INPUT or Path(path).exists() or Path(path).is_symlink()
 
 
-def target(path: str) -> str:
-    """Return what to call the file *path* that was written in messages."""
-    return "standard output" if path == STANDARD_OUTPUT else printable(path)
+def rewrite(path: str, change: Callable[[str], T]) -> T:
+    """Replace the text of the file *path* by what *change* makes of it; return the outcome.
 
-
-def for_each_file(files: Sequence[str], doing: str, act: Callable[[str], None]) -> None:
-    """Call *act* with each of *files*; if there are several, an error names its file."""
-    for path in progress(files, doing):
-        try:
-            act(path)
-        except EncenvError as error:
-            if len(files) == 1 or place(path) in error.message:
-                raise
-            failure = type(error)(
-                f"{place(path)}: {error.message}", hint=error.hint, variables=error.variables
-            )
-        else:
-            continue
-        raise failure
-
-
-def parse_every_line(text: str, where: str) -> EnvFile:
-    """Return the lines of the .env file *text*.
-
-    Raises:
-        EncenvError: If there is a line that cannot be parsed, or a local key. All of them are reported together.
+    For ``-`` standard input is read and standard output written.
     """
-    file = parse(text)
-    failures: list[EncenvError] = [
-        FileError(f"line {binding.line} of {where} cannot be parsed", hint=UNPARSED_HINT)
-        for binding in file.bindings
-        if binding.error
-    ]
-    if any(binding.name == LOCAL_KEY_NAME and binding.value for binding in file.bindings):
-        failures.append(local_key_beside_values(where))
-    if failures:
-        raise combine(failures, whole="the file", done="read")
-    return file
+    if path == STANDARD_INPUT:
+        outcome = change(read_text(path))
+        write(outcome.text.encode())
+    else:
+        with edit_file(path) as file:
+            outcome = change(decode(file.data, place(path)))
+            file.replace(outcome.text.encode())
+    return outcome
+
+
+def rewrite_or_create(path: str, change: Callable[[str], T]) -> T:
+    """Do as `rewrite`; a file that does not exist is created, as if it were empty."""
+    if exists(path):
+        return rewrite(path, change)
+    outcome = change("")
+    create(path, outcome.text.encode(), FILE_MODE)
+    return outcome
+
+
+def report(path: str, what: str, outcome: EncryptResult) -> None:
+    """Say *what* was done to the file *path*, and with which keys."""
+    where = "standard output" if path == STANDARD_OUTPUT else printable(path)
+    if outcome.entry is None:
+        say(f"{where}: {what}")
+        return
+    key = "new data key under" if outcome.is_new else "key"
+    say(f"{where}: {what} ({key} {', '.join(sorted(key_texts(outcome.entry)))})")
+    if outcome.is_new and ADDED_BY_WRITER in outcome.entry.context:
+        say(f"{where}: added as a contributor, because you may not decrypt; encenv rotate merges it")
+
+
+def key_texts(entry: KeyEntry) -> set[str]:
+    """Return the wrapping keys of *entry*, as a person reads them."""
+    return {f"{item.provider}:{item.reference}" for item in entry.items}

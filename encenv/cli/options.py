@@ -1,11 +1,18 @@
 """Options and arguments that several verbs have, each with one meaning."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import click
 
 from encenv.cli.terminal import quietly
+from encenv.errors import EncenvError, MalformedError
+from encenv.files.disk import read
+from encenv.files.document import parse
+from encenv.files.key_names import Pairs, parse_context, parse_keys
+from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
+from encenv.policy.rules import matches
 
 F = TypeVar("F", bound=Callable[..., Any])
 STANDARD_INPUT = STANDARD_OUTPUT = "-"
@@ -27,12 +34,14 @@ def use_standard_input(context: click.Context, user: str) -> None:
     Raises:
         Misuse: If something else uses it already.
     """
-    first = context.meta.get(_USED_BY)
-    if first is not None:
+    first = context.meta.setdefault(_USED_BY, user)
+    if first is not user:
         raise Misuse(
             f"standard input cannot be used twice: {first} and {user}", "name a file for one of them"
         )
-    context.meta[_USED_BY] = user
+
+
+# Files
 
 
 class _InputFile(click.Path):
@@ -48,60 +57,111 @@ class _InputFile(click.Path):
 
 # What a path leads to is found out when it is opened; here it is only for shells to complete.
 FILE = _InputFile(readable=False, allow_dash=True)
-OUTPUT = click.Path(readable=False, allow_dash=True)
 
-
-def files_argument(command: F) -> F:
-    """Add ``[FILE]...``: the files that are named, else `DEFAULT_FILE`."""
-    return click.argument(
-        "files",
-        metavar="[FILE]...",
-        nargs=-1,
-        type=FILE,
-        callback=lambda _, __, files: files or (DEFAULT_FILE,),
-    )(command)
-
-
-def named_files_argument(command: F) -> F:
-    """Add ``[FILE]...``: only the files that are named."""
-    return click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)(command)
-
-
-def file_option(command: F) -> F:
-    """Add ``-f``: the one file that the verb is about."""
-    return click.option(
-        "-f",
-        "--file",
-        metavar="FILE",
-        default=DEFAULT_FILE,
-        type=FILE,
-        show_default=True,
-        help="The file; - is standard input.",
-    )(command)
+file_argument = click.argument("file", metavar="[FILE]", default=DEFAULT_FILE, type=FILE)
+named_files_argument = click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)  # no default
+files_argument = click.argument(
+    "files",
+    metavar="[FILE]...",
+    nargs=-1,
+    type=FILE,
+    callback=lambda _, __, files: files or (DEFAULT_FILE,),
+)
+file_option = click.option(
+    "-f",
+    "--file",
+    metavar="FILE",
+    default=DEFAULT_FILE,
+    type=FILE,
+    show_default=True,
+    help="The file; - is standard input.",
+)
 
 
 def output_option(text: str) -> Callable[[F], F]:
     """Add ``-o``: a new file to write, or standard output; *text* is its help."""
-    return click.option("-o", "--output", metavar="FILE", type=OUTPUT, help=text)
+    output = click.Path(readable=False, allow_dash=True)
+    return click.option("-o", "--output", metavar="FILE", type=output, help=text)
 
 
-def quiet(command: F) -> F:
-    """Add ``-q``: say nothing of what went well."""
-    return click.option(
-        "-q",
-        "--quiet",
-        is_flag=True,
-        expose_value=False,
-        callback=_hush,
-        help="Print only warnings and errors.",
-    )(command)
+# Reports
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+quiet = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, _, is_used: ctx.with_resource(quietly()) if is_used else None,
+    help="Print only warnings and errors.",
+)
 
 
-def as_json(command: F) -> F:
-    """Add ``--json``: the report as one JSON object on standard output, for programs."""
-    return click.option("--json", "as_json", is_flag=True, help="Report as JSON.")(command)
+# Keys
 
 
-def _hush(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.with_resource(quietly())
+def key_option(*names: str, text: str) -> Callable[[F], F]:
+    """Add an option that names wrapping keys; *text* is its help."""
+    return click.option(*names, metavar="KEY", multiple=True, callback=_parse_option(parse_keys), help=text)
+
+
+def context_option(text: str) -> Callable[[F], F]:
+    """Add ``--context``, None if it is not given; *text* is its help."""
+    callback = _parse_option(_parse_pairs)
+    return click.option("--context", metavar="KEY=VALUE", multiple=True, callback=callback, help=text)
+
+
+def key_options(command: F) -> F:
+    """Add ``--key`` and ``--context``: what to encrypt with."""
+    command = context_option("Add a pair to the encryption context.")(command)
+    return key_option("--key", "keys", text="Encrypt with KEY; repeat it for several keys.")(command)
+
+
+def _parse_pairs(texts: tuple[str, ...]) -> Pairs | None:
+    for text in texts:
+        if "=" not in text:
+            raise click.UsageError(f"--context: {text!r} is not KEY=VALUE")
+    return parse_context(text.partition("=")[::2] for text in texts) or None
+
+
+def _parse_option(parse_texts: Callable[[tuple[str, ...]], Any]) -> Callable[..., Any]:
+    """Return the callback of an option that *parse_texts* reads: what is malformed is a wrong call."""
+
+    def callback(_: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> Any:
+        try:
+            return parse_texts(texts)
+        except MalformedError as error:
+            misuse = Misuse(f"{option.opts[0]}: {error.message}", error.hint)
+        raise misuse
+
+    return callback
+
+
+# Names of variables
+
+
+def complete_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a variable of the file that the command line names, else of .env."""
+    named = ctx.params.get("file") or ctx.params.get("files") or DEFAULT_FILE
+    names: dict[str, None] = {}
+    for path in (named,) if isinstance(named, str) else named:
+        try:
+            bindings = parse(read(path).decode("utf-8", "surrogateescape")).bindings
+        except EncenvError:
+            continue
+        names.update((binding.name, None) for binding in bindings if binding.name)
+    own = (name for name in names if entry_kid(name) is None and name != LOCAL_KEY_NAME)
+    return [name for name in own if name.upper().startswith(incomplete.upper())]
+
+
+name_argument = click.argument("name", metavar="NAME", shell_complete=complete_names)
+_globs_option = partial(click.option, metavar="GLOB", multiple=True, shell_complete=complete_names)
+only_option = _globs_option("--only", help="Only variables that match GLOB; repeat it for several.")
+except_option = _globs_option("--except", "excepted", help="Skip variables that match GLOB.")
+
+
+def chooser(
+    only: tuple[str, ...], excepted: tuple[str, ...], otherwise: Callable[[str], bool] = lambda _: True
+) -> Callable[[str], bool]:
+    """Return whether a variable is chosen: by ``--only``, else by *otherwise*, and not by ``--except``."""
+    return lambda name: (matches(name, only) if only else otherwise(name)) and not matches(name, excepted)

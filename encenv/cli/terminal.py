@@ -51,7 +51,7 @@ def quietly() -> Iterator[None]:
         _is_quiet = False
 
 
-def progress(items: Collection[T], doing: str) -> Iterator[T]:
+def progress(items: Collection[T], doing: str = "values") -> Iterator[T]:
     """Yield *items*; if that takes long and a person is looking, draw a bar on standard error and wipe it at the end.
 
     `click.progressbar` draws at once, leaves its bar behind, hides the cursor meanwhile, writes its label where nobody
@@ -73,11 +73,6 @@ def progress(items: Collection[T], doing: str) -> Iterator[T]:
             yield item
     finally:
         _wipe_bar()
-
-
-def through_values(values: Collection[T]) -> Iterator[T]:
-    """Yield the *values* of one file, with `progress`."""
-    return progress(values, "values")
 
 
 def write(data: bytes) -> None:

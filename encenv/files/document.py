@@ -19,7 +19,6 @@ _BEFORE_NAME = re.compile(r"\s*(?:export[^\S\r\n]+)?")
 _EQUALS = re.compile(r"[^\S\r\n]*=")
 _SPACE = re.compile(r"[^\S\r\n]*")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
-# What to do about a line that cannot be parsed; it may hold a secret.
 UNPARSED_HINT = "write it as NAME=value, with quotes around values that need them, or as a # comment"
 _BOM = "\ufeff"
 
@@ -113,6 +112,13 @@ def parse_untranslated(text: str) -> EnvFile:
     """Parse *text* as `parse` does, but leave the newlines in values unchanged: a stream has translated them already."""
     statements = parse_stream(io.StringIO(text, newline=""))
     return _file(text, ((statement, statement.original.string) for statement in statements))
+
+
+def unparsed(binding: Binding, where: str) -> FileError:
+    """Return the error that python-dotenv cannot parse *binding* of the file *where*."""
+    return FileError(
+        f"line {binding.line} of {where} cannot be parsed, and may hold a secret", hint=UNPARSED_HINT
+    )
 
 
 def with_value(binding: Binding, value: str) -> Binding:

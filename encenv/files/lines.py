@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from encenv.errors import EncenvError, FileError, KeyEntryError, combine
-from encenv.files.document import UNPARSED_HINT, Binding, EnvFile
+from encenv.errors import EncenvError, KeyEntryError, combine
+from encenv.files.document import Binding, EnvFile, unparsed
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.opening import entries_of, open_values
 from encenv.files.writer import Writer
@@ -105,9 +105,7 @@ def _value(binding: Binding, where: str) -> SealedValue | str | None:
     """Return the value of *binding*, parsed if it is sealed; None if there is nothing to encrypt."""
     name, value = binding.name or "", binding.value
     if binding.error:
-        raise FileError(
-            f"line {binding.line} of {where} cannot be parsed, and may hold a secret", hint=UNPARSED_HINT
-        )
+        raise unparsed(binding, where)
     if value is None or entry_kid(name) is not None or (name == LOCAL_KEY_NAME and not value):
         return None
     if name == LOCAL_KEY_NAME:

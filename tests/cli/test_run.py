@@ -109,7 +109,10 @@ def test_run_cannot_start_in_process(sealed, signals):
         "check the path and the current folder",
     )
     sealed.write(".env", "not a line\n")
-    assert in_words(sealed.call("run", "--override", "--", "true"))[0] == "line 1 of .env cannot be parsed"
+    assert (
+        in_words(sealed.call("run", "--override", "--", "true"))[0]
+        == "line 1 of .env cannot be parsed, and may hold a secret"
+    )
 
 
 def test_run_leaves_no_plaintext(sealed):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from encenv.cli.files import for_each_file
 from encenv.errors import KeyDeniedError, KeyUnreachableError, combine
 from encenv.git.key_owner import NAME_MAX, hint_of
 
@@ -49,3 +50,14 @@ def test_no_hint(repo, monkeypatch, tmp_path_factory):
     monkeypatch.delenv("GIT_AUTHOR_EMAIL")
     monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
     assert hint_of(error) == "allow it"
+
+
+def test_one_of_several_files(repo):
+    """The key is found, too, in the error of a verb that was given several files."""
+
+    def refuse(path: str) -> None:
+        raise KeyDeniedError("refused", hint="allow it", missing_key=KEY)
+
+    with pytest.raises(KeyDeniedError, match=r"^\.env: refused") as caught:
+        for_each_file([".env", "other.env"], "decrypting", refuse)
+    assert hint_of(caught.value).endswith("added the key here")

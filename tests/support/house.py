@@ -160,9 +160,6 @@ ROOMS = (
             "cli.report",
             "cli.options",
             "cli.files",
-            "cli.key_options",
-            "cli.name_options",
-            "cli.rewrite_file",
             "cli.editor",
             "cli.ram_folder",
             "cli.file_findings",
@@ -226,7 +223,7 @@ DOORS = {"format", "keys", "keys.aws", "files", "load", "policy", "export", "git
 OWNERS = {
     "boto3": {"keys.aws.client", "keys.aws.kms"},
     "botocore": {"keys.aws.client", "keys.aws.errors"},
-    "click": {"cli.options", "cli.key_options", "cli.name_options", "cli.group", "cli.verbs"},
+    "click": {"cli.options", "cli.group", "cli.verbs"},
     "cryptography": {"format.cipher", "testing.keys"},
     "dotenv": {"files.dotenv_names"},
     "mypy_boto3_kms": {"keys.aws.kms", "keys.aws.probe"},  # for the type checker

@@ -11,8 +11,7 @@ import click
 
 from encenv.cli.file_findings import damage, plaintext
 from encenv.cli.files import place, read_text
-from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, named_files_argument, quiet
-from encenv.cli.options import as_json as json_option
+from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, json_option, named_files_argument, quiet
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
 from encenv.cli.terminal import progress, say
 from encenv.errors import EncenvError

@@ -4,10 +4,17 @@ import os
 
 import click
 
-from encenv.cli.files import for_each_file, parse_every_line, place, read_text, write_text
-from encenv.cli.name_options import chooser, name_options
-from encenv.cli.options import STANDARD_OUTPUT, files_argument, output_option, quiet
-from encenv.cli.terminal import say, through_values
+from encenv.cli.files import for_each_file, read_every_line, write_text
+from encenv.cli.options import (
+    STANDARD_OUTPUT,
+    chooser,
+    except_option,
+    files_argument,
+    only_option,
+    output_option,
+    quiet,
+)
+from encenv.cli.terminal import progress, say
 from encenv.files.encrypt import decrypt
 from encenv.files.text import printable
 
@@ -15,7 +22,8 @@ from encenv.files.text import printable
 @click.command()
 @files_argument
 @output_option("Write there instead, readable only by you; - is standard output.")
-@name_options
+@only_option
+@except_option
 @quiet
 def command(
     files: tuple[str, ...], output: str | None, only: tuple[str, ...], excepted: tuple[str, ...]
@@ -40,9 +48,7 @@ def command(
     def decrypt_file(path: str) -> None:
         if texts and texts[-1] and not texts[-1].endswith(("\n", "\r")):
             texts.append("\n")
-        texts.append(
-            str(decrypt(parse_every_line(read_text(path), place(path)), os.environ, chosen, through_values))
-        )
+        texts.append(str(decrypt(read_every_line(path), os.environ, chosen, progress)))
 
     for_each_file(files, "decrypting", decrypt_file)
     write_text(output, "".join(texts))

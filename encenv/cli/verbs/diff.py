@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 import click
 
 from encenv.cli.files import place, read_text
-from encenv.cli.options import DEFAULT_FILE, FILE, STANDARD_INPUT
-from encenv.cli.options import as_json as json_option
+from encenv.cli.options import DEFAULT_FILE, FILE, STANDARD_INPUT, json_option
 from encenv.cli.report import STATES
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say, write
 from encenv.errors import FileError

@@ -15,8 +15,7 @@ from encenv import __version__
 from encenv.cli.file_findings import damage, plaintext
 from encenv.cli.files import place, read_text
 from encenv.cli.key_health import local_keys, with_aws, without_aws
-from encenv.cli.options import DEFAULT_FILE, named_files_argument
-from encenv.cli.options import as_json as json_option
+from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument
 from encenv.cli.report import Finding, count, errors, failure, write_checklist, write_json
 from encenv.errors import EncenvError
 from encenv.files.inspect import Inspection, inspect

@@ -8,13 +8,11 @@ from pathlib import Path
 import click
 
 from encenv.cli.editor import run_editor
-from encenv.cli.files import place
-from encenv.cli.key_options import key_options
-from encenv.cli.options import DEFAULT_FILE, FILE, STANDARD_INPUT, quiet
+from encenv.cli.files import FILE_MODE, exists, place, report
+from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, file_argument, key_options, quiet
 from encenv.cli.ram_folder import private_folder
 from encenv.cli.report import count
-from encenv.cli.rewrite_file import FILE_MODE, is_there, report
-from encenv.cli.terminal import can_ask, fail, say, through_values, warn
+from encenv.cli.terminal import can_ask, fail, progress, say, warn
 from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import PRIVATE, create, edit_file
 from encenv.files.disk import read
@@ -28,7 +26,7 @@ from encenv.policy.project import project_of
 
 
 @click.command()
-@click.argument("file", metavar="[FILE]", default=DEFAULT_FILE, type=FILE)
+@file_argument
 @key_options
 @quiet
 def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None:
@@ -48,19 +46,19 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
     if file == STANDARD_INPUT:
         raise click.UsageError("only a file can be edited, not -")
     project = project_of(file)
-    writer, wanted = project.writer(keys, context, through_values), project.policy().requires
-    exists = is_there(file)
-    if not exists and not writer.keys:
+    writer, wanted = project.writer(keys, context, progress), project.policy().requires
+    is_new = not exists(file)
+    if is_new and not writer.keys:
         raise FileError(
             f"the file {printable(file)} does not exist",
             hint="check the path, or create the file by naming a key: --key local",
         )
     _check_folder(Path(file).parent)
-    session = start_edit(_read(file) if exists else "", writer, place(file))
+    session = start_edit("" if is_new else _read(file), writer, place(file))
 
     def save(edited: str) -> EncryptResult:
         outcome = finish_edit(session, edited, writer, wanted)
-        if not exists and outcome.text:
+        if is_new and outcome.text:
             create(file, outcome.text.encode(), FILE_MODE)
         elif outcome.text != session.text:
             _replace(file, session.text, outcome.text)

@@ -2,13 +2,19 @@
 
 import click
 
-from encenv.cli.files import for_each_file, place, read_text, write_text
-from encenv.cli.key_options import key_options
-from encenv.cli.name_options import chooser, name_options
-from encenv.cli.options import STANDARD_INPUT, files_argument, output_option, quiet
+from encenv.cli.files import FILE_MODE, for_each_file, place, read_text, report, rewrite, write_text
+from encenv.cli.options import (
+    STANDARD_INPUT,
+    chooser,
+    except_option,
+    files_argument,
+    key_options,
+    only_option,
+    output_option,
+    quiet,
+)
 from encenv.cli.report import count
-from encenv.cli.rewrite_file import FILE_MODE, report, rewrite
-from encenv.cli.terminal import through_values
+from encenv.cli.terminal import progress
 from encenv.files.encrypt import encrypt, reencrypt
 from encenv.files.key_names import KeyName, Pairs
 from encenv.policy.project import project_of
@@ -18,7 +24,8 @@ from encenv.policy.project import project_of
 @files_argument
 @key_options
 @output_option("Write a copy there instead, with a data key of its own; - is standard output.")
-@name_options
+@only_option
+@except_option
 @quiet
 def command(  # noqa: PLR0913, PLR0917 (its options)
     files: tuple[str, ...],
@@ -48,7 +55,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
 
     def encrypt_file(path: str) -> None:
         project = project_of(path)
-        writer = project.writer(keys, context, through_values)
+        writer = project.writer(keys, context, progress)
         wanted = chooser(only, excepted, (lambda _: True) if only else project.policy().requires)
         to = path if output is None else output
         if output is None and path != STANDARD_INPUT:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import click
 
-from encenv.cli.files import parse_every_line, place, read_text, write_text
-from encenv.cli.name_options import chooser, name_options
-from encenv.cli.options import DEFAULT_FILE, FILE, output_option, quiet
-from encenv.cli.terminal import say, through_values, warn, write
+from encenv.cli.files import place, read_every_line, write_text
+from encenv.cli.options import chooser, except_option, file_argument, only_option, output_option, quiet
+from encenv.cli.terminal import progress, say, warn, write
 from encenv.errors import EncenvError, FileError, PolicyError, listed
 from encenv.export.final_values import (
     FinalValues,
@@ -28,7 +27,7 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
 
 
 @click.command()
-@click.argument("file", metavar="[FILE]", default=DEFAULT_FILE, type=FILE)
+@file_argument
 @click.option(
     "--format",
     "form",
@@ -47,7 +46,8 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
     help="The name of the function, the Terraform variable or the object.",
 )
 @output_option("Write there; for github, append there.")
-@name_options
+@only_option
+@except_option
 @quiet
 def command(  # noqa: PLR0913, PLR0917 (one for each option)
     file: str,
@@ -85,12 +85,10 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     if title and form not in TITLED:
         raise click.UsageError(f"{form} has no use for --name")
     to = _github_file() if form == "github" and output is None else output
-    text = read_text(file)
-    where = place(file)
-    parse_every_line(text, where)
+    text, where = str(read_every_line(file)), place(file)
     project = project_of(file)
     values_of = plaintext_values if plaintext else raw_values if as_is else _encrypted_values
-    writer = project.writer(progress=through_values)
+    writer = project.writer(progress=progress)
     final = values_of(text, where, writer, chooser(only, excepted), project.policy().requires)
     formatted = FORMATS[form](Variables(final.values, final.secret, title))
     for warning in formatted.warnings:

@@ -6,13 +6,12 @@ import sys
 import click
 
 from encenv.cli.files import place, read_text, write_text
-from encenv.cli.name_options import complete_names
-from encenv.cli.options import STANDARD_OUTPUT, file_option
+from encenv.cli.options import STANDARD_OUTPUT, file_option, name_argument
 from encenv.files.edit import get_value
 
 
 @click.command()
-@click.argument("name", metavar="NAME", shell_complete=complete_names)
+@name_argument
 @file_option
 def command(name: str, file: str) -> None:
     """Print the decrypted value of the variable NAME of the file (.env).

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from encenv.cli.files import parse_every_line, place, read_text
+from encenv.cli.files import place, read_every_line
 from encenv.cli.options import files_argument, quiet
 from encenv.cli.terminal import say, write
 from encenv.errors import KeyEntryError, combine
@@ -97,9 +97,7 @@ def _entries(path: str) -> tuple[KeyEntry, ...]:
     Raises:
         EncenvError: If it cannot be read, or the key entry of a value is missing or malformed.
     """
-    text = read_text(path)
-    parse_every_line(text, place(path))
-    inspection = inspect(text)
+    inspection = inspect(str(read_every_line(path)))
     used = {variable.kid for variable in inspection.variables}
     failures = [
         KeyEntryError(

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from encenv.cli.key_options import key_options
-from encenv.cli.options import quiet
+from encenv.cli.options import key_options, quiet
 from encenv.cli.report import count
 from encenv.cli.terminal import can_ask, fail, say
 from encenv.cli.verbs import keygen

@@ -2,12 +2,9 @@
 
 import click
 
-from encenv.cli.files import place
-from encenv.cli.key_options import key_options
-from encenv.cli.name_options import complete_names
-from encenv.cli.options import file_option, quiet
-from encenv.cli.rewrite_file import report, rewrite
-from encenv.cli.terminal import through_values
+from encenv.cli.files import place, report, rewrite
+from encenv.cli.options import complete_names, file_option, key_options, quiet
+from encenv.cli.terminal import progress
 from encenv.files.edit import rename
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.text import printable
@@ -30,6 +27,6 @@ def command(old: str, new: str, file: str, keys: tuple[KeyName, ...], context: P
     Example:
       encenv rename DB_URL DATABASE_URL
     """
-    writer = project_of(file).writer(keys, context, through_values)
+    writer = project_of(file).writer(keys, context, progress)
     outcome = rewrite(file, lambda text: rename(text, old, new, writer, place(file)))
     report(file, f"renamed {printable(old)} to {printable(new)}", outcome)

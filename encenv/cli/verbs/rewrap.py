@@ -4,11 +4,9 @@ import dataclasses
 
 import click
 
-from encenv.cli.files import for_each_file, place
-from encenv.cli.key_options import context_option, key_option
-from encenv.cli.options import Misuse, files_argument, quiet
-from encenv.cli.rewrite_file import rewrite
-from encenv.cli.terminal import say, through_values, warn
+from encenv.cli.files import for_each_file, place, rewrite
+from encenv.cli.options import Misuse, context_option, files_argument, key_option, quiet
+from encenv.cli.terminal import progress, say, warn
 from encenv.files.key_names import AWS_KMS, KeyName, Pairs
 from encenv.files.rewrap import RewrapResult, rewrap
 from encenv.policy.project import project_of
@@ -50,7 +48,7 @@ def command(
 
     def rewrap_file(path: str) -> None:
         # The project's own context is not used: without --context each copy keeps the one that it has.
-        writer = dataclasses.replace(project_of(path).writer(progress=through_values), context=context)
+        writer = dataclasses.replace(project_of(path).writer(progress=progress), context=context)
         _report(
             place(path), rewrite(path, lambda text: rewrap(text, writer, place(path), add=add, remove=remove))
         )

@@ -4,12 +4,10 @@ from collections.abc import Iterable
 
 import click
 
-from encenv.cli.files import for_each_file, place
-from encenv.cli.key_options import key_options
-from encenv.cli.options import files_argument, quiet
+from encenv.cli.files import for_each_file, key_texts, place, report, rewrite
+from encenv.cli.options import files_argument, key_options, quiet
 from encenv.cli.report import count
-from encenv.cli.rewrite_file import key_texts, report, rewrite
-from encenv.cli.terminal import say, through_values, warn
+from encenv.cli.terminal import progress, say, warn
 from encenv.files.encrypt import EncryptResult, rotate
 from encenv.files.inspect import inspect
 from encenv.files.key_names import KeyName, Pairs
@@ -39,7 +37,7 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
     rotated: list[str] = []
 
     def rotate_file(path: str) -> None:
-        writer = project_of(path).writer(keys, context, through_values)
+        writer = project_of(path).writer(keys, context, progress)
         before: list[KeyEntry] = []
 
         def change(text: str) -> EncryptResult:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from encenv.cli.files import parse_every_line, place, read_text
+from encenv.cli.files import place, read_every_line
 from encenv.cli.options import DEFAULT_FILE, FILE
 from encenv.errors import EncenvError, FileError, combine
 from encenv.files.disk import is_file_or_fifo
@@ -49,7 +49,10 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
     if not program or not program[0]:
         raise click.UsageError("there is no COMMAND to run")
     files = files or ((DEFAULT_FILE,) if is_file_or_fifo(DEFAULT_FILE) else ())
-    environ = child_environ([(_read(path), place(path)) for path in files], os.environ, override=override)
+    # Every line: a service is not started with one that nobody understands.
+    environ = child_environ(
+        [(str(read_every_line(path)), place(path)) for path in files], os.environ, override=override
+    )
     _restore_signals()
     try:
         os.execvpe(program[0], list(program), environ)  # noqa: S606 (no shell is the point)
@@ -67,12 +70,6 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
         failure = combine([FileError(what, hint=hint, variables=unfit)])
     del environ
     raise failure
-
-
-def _read(path: str) -> str:
-    text = read_text(path)
-    parse_every_line(text, place(path))  # a service is not started with a line that nobody understands
-    return text
 
 
 def _hint(program: tuple[str, ...], number: int) -> str:

@@ -2,12 +2,18 @@
 
 import click
 
-from encenv.cli.files import place, read_text
-from encenv.cli.key_options import key_options
-from encenv.cli.name_options import complete_names
-from encenv.cli.options import FILE, STANDARD_INPUT, Misuse, file_option, quiet, use_standard_input
-from encenv.cli.rewrite_file import is_there, report, rewrite_or_create
-from encenv.cli.terminal import can_ask, say, through_values, warn
+from encenv.cli.files import exists, place, read_text, report, rewrite_or_create
+from encenv.cli.options import (
+    FILE,
+    STANDARD_INPUT,
+    Misuse,
+    file_option,
+    key_options,
+    name_argument,
+    quiet,
+    use_standard_input,
+)
+from encenv.cli.terminal import can_ask, progress, say, warn
 from encenv.errors import FileError, PolicyError
 from encenv.files.edit import set_value
 from encenv.files.key_names import KeyName, Pairs
@@ -24,7 +30,7 @@ def _note_stdin(context: click.Context, option: click.Parameter, is_used: bool) 
 
 
 @click.command()
-@click.argument("name", metavar="NAME", shell_complete=complete_names)
+@name_argument
 @click.argument("values", metavar="", nargs=-1)  # taken, so that click does not repeat it in its refusal
 @file_option
 @click.option(
@@ -70,8 +76,8 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
         from_file = STANDARD_INPUT
     if from_file is None:
         use_standard_input(click.get_current_context(), "the value that you type")
-    writer = project_of(file).writer(keys, context, through_values)
-    if not writer.keys and not is_there(file):
+    writer = project_of(file).writer(keys, context, progress)
+    if not writer.keys and not exists(file):
         raise FileError(
             f"the file {printable(file)} does not exist",
             hint=f"check the path, or create the file by naming a key: encenv set {printable(name)} --key local",

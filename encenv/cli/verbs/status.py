@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from encenv.cli.files import place, read_text
-from encenv.cli.options import STANDARD_INPUT, files_argument
-from encenv.cli.options import as_json as json_option
+from encenv.cli.options import STANDARD_INPUT, files_argument, json_option
 from encenv.cli.report import STATES, count
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
 from encenv.files.inspect import LAMBDA_BYTES, Inspection, Variable, inspect

@@ -2,10 +2,8 @@
 
 import click
 
-from encenv.cli.files import place
-from encenv.cli.name_options import complete_names
-from encenv.cli.options import file_option, quiet
-from encenv.cli.rewrite_file import report, rewrite
+from encenv.cli.files import place, report, rewrite
+from encenv.cli.options import complete_names, file_option, quiet
 from encenv.files.edit import unset
 from encenv.files.text import printable
 
