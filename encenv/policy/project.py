@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -31,32 +32,21 @@ _SETTINGS = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The settings of a project.
+    """The settings of a project."""
 
-    Attributes:
-        path: The pyproject.toml; None if there is none with such a table.
-        folder: The folder of that file, else that of the .env file.
-        keys: The wrapping keys.
-        context: The encryption context for new data keys; None if it is not set.
-        files: Globs of the .env files; one that begins with ``!`` excludes files.
-        settings: The settings class, ``module:Class``.
-        seal: Globs of variables that must be encrypted.
-        plain: Globs of variables that may stay plaintext.
-    """
-
-    path: Path | None = None
-    folder: Path = field(default_factory=Path)
-    keys: tuple[KeyName, ...] = ()
-    context: Pairs | None = None
-    files: tuple[str, ...] = FILES
-    settings: str | None = None
-    seal: tuple[str, ...] = ()
-    plain: tuple[str, ...] = ()
+    path: Path | None = None  # the pyproject.toml; None if there is none with such a table
+    folder: Path = field(default_factory=Path)  # of that file, else of the .env file
+    keys: tuple[KeyName, ...] = ()  # the wrapping keys
+    context: Pairs | None = None  # the encryption context for new data keys; None if it is not set
+    files: tuple[str, ...] = FILES  # globs of the .env files; one that begins with "!" excludes files
+    settings: str | None = None  # the settings class, "module:Class"
+    seal: tuple[str, ...] = ()  # globs of variables that must be encrypted
+    plain: tuple[str, ...] = ()  # globs of variables that may stay plaintext
 
     @property
     def where(self) -> str:
         """What to call the table in messages."""
-        return f"{TABLE} of {printable(str(_relative(self.path or Path('pyproject.toml'))))}"
+        return f"{TABLE} of {_shown(self.path or Path('pyproject.toml'))}"
 
     def writer(
         self, keys: tuple[KeyName, ...] = (), context: Pairs | None = None, progress: Progress = iter
@@ -66,12 +56,9 @@ class Project:
         return Writer(keys or self.keys, context, progress=progress)
 
     def covers(self, path: str | os.PathLike[str]) -> bool:
-        """Return whether the file *path* is one of the project's .env files.
-
-        See `encenv.policy.file_globs` for what a glob matches.
-        """
-        whole = os.path.normpath(self.folder.absolute() / path)
-        return covers(self.files, os.path.relpath(whole, self.folder.absolute()).replace(os.sep, "/"))
+        """Return whether the file *path* is one of the project's .env files."""
+        folder = self.folder.absolute()
+        return covers(self.files, os.path.relpath(folder / path, folder).replace(os.sep, "/"))
 
     def policy(self) -> Policy:
         """Return which variables must be encrypted.
@@ -92,7 +79,9 @@ def project(start: str | os.PathLike[str] | None = None) -> Project:
         EncenvError: If its pyproject.toml cannot be read, or has a wrong setting.
     """
     folder = Path(os.path.abspath(start or "."))  # noqa: PTH100 (links stay: the project is where the user is)
-    for candidate in _upwards(folder):
+    folders = [folder, *folder.parents]
+    top = next((index for index, one in enumerate(folders) if (one / ".git").exists()), 0)
+    for candidate in folders[: top + 1]:
         path = candidate / "pyproject.toml"
         if path.is_file():
             table = _table(path)
@@ -126,12 +115,6 @@ def _folder_of(file: str) -> Path:
     return Path() if file == "-" else Path(file).parent
 
 
-def _upwards(folder: Path) -> list[Path]:
-    folders = [folder, *folder.parents]
-    tops = [index for index, one in enumerate(folders) if (one / ".git").exists()]
-    return folders[: tops[0] + 1 if tops else 1]
-
-
 def _table(path: Path) -> Mapping[str, Any] | None:
     try:
         tool = tomllib.loads(read(path).decode()).get("tool", {})
@@ -142,7 +125,7 @@ def _table(path: Path) -> Mapping[str, Any] | None:
         if table is None or isinstance(table, dict):
             return table
     raise FileError(
-        f"{printable(str(_relative(path)))} is not valid TOML",
+        f"{_shown(path)} is not valid TOML",
         hint="fix its syntax: other tools that read it name the line",
     )
 
@@ -161,34 +144,34 @@ def _read_table(path: Path, table: Mapping[str, Any]) -> Project:
         except MalformedError as error:
             fault = PolicyError(f"{where}: {name}: {error.message}", hint=error.hint)
             raise fault from None
-        if settings[name] is None:
-            raise PolicyError(f"{where}: {name} has a wrong value", hint=f"write it as in: {example}")
+        except TypeError:
+            fault = PolicyError(f"{where}: {name} has a wrong value", hint=f"write it as in: {example}")
+            raise fault from None
     return Project(path, path.parent, **settings)
 
 
-def _texts(value: Any) -> tuple[str, ...] | None:
+def _texts(value: Any) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
-    is_valid = isinstance(texts, list) and all(isinstance(text, str) and text for text in texts)
-    return tuple(texts) if is_valid else None
+    if isinstance(texts, list) and all(isinstance(text, str) and text for text in texts):
+        return tuple(texts)
+    raise TypeError
 
 
-def _keys(value: Any) -> tuple[KeyName, ...] | None:
-    texts = _texts(value)
-    return None if texts is None else parse_keys(texts)
+def _context(value: Any) -> Pairs:
+    if isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
+        return parse_context(value.items())
+    raise TypeError
 
 
-def _context(value: Any) -> Pairs | None:
-    is_valid = isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
-    return parse_context(value.items()) if is_valid else None
-
-
-def _settings(value: Any) -> str | None:
-    return value if isinstance(value, str) and _SETTINGS.fullmatch(value) else None
+def _settings(value: Any) -> str:
+    if isinstance(value, str) and _SETTINGS.fullmatch(value):
+        return value
+    raise TypeError
 
 
 # How each setting is read, and an example of it.
 _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "keys": (_keys, 'keys = ["local", "alias/staging"]'),
+    "keys": (lambda value: parse_keys(_texts(value)), 'keys = ["local", "alias/staging"]'),
     "context": (_context, 'context = { stage = "staging" }'),
     "files": (_texts, 'files = [".env", ".env.*", "!.env.example"]'),
     "settings": (_settings, 'settings = "app.config:Settings"'),
@@ -197,9 +180,8 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-def _relative(path: Path) -> Path:
+def _shown(path: Path) -> str:
     """Return *path* as a person in the current folder would write it."""
-    try:
-        return path.relative_to(Path.cwd())
-    except (ValueError, OSError):
-        return path
+    with suppress(ValueError, OSError):
+        path = path.relative_to(Path.cwd())
+    return printable(path)

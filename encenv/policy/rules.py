@@ -23,17 +23,13 @@ from encenv.format.sealed import LOCAL_KEY_NAME, entry_kid
 
 @dataclass(frozen=True, slots=True)
 class FieldSecrecy:
-    """Whether the fields of a settings class hold secrets: True, False (they cannot), or None (undecided).
+    """Whether the fields of a settings class hold secrets: True, False (they cannot), or None (undecided)."""
 
-    Attributes:
-        names: By the name of the variable.
-        prefixes: By the beginning of a name, for what is in a dict; the longest one counts.
-        case_sensitive: Whether names are compared with their case; otherwise all names here are in lower case.
-    """
-
-    names: Mapping[str, bool | None]
-    prefixes: Mapping[str, bool | None]
-    case_sensitive: bool
+    names: Mapping[str, bool | None]  # by the name of the variable
+    prefixes: Mapping[
+        str, bool | None
+    ]  # by the beginning of a name, for what is in a dict; the longest one counts
+    case_sensitive: bool  # whether names are compared with their case; otherwise they are in lower case here
 
     def of(self, name: str) -> bool | None:
         """Return whether the variable *name* holds a secret."""
@@ -46,17 +42,11 @@ class FieldSecrecy:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Which variables must be encrypted; without arguments, all of them.
+    """Which variables must be encrypted; without arguments, all of them."""
 
-    Attributes:
-        fields: What the settings class says, if there is one.
-        seal: Globs of variables that must be encrypted.
-        plain: Globs of variables that may stay plaintext.
-    """
-
-    fields: FieldSecrecy | None = None
-    seal: tuple[str, ...] = ()
-    plain: tuple[str, ...] = ()
+    fields: FieldSecrecy | None = None  # what the settings class says, if there is one
+    seal: tuple[str, ...] = ()  # globs of variables that must be encrypted
+    plain: tuple[str, ...] = ()  # globs of variables that may stay plaintext
 
     def requires(self, name: str) -> bool:
         """Return whether the variable *name* must be encrypted."""

@@ -1,7 +1,8 @@
 """Decide by the types of a settings class which of its variables hold a secret, and which cannot."""
 
 import types
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from datetime import date, time, timedelta, tzinfo
@@ -36,14 +37,19 @@ def field_secrecy(settings_class: type[BaseSettings]) -> FieldSecrecy:
     """Return which variables of *settings_class* hold secrets, by their types."""
     source = EnvSettingsSource(settings_class)
     fields = ModelNames(source).fields
-    names: dict[str, Secrecy] = {}
-    prefixes: dict[str, Secrecy] = {}
+    names: defaultdict[str, list[Secrecy]] = defaultdict(list)
+    prefixes: defaultdict[str, list[Secrecy]] = defaultdict(list)
     for name, field in settings_class.model_fields.items():
         for variable in fields[name].names:
-            _add(names, variable, secrecy(field))
+            names[variable].append(secrecy(field))
             if fields[name].has_nested and source.env_nested_delimiter:
-                _add_nested(source, variable, field, names, prefixes, 1)
-    return FieldSecrecy(names, prefixes, bool(source.case_sensitive))
+                for text, one, is_prefix in _nested(source, variable, field, 1):
+                    (prefixes if is_prefix else names)[text].append(one)
+    return FieldSecrecy(
+        {name: _combined(parts) for name, parts in names.items()},
+        {prefix: _combined(parts) for prefix, parts in prefixes.items()},
+        bool(source.case_sensitive),
+    )
 
 
 def secrecy(  # noqa: PLR0911 (a case a line)
@@ -119,35 +125,27 @@ def _combined(parts: Iterable[Secrecy]) -> Secrecy:
     return True if True in every else None if None in every or not every else False
 
 
-def _add(secrecies: dict[str, Secrecy], name: str, one: Secrecy) -> None:
-    secrecies[name] = _combined([secrecies[name], one]) if name in secrecies else one
+def _nested(
+    source: EnvSettingsSource, prefix: str, kind: Any, depth: int
+) -> Iterator[tuple[str, Secrecy, bool]]:
+    """Yield the variables ``<prefix>__<part>`` of the nested type *kind*, and those below them.
 
-
-def _add_nested(  # noqa: PLR0913, PLR0917 (two results that grow with the recursion)
-    source: EnvSettingsSource,
-    prefix: str,
-    kind: Any,
-    names: dict[str, Secrecy],
-    prefixes: dict[str, Secrecy],
-    depth: int,
-) -> None:
-    """Add the variables ``<prefix>__<part>`` of the nested type *kind*, and those below them."""
+    Each comes with its secrecy, and with True if it is the beginning of names, not a whole name.
+    """
     prefix += source.env_nested_delimiter or ""
     kind = kind.annotation if isinstance(kind, FieldInfo) else kind
     for cls, args in _classes(kind):
         parts = _parts(cls)
-        if parts is None:
-            if issubclass(cls, Mapping):
-                _add(prefixes, prefix, secrecy(args[-1]) if args else None)
-            continue
-        for name, part in parts.items():
+        if parts is None and issubclass(cls, Mapping):
+            yield prefix, secrecy(args[-1]) if args else None, True
+        for name, part in (parts or {}).items():
             keys = {name}
             if isinstance(part, FieldInfo) and issubclass(cls, BaseModel):
                 keys |= {key.name for key in model_keys(name, part, cls.model_config)}
             for key in keys if source.case_sensitive else {key.lower() for key in keys}:
-                _add(names, prefix + key, secrecy(part))
+                yield prefix + key, secrecy(part), False
                 if depth < _DEPTH_MAX and (source.maxsplit < 0 or depth <= source.maxsplit):
-                    _add_nested(source, prefix + key, part, names, prefixes, depth + 1)
+                    yield from _nested(source, prefix + key, part, depth + 1)
 
 
 def _classes(kind: Any) -> list[tuple[type, tuple[Any, ...]]]:

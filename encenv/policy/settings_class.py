@@ -23,6 +23,7 @@ from encenv.load import dotenv, environ
 from encenv.load.pydantic_names import MODEL_SLOTS
 from encenv.load.settings import EncryptedSettings
 from encenv.policy.secret_types import field_secrecy
+from encenv.policy.settings_import import NoAnswer
 
 
 def main(settings: str) -> None:
@@ -52,19 +53,15 @@ def _answer(settings: str) -> dict[str, Any]:
     for part in name.split(".")[1:]:
         settings_class = getattr(settings_class, part, None)
     if settings_class is None:
-        return _explain(failure, module, name)
+        return asdict(_explain(failure, module, name))
     if not (isinstance(settings_class, type) and issubclass(settings_class, BaseSettings)):
-        return {
-            "message": f"{settings} is not a settings class",
-            "hint": "name a subclass of EncryptedSettings or BaseSettings",
-        }
+        hint = "name a subclass of EncryptedSettings or BaseSettings"
+        return asdict(NoAnswer(f"{settings} is not a settings class", hint))
     try:
         return asdict(field_secrecy(settings_class))
     except Exception as error:  # noqa: BLE001 (a class of the application's may raise anything)
-        return {
-            "message": f"the fields of {settings} cannot be read: {type(error).__name__}",
-            "hint": f"check that all its annotations resolve: python -c 'import {module}'",
-        }
+        hint = f"check that all its annotations resolve: python -c 'import {module}'"
+        return asdict(NoAnswer(f"the fields of {settings} cannot be read: {type(error).__name__}", hint))
 
 
 def _disable_loading() -> None:
@@ -89,34 +86,30 @@ def _namespace_at(error: BaseException, module: str) -> dict[str, Any]:
     return vars(imported) if isinstance(imported, ModuleType) else {}
 
 
-def _explain(failure: BaseException | None, module: str, name: str) -> dict[str, Any]:
+def _explain(failure: BaseException | None, module: str, name: str) -> NoAnswer:
     """Return why the class is not there, and what to do."""
     if failure is None:
-        return {
-            "message": f"there is no {name} in {module}",
-            "hint": 'write settings = "module:Class" as it is imported',
-        }
+        return NoAnswer(
+            f"there is no {name} in {module}", 'write settings = "module:Class" as it is imported'
+        )
     missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
     if missing and f"{module}.".startswith(f"{missing}."):
-        return {
-            "message": f"there is no module {missing}",
-            "hint": "name the module as seen from the folder of pyproject.toml (or its src)",
-            "missing": True,
-        }
+        hint = "name the module as seen from the folder of pyproject.toml (or its src)"
+        return NoAnswer(f"there is no module {missing}", hint, "missing")
     if missing:
-        return {
-            "message": f"{module} needs the module {missing}, which is not installed beside encenv",
-            "hint": "install encenv into the application's own environment, or the application beside encenv",
-            "missing": True,
-        }
+        return NoAnswer(
+            f"{module} needs the module {missing}, which is not installed beside encenv",
+            "install encenv into the application's own environment, or the application beside encenv",
+            "missing",
+        )
     place = place_of(failure)
     if isinstance(failure, SyntaxError):
         place = f"at {Path(failure.filename or '?').name}:{failure.lineno}"
-    return {
-        "message": f"importing {module} raised {type(failure).__name__} {place}, before {name} was defined",
-        "hint": f"define {name} above what fails there, or in a module of its own",
-        "raised": True,
-    }
+    return NoAnswer(
+        f"importing {module} raised {type(failure).__name__} {place}, before {name} was defined",
+        f"define {name} above what fails there, or in a module of its own",
+        "raised",
+    )
 
 
 if __name__ == "__main__":

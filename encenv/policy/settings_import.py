@@ -8,14 +8,26 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from encenv.errors import EncenvError, PolicyError, UserCodeError
 from encenv.format.sealed import LOCAL_KEY_NAME
 from encenv.policy.rules import FieldSecrecy
 
 IMPORT_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Why a settings class cannot be asked, and what to do."""
+
+    message: str
+    hint: str
+    reason: Literal["missing", "raised", ""] = (
+        ""  # a module that another Python may have, or an error of the module
+    )
 
 
 def import_settings(settings: str, folder: Path, where: str) -> FieldSecrecy:
@@ -33,11 +45,11 @@ def import_settings(settings: str, folder: Path, where: str) -> FieldSecrecy:
     failure: EncenvError | None = None
     for program in _interpreters(folder):
         answer = _run(program, settings, folder)
-        if "names" in answer:
-            return FieldSecrecy(**answer)
-        error = UserCodeError if answer.get("raised") else PolicyError
-        failure = failure or error(f"{where}: {answer['message']}", hint=answer["hint"])
-        if not answer.get("missing"):
+        if isinstance(answer, FieldSecrecy):
+            return answer
+        error = UserCodeError if answer.reason == "raised" else PolicyError
+        failure = failure or error(f"{where}: {answer.message}", hint=answer.hint)
+        if answer.reason != "missing":
             break
     raise failure or PolicyError(f"{where}: no Python was found", hint="install encenv into the project")
 
@@ -52,7 +64,7 @@ def _interpreters(folder: Path) -> Iterator[str]:
             yield str(path)
 
 
-def _run(program: str, settings: str, folder: Path) -> dict[str, Any]:
+def _run(program: str, settings: str, folder: Path) -> FieldSecrecy | NoAnswer:
     hint = "move the class into a module that does nothing else when it is imported"
     try:
         done = subprocess.run(  # noqa: S603 (what the project's owner configured)
@@ -66,8 +78,8 @@ def _run(program: str, settings: str, folder: Path) -> dict[str, Any]:
             check=False,
         )
         answer = json.loads(done.stdout)
+        return FieldSecrecy(**answer) if "names" in answer else NoAnswer(**answer)
     except subprocess.TimeoutExpired:
-        return {"message": f"importing {settings} took longer than {IMPORT_SECONDS} seconds", "hint": hint}
-    except (OSError, ValueError):
-        return {"message": f"{settings} ended the process that imports it", "hint": hint, "missing": True}
-    return answer if isinstance(answer, dict) else {"message": "no answer", "hint": "report this"}
+        return NoAnswer(f"importing {settings} took longer than {IMPORT_SECONDS} seconds", hint)
+    except (OSError, ValueError, TypeError):
+        return NoAnswer(f"{settings} ended the process that imports it", hint, "missing")

@@ -120,8 +120,8 @@ ROOMS = (
         (
             "policy.rules",
             "policy.secret_types",
-            "policy.settings_class",
             "policy.settings_import",
+            "policy.settings_class",
             "policy.file_globs",
             "policy.project",
             "policy.tool_table",
