@@ -15,7 +15,6 @@ from encenv.errors import (
     KeyRefusedError,
     KeyUnreachableError,
     PolicyError,
-    combine,
     frameless,
 )
 from encenv.files.data_key_choice import choose_data_key
@@ -32,21 +31,17 @@ Names = Callable[[str], bool]  # a choice of variables by their names
 
 @dataclass(frozen=True, slots=True)
 class FinalValues:
-    """The variables of a file, each with its final value.
+    """The variables of a file, each with its final value, and the names of some of them."""
 
-    Attributes:
-        values: By name, in the file's order; a key entry comes before the first value that needs it.
-        secret: The names whose values are secrets in plaintext.
-        encrypted_again: The names whose values were expanded and encrypted again.
-        undecrypted: The names of encrypted values that may refer to others: nobody decrypted them.
-        unexpanded: The names of values that still refer to others.
-    """
-
-    values: dict[str, str] = field(repr=False)
-    secret: frozenset[str] = frozenset()
-    encrypted_again: tuple[str, ...] = ()
-    undecrypted: tuple[str, ...] = ()
-    unexpanded: tuple[str, ...] = ()
+    values: dict[str, str] = field(
+        repr=False
+    )  # in the file's order; a key entry before the first value that needs it
+    secret: frozenset[str] = frozenset()  # their values are secrets in plaintext
+    encrypted_again: tuple[str, ...] = ()  # their values were expanded and encrypted again
+    undecrypted: tuple[
+        str, ...
+    ] = ()  # their values are encrypted and may refer to others: nobody decrypted them
+    unexpanded: tuple[str, ...] = ()  # their values still refer to others
 
 
 class _Source:
@@ -60,25 +55,17 @@ class _Source:
         self.session.entries.add(environ.items())
         self.raw = {name: raw for name, raw in self.file.raw_items() if raw is not None and chosen(name)}
 
-    def reaches_encrypted(self, name: str) -> bool:
-        """Return whether the value of *name* is encrypted or refers to one that is."""
-        return not self.file.is_plain(name)
-
     def refuse_plaintext(self, requires: Names) -> None:
         """Raise if a value is plaintext that *requires* to be encrypted."""
-        names = [
-            name
-            for name, raw in self.raw.items()
-            if not claims(raw) and not self.reaches_encrypted(name) and requires(name)
-        ]
-        if names:
-            error = PolicyError(
-                "not encrypted, but must be",
-                hint='run: encenv encrypt; or name in [tool.encenv] what may stay plaintext: plain = ["DEBUG"];'
-                " --plaintext exports plaintext",
-                variables=names,
-            )
-            raise combine([error], whole="the file", done="exported")
+        error = PolicyError(
+            "not encrypted, but must be",
+            hint='run: encenv encrypt; or name in [tool.encenv] what may stay plaintext: plain = ["DEBUG"];'
+            " --plaintext exports plaintext",
+        )
+        for name in self.raw:
+            if self.file.is_plain(name) and requires(name):
+                self.session.fail(name, error)
+        self.raise_failures()
 
     def raise_failures(self) -> None:
         """Raise what went wrong in this session, if anything did."""
@@ -106,7 +93,7 @@ def plaintext_values(text: str, where: str, writer: Writer, chosen: Names, requi
     values = {name: source.file.value(name) or "" for name in source.raw}
     source.raise_failures()
     return FinalValues(
-        values, secret=frozenset(name for name in values if requires(name) or source.reaches_encrypted(name))
+        values, secret=frozenset(name for name in values if requires(name) or not source.file.is_plain(name))
     )
 
 
@@ -127,14 +114,14 @@ def encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requi
         final = source.file.value(name) or ""
         if claims(raw) and source.session.decrypt(name, raw) == final:
             values[name] = raw
-        elif source.reaches_encrypted(name):
+        elif not source.file.is_plain(name):
             values[name], expanded[name] = "", final
         else:
             values[name] = final
     source.raise_failures()
     if expanded:
         values |= _encrypt(expanded, source, writer)
-    values = _with_entries(values, source.session.entries, where)
+    values = _with_entries(values, source)
     return FinalValues(values, encrypted_again=tuple(expanded))
 
 
@@ -155,7 +142,7 @@ def raw_values(text: str, where: str, writer: Writer, chosen: Names, requires: N
         if claims(raw):
             SealedValue.parse(raw)
             values[name] = raw
-        elif source.reaches_encrypted(name):
+        elif not source.file.is_plain(name):
             if embeds(raw):
                 source.session.decrypt(name, raw)  # adds the failure
             values[name] = raw
@@ -164,7 +151,7 @@ def raw_values(text: str, where: str, writer: Writer, chosen: Names, requires: N
             values[name] = source.file.value(name) or ""
     source.raise_failures()
     undecrypted = tuple(name for name, value in values.items() if claims(value))
-    values = _with_entries(values, source.session.entries, where)
+    values = _with_entries(values, source)
     return FinalValues(values, undecrypted=undecrypted, unexpanded=tuple(unexpanded))
 
 
@@ -181,45 +168,38 @@ def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[
     if is_new:
         source.session.entries.add([(entry.name, str(entry))])
     values: dict[str, str] = {}
-    failures: list[EncenvError] = []
     for name, text in texts.items():
         try:
             values[name] = data_key.encrypt(name, text)
             if data_key.decrypt(name, SealedValue.parse(values[name])) != text:
-                failures.append(
-                    FileError("it could not be decrypted again", hint="report this", variables=[name])
-                )
+                source.session.fail(name, FileError("it could not be decrypted again", hint="report this"))
         except EncenvError as error:
-            failures.append(error.of(name))
-    if failures:
-        raise combine(failures, whole="the file", done="exported")
+            source.session.fail(name, error)
+    source.raise_failures()
     return values
 
 
-def _with_entries(values: Mapping[str, str], entries: KeyEntries, where: str) -> dict[str, str]:
+def _with_entries(values: Mapping[str, str], source: _Source) -> dict[str, str]:
     """Return *values* with each key entry that they need before the first value that needs it."""
     result: dict[str, str] = {}
-    failures: list[EncenvError] = []
     for name, value in values.items():
         if claims(value):
             try:
-                entry = _one_entry(SealedValue.parse(value).kid, entries, where)
-            except EncenvError as error:
-                failures.append(error.of(name))
-            else:
+                entry = _one_entry(SealedValue.parse(value).kid, source)
                 result.setdefault(entry.name, str(entry))
+            except EncenvError as error:
+                source.session.fail(name, error)
         result[name] = value
-    if failures:
-        raise combine(failures, whole="the file", done="exported")
+    source.raise_failures()
     return result
 
 
-def _one_entry(kid: str, entries: KeyEntries, where: str) -> KeyEntry:
+def _one_entry(kid: str, source: _Source) -> KeyEntry:
     """Return one key entry with all wrapped keys of *kid*: elsewhere, there is only one variable of a name."""
-    entry = merge(entries.of(kid))
+    entry = merge(source.session.entries.of(kid))
     if entry is None:
         raise ConflictError(
             f"the key entries {ENTRY_PREFIX}{kid} cannot be merged into one variable",
-            hint=f"give {where} one data key: encenv rotate {where}",
+            hint=f"put all values under one key entry: encenv rotate {source.where}",
         )
     return KeyEntry.parse(kid, str(entry))

@@ -15,7 +15,7 @@ from encenv.errors import EncenvError, MalformedError, combine
 from encenv.files.inspect import LAMBDA_BYTES, measure
 
 DOCKER_LINE_MAX = (
-    65_535  # bytes, bufio.MaxScanTokenSize of the Go library that reads the file, without the newline
+    65_535  # bytes without the newline: bufio.MaxScanTokenSize of the Go library that reads the file
 )
 KUBERNETES_MAX = 1_048_576  # bytes, of all values of a ConfigMap or a Secret
 
@@ -23,6 +23,7 @@ _BARE = re.compile(r"[A-Za-z0-9_.:/@%+,=-]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # POSIX.1-2017, Base Definitions 3.235
 _LAMBDA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]+")  # Lambda API reference, Environment
 _KUBERNETES_NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]{0,252}")  # of a key in the data and of a variable
+_HCL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # RFC 1123, as Kubernetes takes it
 # Words that a reader of YAML 1.1 does not take for a text.
 _YAML_WORDS = {"", "~", "false", "n", "no", "null", "off", "on", "true", "y", "yes"}
@@ -38,32 +39,20 @@ _GITHUB_RESERVED = re.compile(r"GITHUB_|RUNNER_|NODE_OPTIONS$")  # in capitals; 
 
 @dataclass(frozen=True, slots=True)
 class Variables:
-    """The variables to write.
-
-    Attributes:
-        values: The values by name, key entries among them, in the order in which they are written.
-        secret: The names whose values are secrets in plaintext.
-        title: The name of the whole, in formats that have one.
-    """
+    """The variables to write, key entries among them, in their order."""
 
     values: Mapping[str, str] = field(repr=False)
-    secret: frozenset[str] = frozenset()
-    title: str = ""
+    secret: frozenset[str] = frozenset()  # the names whose values are secrets in plaintext
+    title: str = ""  # the name of the whole, in formats that have one
 
 
 @dataclass(frozen=True, slots=True)
 class Formatted:
-    """Variables in a format.
-
-    Attributes:
-        text: The text to give to the reader.
-        masks: What to print in a job before the text, so that its log hides the secrets.
-        warnings: What a person should know about it.
-    """
+    """Variables in a format: the text to give to the reader."""
 
     text: str = field(repr=False)
-    masks: str = field(default="", repr=False)
-    warnings: tuple[str, ...] = ()
+    masks: str = field(default="", repr=False)  # for a job to print first, so that its log hides the secrets
+    warnings: tuple[str, ...] = ()  # what a person should know about the text
 
 
 def _json(variables: Variables) -> Formatted:
@@ -124,9 +113,9 @@ def _lambda(variables: Variables) -> Formatted:
 
 def _terraform(variables: Variables) -> Formatted:
     _check(variables, "Terraform", value=_is_terraform)
-    title = variables.title or "environment"
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", title):
-        raise _bad_title(title, "a Terraform variable", "letters, digits, _ and -")
+    title = _title(
+        variables.title or "environment", _HCL_NAME, "a Terraform variable", "letters, digits, _ and -"
+    )
     lines = (f"  {_hcl(name)} = {_hcl(value)}\n" for name, value in variables.values.items())
     return Formatted(f"{title} = {{\n{''.join(lines)}}}\n")
 
@@ -174,9 +163,8 @@ def _is_github(name: str, value: str) -> bool:
 
 def _kubernetes(variables: Variables) -> Formatted:
     _check(variables, "Kubernetes", name=_KUBERNETES_NAME, value=_is_unicode)
-    title = variables.title or "env"
-    if not _OBJECT_NAME.fullmatch(title):
-        raise _bad_title(title, "a Kubernetes object", "lower-case letters, digits, - and .")
+    letters = "lower-case letters, digits, - and ."
+    title = _title(variables.title or "env", _OBJECT_NAME, "a Kubernetes object", letters)
     kind, data = ("Secret", "stringData") if variables.secret else ("ConfigMap", "data")
     lines = (f"  {_yaml_key(name)}: {_yaml(value)}\n" for name, value in variables.values.items())
     size = sum(len(value.encode()) for value in variables.values.values())
@@ -227,22 +215,22 @@ def _check(
     failures: list[EncenvError] = []
     for one, text in variables.values.items():
         if name is not None and not name.fullmatch(one):
-            failure = MalformedError(f"{place} takes no variable of this name", hint=rename, variables=[one])
+            what, hint = "takes no variable of this name", rename
         elif one in reserved:
-            failure = MalformedError(f"{place} reserves this name", hint=rename, variables=[one])
+            what, hint = "reserves this name", rename
         elif not value(one, text):
-            failure = MalformedError(
-                f"{place} would change or refuse the value", hint=encrypt, variables=[one]
-            )
+            what, hint = "would change or refuse the value", encrypt
         else:
             continue
-        failures.append(failure)
+        failures.append(MalformedError(f"{place} {what}", hint=hint, variables=[one]))
     if failures:
         raise combine(failures, whole="the file", done="exported")
 
 
-def _bad_title(title: str, what: str, letters: str) -> MalformedError:
-    return MalformedError(f"{title!a} cannot be the name of {what}", hint=f"give a --name of {letters}")
+def _title(title: str, pattern: re.Pattern[str], what: str, letters: str) -> str:
+    if pattern.fullmatch(title):
+        return title
+    raise MalformedError(f"{title!a} cannot be the name of {what}", hint=f"give a --name of {letters}")
 
 
 FORMATS: dict[str, Callable[[Variables], Formatted]] = {
