@@ -1,4 +1,4 @@
-"""A KMS to test with: real boto3 reaches it, AWS is not asked, and it fails on demand.
+"""A KMS to test with: boto3 calls it instead of AWS, and it fails on demand.
 
     pytest_plugins = ["encenv.testing"]     # in conftest.py: the fixtures encenv_kms, encenv_kms_key, encenv_local_key
 
@@ -9,13 +9,13 @@
     python -m encenv.testing                # or in a process of its own
 
 It speaks the JSON protocol of AWS KMS on 127.0.0.1, plays every region, encrypts for real and keeps a log without
-plaintexts. It is no place for real secrets: keys live in memory, and everyone who can log in to this machine may call it.
+plaintexts. Do not give it real secrets: keys live in memory, and everyone who can log in to this machine may call it.
 
-PYTEST_DONT_REWRITE: nothing is asserted here, and pytest would warn where this package is imported before it.
+PYTEST_DONT_REWRITE: nothing is asserted here, and pytest would warn if this package is imported before it is loaded as a plugin.
 """
 
+from encenv.testing.request import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from encenv.testing.server import Call, KmsServer
-from encenv.testing.signature import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 __all__ = ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "Call", "KmsServer"]
 

@@ -4,34 +4,28 @@ import argparse
 import hashlib
 import json
 import signal
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from encenv.testing.server import REGION, Call, KmsServer
 
-ENDS = {signal.SIGINT, signal.SIGTERM}
+END_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Serve until SIGTERM or Ctrl-C; print one line of JSON with the URL, the keys and the environment for clients."""
     parser = argparse.ArgumentParser("python -m encenv.testing", description=main.__doc__)
-    parser.add_argument(
-        "--region",
-        action="append",
-        help=f"where there is to be a key ({REGION}); of several, copies of one multi-region key",
+    add = parser.add_argument
+    add("--region", action="append", help=f"region of the key ({REGION}); repeat it for a multi-region key")
+    add("--seed", help="text to make the key from: the same text makes the same key")
+    add("--tls", action="store_true", help="speak TLS, with a certificate made for this server")
+    add(
+        "--delay", type=float, default=0.0, metavar="SECONDS", help="wait before each answer ('inf': forever)"
     )
-    parser.add_argument("--seed", help="a text that the key is made of: the same text, the same key")
-    parser.add_argument(
-        "--tls", action="store_true", help="speak TLS, with a certificate made for this server"
-    )
-    parser.add_argument(
-        "--delay", type=float, default=0.0, metavar="SECONDS", help="answer so much later ('inf': never)"
-    )
-    parser.add_argument("--log", action="store_true", help="print every request, one line of JSON each")
-    options = parser.parse_args(arguments)
+    add("--log", action="store_true", help="print each request as a line of JSON")
+    options = parser.parse_args()
     if not options.delay >= 0:
         parser.error("--delay must not be negative")
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # before there are threads, which inherit it
+    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)  # before there are threads, which inherit it
     with KmsServer(tls=options.tls, watch=_show if options.log else None) as kms:
         first, *others = options.region or [REGION]
         material = None if options.seed is None else hashlib.sha256(options.seed.encode()).digest()
@@ -40,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.delay:
             kms.delay(options.delay)
         print(json.dumps({"url": kms.url, "keys": keys, "environ": kms.environ()}), flush=True)
-        signal.sigwait(ENDS)
+        signal.sigwait(END_SIGNALS)
 
 
 def _show(call: Call) -> None:

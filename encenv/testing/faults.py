@@ -1,10 +1,10 @@
-"""The faults that a test asks a KMS for: which requests fail, how often, and how."""
+"""The faults that a test orders from a KMS: which requests fail, how often, and how."""
 
 import base64
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -24,14 +24,14 @@ class Where(TypedDict, total=False):
 
 @dataclass
 class Fault:
-    """One fault, and the requests it is for."""
+    """One fault, and which requests have it."""
 
     act: Act
     operation: str
     key: str | None = None
     region: str | None = None
     times: int | None = None
-    unless_context: Mapping[str, str] = field(default_factory=dict)
+    unless_context: Mapping[str, str] | None = None
     seconds: float = 0.0
     code: str | None = None
     status: int | None = None
@@ -39,22 +39,22 @@ class Fault:
     change: Mapping[str, Any] | bytes = b""
 
     def matches(self, request: Request) -> bool:
-        """Return whether the fault is for *request*."""
-        excused = bool(self.unless_context) and self.unless_context.items() <= request.context.items()
+        """Return whether *request* has this fault."""
         return (
-            fnmatchcase(request.operation, self.operation)
+            self.times != 0
+            and fnmatchcase(request.operation, self.operation)
             and self.region in (None, request.region)
             and self.key in (None, request.key)
-            and not excused
+            and not (self.unless_context and self.unless_context.items() <= request.context.items())
         )
 
 
 class Faults:
-    """The part of a test KMS that can be told to fail.
+    """The part of a test KMS that fails on demand.
 
     In every method *operation* is a name or pattern such as ``"GenerateDataKey*"``. The keywords *key* (an ARN, for
-    requests that name their key), *region* and *times* restrict the fault; without *times* it lasts until `heal`. Of
-    several faults of one kind, the first that matches happens.
+    requests that name their key), *region* and *times* restrict the fault; without *times* it lasts until `heal`. If
+    several faults of one kind match a request, it has the first one.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Faults:
         self._add(Fault("halve", operation, **where))
 
     def tamper(self, change: Mapping[str, Any] | bytes, operation: str = "*", **where: Unpack[Where]) -> None:
-        """Perform the request and change the answer, as nobody at AWS does.
+        """Perform the request and change the answer, as AWS never does.
 
         Args:
             change: Members that replace the right ones, such as ``{"KeyId": other}`` or ``{"Plaintext": b"short"}``
@@ -117,7 +117,7 @@ class Faults:
             unless_context: Pairs; a request with all of them in its encryption context is allowed.
             where: *key*, *region*, *times*.
         """
-        self._add(Fault("deny", operation, unless_context=dict(unless_context or {}), **where))
+        self._add(Fault("deny", operation, unless_context=unless_context, **where))
 
     def heal(self) -> None:
         """End all faults and denials. Keys keep their state."""
@@ -125,7 +125,7 @@ class Faults:
             self._faults.clear()
 
     def _add(self, fault: Fault) -> None:
-        # A misspelt operation would match nothing, and the test that asked for it would test nothing.
+        # A misspelt operation would match nothing, and the test that uses it would test nothing.
         if not any(fnmatchcase(name, fault.operation) for name in OPERATIONS):
             raise ValueError(f"no operation is called {fault.operation}; there are {', '.join(OPERATIONS)}")
         with self._lock:
@@ -134,8 +134,9 @@ class Faults:
     def _next_fault(self, act: Act, request: Request) -> Fault | None:
         """Return the first fault for *request*, and count it."""
         for fault in self._faults:
-            if fault.act == act and fault.times != 0 and fault.matches(request):
-                fault.times = None if fault.times is None else fault.times - 1
+            if fault.act == act and fault.matches(request):
+                if fault.times is not None:
+                    fault.times -= 1
                 return fault
         return None
 

@@ -10,7 +10,7 @@ from encenv.testing.server import STRAY, KmsServer
 @pytest.fixture
 def encenv_kms(monkeypatch: pytest.MonkeyPatch) -> Iterator[KmsServer]:
     """A fresh KMS that boto3 and encenv use during the test; its log, faults and keys are on the KmsServer."""
-    from encenv.keys.cache import clear_cache  # only tests of loads need it
+    from encenv.keys.cache import clear_cache  # here, so that a plain KmsServer does not import it
 
     with KmsServer() as kms:
         for name in STRAY:
@@ -31,7 +31,7 @@ def encenv_kms_key(encenv_kms: KmsServer) -> str:
 @pytest.fixture
 def encenv_local_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The text of a fresh local key, which ENCENV_LOCAL_KEY holds during the test."""
-    # As above.
+    # As in encenv_kms.
     from encenv.keys.cache import clear_cache
     from encenv.keys.local import TEXT_VARIABLE, generate_key_text
 

@@ -34,10 +34,10 @@ DAY_SECONDS = 86_400
 # A blob is magic, key material id, checksum, filler, nonce, ciphertext and tag. The first bytes and the whole length
 # (184 for a data key of 32) are those of AWS today; the rest is this server's own.
 _MAGIC = b"\x01\x02\x03\x00"
-_NAMED = len(_MAGIC) + 32
+_ID_END = len(_MAGIC) + 32
 _FILLER = 56
-_NONCE = 12
-_HEAD = _NAMED + 32 + _FILLER
+_HEAD_END = _ID_END + 32 + _FILLER
+_NONCE_END = _HEAD_END + 12
 
 _REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
 _ALIAS = re.compile(r"alias/(?!aws/)[A-Za-z0-9/_-]{1,250}")
@@ -58,32 +58,27 @@ class Key:
     created: float = field(default_factory=time.time)
     deleted: float | None = None
 
-    @property
-    def material_id(self) -> bytes:
-        """The id that a blob has of the material that encrypted it."""
-        return hmac.digest(self.material, b"material id", "sha256")
+    def __post_init__(self) -> None:
+        self.region = self.arn.split(":")[3]
+        self.key_id = self.arn.rsplit("/", 1)[1]  # copies in other regions share it
+        self.material_id = hmac.digest(self.material, b"material id", "sha256")  # which each blob begins with
 
     @property
-    def region(self) -> str:
-        """The region that the key is in."""
-        return self.arn.split(":")[3]
-
-    @property
-    def key_id(self) -> str:
-        """The part of the ARN that copies in other regions share."""
-        return self.arn.rsplit("/", 1)[1]
+    def deletion_date(self) -> dict[str, float | None]:
+        """The member of an answer that says when the key will be deleted, if it will be."""
+        return {"DeletionDate": self.deleted} if self.state == "PendingDeletion" else {}
 
     def encrypt(self, plaintext: bytes, context: Mapping[str, str]) -> bytes:
         """Return a blob that only this material and *context* open."""
-        named = _MAGIC + self.material_id
-        head, nonce = named + hashlib.sha256(named).digest() + os.urandom(_FILLER), os.urandom(_NONCE)
+        start = _MAGIC + self.material_id
+        head, nonce = start + hashlib.sha256(start).digest() + os.urandom(_FILLER), os.urandom(12)
         return head + nonce + AESGCM(self.material).encrypt(nonce, plaintext, _aad(head, context))
 
     def decrypt(self, blob: bytes, context: Mapping[str, str]) -> bytes:
         """Return the plaintext of *blob*, whose `material_id` is this key's."""
-        head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
+        head, nonce, ciphertext = blob[:_HEAD_END], blob[_HEAD_END:_NONCE_END], blob[_NONCE_END:]
         try:
-            return AESGCM(self.material).decrypt(nonce, sealed, _aad(head, context))
+            return AESGCM(self.material).decrypt(nonce, ciphertext, _aad(head, context))
         except (InvalidTag, ValueError):  # ValueError: no whole nonce
             pass
         raise Refusal("InvalidCiphertextException")
@@ -95,15 +90,15 @@ def _aad(head: bytes, context: Mapping[str, str]) -> bytes:
 
 def material_id(blob: bytes) -> bytes:
     """Return which key material encrypted *blob*, before anything is decrypted."""
-    named = blob[:_NAMED]
+    start = blob[:_ID_END]
     # The checksum tells a changed blob from another key's: AWS has a code for each.
-    if named.startswith(_MAGIC) and hashlib.sha256(named).digest() == blob[_NAMED : _NAMED + 32]:
-        return named[len(_MAGIC) :]
+    if start.startswith(_MAGIC) and hashlib.sha256(start).digest() == blob[_ID_END : _ID_END + 32]:
+        return start[len(_MAGIC) :]
     raise Refusal("InvalidCiphertextException")
 
 
 class Keys:
-    """The keys of all regions and the operations on them. No HTTP, no faults."""
+    """The keys of all regions, and which of them a request may use. No HTTP, no faults."""
 
     def __init__(self, account: str, check_permission: Callable[[Request], None]) -> None:
         self.account = account
@@ -157,7 +152,7 @@ class Keys:
         self.aliases[key.region, alias] = key
 
     def delete(self, key: Key, days: int) -> None:
-        """Schedule the deletion of *key*."""
+        """Schedule the deletion of *key*; that of a primary key waits for its replicas."""
         replicated = key.region == key.primary_region and len(self.family(key)) > 1
         key.state = "PendingReplicaDeletion" if replicated else "PendingDeletion"
         key.deleted = time.time() + days * DAY_SECONDS
@@ -180,18 +175,17 @@ class Keys:
     def find(self, request: Request, member: str, *, aliases: bool = True) -> Key:
         """Return the key that *member* names by id, ARN, alias or alias ARN, in the region of the request."""
         text = request.key = request.text(member)
-        resource = text if text.startswith("alias/") else f"key/{text}"
         if text.startswith("arn:"):
-            head, account, resource = [*text.rsplit(":", 2), "", ""][:3]
-            if f"{head}:{self.account}:" != self.arn(request.region, ""):
-                raise Refusal("NotFoundException", f"Invalid arn {[*text.split(':'), '', '', ''][3]}")
-            if account != self.account:
+            fields = text.split(":")
+            if fields[:4] != self.arn(request.region, "").split(":")[:4]:
+                raise Refusal("NotFoundException", f"{text} is not an ARN in {request.region}")
+            if fields[4:5] != [self.account]:
                 raise Refusal("AccessDeniedException", "the key does not exist or is another account's")
-        if resource.startswith("alias/") and not aliases:
+        if not aliases and text.rpartition(":")[2].startswith("alias/"):
             raise Refusal("NotFoundException", f"{member} must not be an alias")
         key = self.named(request.region, text)
         if key is None:
-            raise Refusal("NotFoundException", f"{self.arn(request.region, resource)} does not exist")
+            raise Refusal("NotFoundException", f"{text} does not exist in {request.region}")
         request.key = key.arn
         return key
 
@@ -201,7 +195,7 @@ class Keys:
         self.check_permission(request)
         if key.state == "Disabled":
             raise Refusal("DisabledException", f"{key.arn} is disabled")
-        self._check_not_pending(key)
+        _check_not_pending(key)
         if key.spec != "SYMMETRIC_DEFAULT":
             raise Refusal("InvalidKeyUsageException", f"{key.arn} is not a symmetric encryption key")
         return key
@@ -210,12 +204,8 @@ class Keys:
         """Return the key that a management operation names, unless it is pending deletion."""
         key = self.find(request, member, aliases=False)
         self.check_permission(request)
-        self._check_not_pending(key)
+        _check_not_pending(key)
         return key
-
-    def _check_not_pending(self, key: Key) -> None:
-        if key.state.startswith("Pending"):
-            raise Refusal("KMSInvalidStateException", f"{key.arn} is pending deletion")
 
     def open(self, request: Request, member: str, context: str) -> tuple[Key, bytes]:
         """Return the plaintext of the request's blob, and the key that opened it."""
@@ -232,7 +222,7 @@ class Keys:
     def _owner(self, region: str, material: bytes) -> Key:
         """Return the key in *region* whose material has this id."""
         for key in self.keys.values():
-            if key.region == region and key.material_id == material:
+            if (key.region, key.material_id) == (region, material):
                 return key
         raise Refusal(
             "AccessDeniedException", "the key of the ciphertext is not in this region, or not yours"
@@ -254,7 +244,7 @@ class Keys:
             "KeySpec": key.spec,
             "CustomerMasterKeySpec": key.spec,
             "MultiRegion": key.multi_region,
-            **self.deletion_date(key),
+            **key.deletion_date,
         }
         if key.spec == "SYMMETRIC_DEFAULT":
             about["EncryptionAlgorithms"] = [key.spec]
@@ -267,6 +257,7 @@ class Keys:
             }
         return about
 
-    def deletion_date(self, key: Key) -> dict[str, float | None]:
-        """Return the member of an answer that says when *key* will be deleted, if it will be."""
-        return {"DeletionDate": key.deleted} if key.state == "PendingDeletion" else {}
+
+def _check_not_pending(key: Key) -> None:
+    if key.state.startswith("Pending"):
+        raise Refusal("KMSInvalidStateException", f"{key.arn} is pending deletion")

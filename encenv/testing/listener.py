@@ -21,19 +21,13 @@ STOP_SECONDS = 5.0  # for the threads of all connections together
 POLL_SECONDS = 0.02  # how long a stop may go unseen
 CONTENT_TYPE = "application/x-amz-json-1.1"
 
-Sent = Literal["whole", "half", "nothing", "reset"]
-
 
 class Answer(NamedTuple):
-    """The answer to a request, and how much of it is sent."""
+    """The answer to a request, and how much of it is sent; after less than the whole, the connection is closed."""
 
-    status: int
-    body: bytes
-    sent: Sent
-
-
-class _Reset(Exception):  # noqa: N818 (asked for by a test)
-    """Raised to end a connection without an orderly shutdown."""
+    status: int = 0
+    body: bytes = b""
+    sent: Literal["whole", "half", "nothing", "reset"] = "whole"
 
 
 class Listener(socketserver.TCPServer):
@@ -62,16 +56,11 @@ class Listener(socketserver.TCPServer):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Return the next connection."""
-        connection, address = super().get_request()
-        if self._tls is not None:
-            # The connection's own thread does the handshake: a slow client must not stop others here.
-            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, address
-
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give a connection its thread."""
+        if self._tls is not None:
+            # The connection's own thread does the handshake: a slow client must not stop others here.
+            request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=self._serve, args=(request, client_address), daemon=True)
         self._open[thread] = request
         thread.start()
@@ -81,9 +70,6 @@ class Listener(socketserver.TCPServer):
             self.finish_request(request, client_address)
         except OSError:
             pass  # the client closed the connection, or does not trust the certificate
-        except _Reset:
-            request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_request(request)  # before there is an orderly shutdown
         finally:
             self.shutdown_request(request)
             del self._open[threading.current_thread()]
@@ -104,10 +90,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.LENGTH_REQUIRED)
             return
         answer = self.server.answer(self.path, self.headers, self.rfile.read(int(length)))
-        if answer.sent == "reset":
-            raise _Reset
         self.close_connection = self.close_connection or answer.sent != "whole"
-        if answer.sent == "nothing":
+        if answer.sent == "reset":  # closed without an orderly shutdown
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        if answer.sent in ("nothing", "reset"):
             return
         self.send_response(answer.status)
         self.send_header("x-amzn-RequestId", str(uuid.uuid4()))

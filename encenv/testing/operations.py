@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from encenv.testing.keys import Key, Keys
@@ -56,7 +56,7 @@ def _schedule_key_deletion(keys: Keys, request: Request) -> Members:
     key = keys.managed(request)
     keys.delete(key, days)
     answer = {"KeyId": key.arn, "KeyState": key.state, "PendingWindowInDays": days}
-    return answer | keys.deletion_date(key)
+    return answer | key.deletion_date
 
 
 def _replicate_key(keys: Keys, request: Request) -> Members:
@@ -68,18 +68,21 @@ def _replicate_key(keys: Keys, request: Request) -> Members:
 
 
 def _generate_data_key(keys: Keys, request: Request) -> Members:
-    given = [name for name in ("KeySpec", "NumberOfBytes") if request.members.get(name) is not None]
-    if len(given) != 1:
+    has_size, has_spec = (request.members.get(name) is not None for name in ("NumberOfBytes", "KeySpec"))
+    if has_size == has_spec:
         raise Refusal("ValidationException", "give either NumberOfBytes or KeySpec")
-    if given == ["NumberOfBytes"]:
+    if has_size:
         size = request.whole("NumberOfBytes", None, range(1, DATA_KEY_MAX + 1))
-    else:
-        size = DATA_KEY_SPECS.get(request.text("KeySpec"), 0)
-    if not size:
+    elif (size := DATA_KEY_SPECS.get(request.text("KeySpec"), 0)) == 0:
         raise invalid("KeySpec", f"must be one of {', '.join(DATA_KEY_SPECS)}")
     plaintext = os.urandom(size)
-    key, blob = _encrypted(keys, request, plaintext)
-    return {"KeyId": key.arn, "KeyMaterialId": key.material_id.hex(), **blob, "Plaintext": _b64(plaintext)}
+    key, blob = _encrypt_for(keys, request, plaintext)
+    return {
+        "KeyId": key.arn,
+        "KeyMaterialId": key.material_id.hex(),
+        "CiphertextBlob": blob,
+        "Plaintext": _b64(plaintext),
+    }
 
 
 def _generate_data_key_without_plaintext(keys: Keys, request: Request) -> Members:
@@ -90,15 +93,15 @@ def _generate_data_key_without_plaintext(keys: Keys, request: Request) -> Member
 
 def _encrypt(keys: Keys, request: Request) -> Members:
     plaintext = request.blob("Plaintext", PLAINTEXT_MAX)
-    request.algorithm("EncryptionAlgorithm")
-    key, blob = _encrypted(keys, request, plaintext)
-    return {"KeyId": key.arn, **blob, "EncryptionAlgorithm": ALGORITHM}
+    request.check_algorithm("EncryptionAlgorithm")
+    key, blob = _encrypt_for(keys, request, plaintext)
+    return {"KeyId": key.arn, "CiphertextBlob": blob, "EncryptionAlgorithm": ALGORITHM}
 
 
 def _decrypt(keys: Keys, request: Request) -> Members:
-    request.algorithm("EncryptionAlgorithm")
+    request.check_algorithm("EncryptionAlgorithm")
     key, plaintext = keys.open(request, "KeyId", "EncryptionContext")
-    request.dry_run()
+    request.end_dry_run()
     return {
         "KeyId": key.arn,
         "Plaintext": _b64(plaintext),
@@ -108,13 +111,13 @@ def _decrypt(keys: Keys, request: Request) -> Members:
 
 
 def _re_encrypt(keys: Keys, request: Request) -> Members:
-    request.algorithm("SourceEncryptionAlgorithm")
-    request.algorithm("DestinationEncryptionAlgorithm")
+    request.check_algorithm("SourceEncryptionAlgorithm")
+    request.check_algorithm("DestinationEncryptionAlgorithm")
     source, plaintext = keys.open(request, "SourceKeyId", "SourceEncryptionContext")
-    key, blob = _encrypted(keys, request, plaintext, "Destination")
+    key, blob = _encrypt_for(keys, request, plaintext, "Destination")
     return {
         "KeyId": key.arn,
-        **blob,
+        "CiphertextBlob": blob,
         "SourceKeyId": source.arn,
         "SourceEncryptionAlgorithm": ALGORITHM,
         "DestinationEncryptionAlgorithm": ALGORITHM,
@@ -127,14 +130,12 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _encrypted(
-    keys: Keys, request: Request, plaintext: bytes, side: str = ""
-) -> tuple[Key, Mapping[str, str]]:
-    """Return the key that the request names and *plaintext* under it; *side* begins the names of the members."""
+def _encrypt_for(keys: Keys, request: Request, plaintext: bytes, side: str = "") -> tuple[Key, str]:
+    """Return the key that the request names, and *plaintext* encrypted; *side* begins the names of the members."""
     pairs = request.pairs(f"{side}EncryptionContext")
     key = keys.usable(request, keys.find(request, f"{side}KeyId"))
-    request.dry_run()
-    return key, {"CiphertextBlob": _b64(key.encrypt(plaintext, pairs))}
+    request.end_dry_run()
+    return key, _b64(key.encrypt(plaintext, pairs))
 
 
 OPERATIONS: dict[str, Callable[[Keys, Request], Members]] = {

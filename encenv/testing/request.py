@@ -1,10 +1,22 @@
-"""One request of the KMS protocol: its members, each checked when it is read, and the refusals that answer it."""
+"""One request of the KMS protocol: its signature, its members, and the refusals that answer it.
+
+The check of the signature (AWS Signature Version 4) shares no code with encenv.keys.aws.sigv4, so that each shows the
+other's mistakes.
+"""
 
 import base64
+import hashlib
+import hmac
 import json
+import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from datetime import UTC, datetime
+from email.message import Message
+from typing import Any, Literal, TypeGuard
 
+ACCESS_KEY_ID = "AKIAIOSFODNN7EXAMPLE"  # the key pair of AWS's own examples: nobody's
+SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105 (the same example)
+CLOCK_SKEW_SECONDS = 900  # AWS common errors: RequestExpired
 SERVER_FAULTS = {  # HTTP status by error code; every other code is a client's fault, 400
     "DependencyTimeoutException": 500,
     "InternalFailure": 500,
@@ -14,27 +26,26 @@ SERVER_FAULTS = {  # HTTP status by error code; every other code is a client's f
 }
 CLIENT_FAULT = 400
 
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/([0-9]{8})/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request, *"
+    r"SignedHeaders=([a-z0-9;-]+), *Signature=([0-9a-f]{64})"
+)
+
 
 class Refusal(ValueError):  # noqa: N818 (an answer of the protocol)
-    """The error that a client gets instead of an answer, and a test that calls the server's own methods."""
+    """The error that a client gets as its answer; a test that calls the server's methods gets it as an exception."""
 
     def __init__(self, code: str | None, message: str = "", status: int | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
-        self.message = message
         self.status = status or SERVER_FAULTS.get(code or "", CLIENT_FAULT)
-
-    @property
-    def body(self) -> bytes:
-        """The body of the answer; empty without a code, as a proxy might send it."""
-        return (
-            json.dumps({"__type": self.code, "message": self.message}).encode("ascii") if self.code else b""
-        )
+        # Without a code the body is empty, as a proxy might send it.
+        self.body = json.dumps({"__type": code, "message": message}).encode("ascii") if code else b""
 
 
 @dataclass
 class Request:
-    """The members of one request, each checked when it is read; also what the log says of the request."""
+    """The members of one request, each checked when it is read, and what the log says about the request."""
 
     operation: str
     region: str = ""
@@ -42,6 +53,36 @@ class Request:
     members: dict[str, Any] = field(default_factory=dict, repr=False)
     key: str | None = None
     context: dict[str, str] = field(default_factory=dict)
+
+    def authenticate(self, headers: Message, body: bytes) -> Refusal | None:
+        """Set the region and the signature; return why AWS would not accept the signature, or None.
+
+        Raises:
+            Refusal: If the signature is missing, malformed, or for another service, so that there is no region.
+        """
+        authorization = headers.get("Authorization")
+        if authorization is None:
+            raise Refusal("MissingAuthenticationTokenException", "the request has no Authorization header")
+        self.signature = "malformed"
+        match = _AUTHORIZATION.fullmatch(authorization)
+        if match is None:
+            raise Refusal("IncompleteSignatureException", "Authorization is not one of Signature Version 4")
+        access_key, day, region, service, names, signature = match.groups()
+        if service != "kms":
+            raise Refusal("InvalidSignatureException", "the credential should be scoped to the service kms")
+        self.region, self.signature = region, "wrong"
+        if access_key != ACCESS_KEY_ID:
+            return Refusal("UnrecognizedClientException", "the security token in the request is invalid")
+        timestamp = headers.get("X-Amz-Date", "")
+        if not (timestamp.startswith(day) and _is_now(timestamp)):
+            return Refusal("InvalidSignatureException", "X-Amz-Date is missing, or too far from now")
+        # A header that is not signed could be changed on the way.
+        must_be_signed = {"host", *(name.lower() for name in headers if name.lower().startswith("x-amz-"))}
+        right = _signature(headers, names, body, [day, region, service, "aws4_request"])
+        if not must_be_signed <= {*names.split(";")} or not hmac.compare_digest(signature, right):
+            return Refusal("InvalidSignatureException", "the signature is not the one this server calculates")
+        self.signature = "verified"
+        return None
 
     def read(self, body: bytes) -> None:
         """Take the members from the JSON *body*."""
@@ -56,7 +97,7 @@ class Request:
         key = members.get("DestinationKeyId", members.get("KeyId"))
         context = members.get("DestinationEncryptionContext", members.get("EncryptionContext"))
         self.key = key if isinstance(key, str) else None
-        self.context = dict(context) if isinstance(context, dict) and _is_text_map(context) else {}
+        self.context = dict(context) if _is_text_map(context) else {}
         for name in ("DryRunModifiers", "Recipient"):
             if members.get(name) is not None:
                 raise Refusal("UnsupportedOperationException", f"this test KMS has no {name}")
@@ -99,12 +140,12 @@ class Request:
         self.context = dict(value)
         return self.context
 
-    def algorithm(self, name: str) -> None:
+    def check_algorithm(self, name: str) -> None:
         """Refuse every algorithm except that of a symmetric key."""
         if self.text(name, "SYMMETRIC_DEFAULT") != "SYMMETRIC_DEFAULT":
             raise Refusal("InvalidKeyUsageException", f"{name} is not an algorithm of a symmetric key")
 
-    def dry_run(self) -> None:
+    def end_dry_run(self) -> None:
         """End the request here if it says DryRun."""
         if self.flag("DryRun"):
             raise Refusal("DryRunOperationException", "the request would have succeeded; DryRun is set")
@@ -118,10 +159,30 @@ class Request:
         return value
 
 
-def _is_text_map(value: dict[Any, Any]) -> bool:
-    return all(isinstance(text, str) for text in value.values())
-
-
 def invalid(name: str, what: str) -> Refusal:
     """Return the refusal of a member outside the limits of the API reference."""
     return Refusal("ValidationException", f"1 validation error detected: {name} {what}")
+
+
+def _is_text_map(value: object) -> TypeGuard[dict[str, str]]:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _signature(headers: Message, names: str, body: bytes, scope: list[str]) -> str:
+    """Return the right signature of a ``POST /`` with the headers *names*."""
+    lines = [f"{name}:{' '.join(','.join(headers.get_all(name, [])).split())}" for name in names.split(";")]
+    canonical = "\n".join(["POST", "/", "", *lines, "", names, hashlib.sha256(body).hexdigest()])
+    hashed = hashlib.sha256(canonical.encode()).hexdigest()
+    key = f"AWS4{SECRET_ACCESS_KEY}".encode()
+    for part in scope:
+        key = hmac.digest(key, part.encode(), "sha256")
+    text = "\n".join(["AWS4-HMAC-SHA256", headers["X-Amz-Date"], "/".join(scope), hashed])
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def _is_now(timestamp: str) -> bool:
+    try:
+        signed_at = datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return abs((datetime.now(UTC) - signed_at).total_seconds()) <= CLOCK_SKEW_SECONDS

@@ -1,4 +1,4 @@
-"""A KMS on a port of this machine: its keys, its log, and how it answers a request."""
+"""The KMS server for tests: start and stop it, manage its keys, read its log."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import IO, Self
 
 from encenv.testing.faults import Faults, changed_answer
 from encenv.testing.keys import Key, Keys
-from encenv.testing.listener import CONTENT_TYPE, HOST, Answer, Listener, Sent
+from encenv.testing.listener import CONTENT_TYPE, HOST, Answer, Listener
 from encenv.testing.operations import OPERATIONS
-from encenv.testing.request import Refusal, Request
-from encenv.testing.signature import ACCESS_KEY_ID, SECRET_ACCESS_KEY, authenticate
+from encenv.testing.request import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Refusal, Request
 
 ACCOUNT = "111122223333"  # the account of AWS's own examples
 REGION = "us-east-1"
@@ -62,8 +62,8 @@ class KmsServer(Faults):
     Args:
         account: The AWS account id that all keys are in.
         check_signatures: Also refuse requests that are not signed with the key pair of `environ`, as AWS does.
-        tls: Whether to speak TLS, with a certificate of an authority made for this server, which clients with
-            `environ` trust; or the server's side of TLS with a certificate for 127.0.0.1. Plain HTTP if left out.
+        tls: True to speak TLS, with a certificate of a new authority that clients with `environ` trust; or your own
+            context for the server's side, with a certificate for 127.0.0.1. Plain HTTP if left out.
         watch: Called with each request as it is logged.
     """
 
@@ -113,12 +113,11 @@ class KmsServer(Faults):
     def stop(self) -> None:
         """Close the port and all connections; after that the server cannot be reached."""
         self._stopping.set()
-        listener, self._listener = self._listener, None
-        bundle, self._bundle = self._bundle, None
-        if listener is not None:
-            listener.stop()
-        if bundle is not None:
-            bundle.close()
+        if self._listener is not None:
+            self._listener.stop()
+        if self._bundle is not None:
+            self._bundle.close()
+        self._listener = self._bundle = None
 
     @property
     def url(self) -> str:
@@ -219,33 +218,37 @@ class KmsServer(Faults):
     def _answer(self, path: str, headers: Message, body: bytes) -> Answer:
         prefix, _, operation = headers.get("X-Amz-Target", "").partition(".")
         request = Request(operation if prefix == TARGET_PREFIX else "")
-        seconds = 0.0
-        sent: Sent = "whole"
-        error: str | None
+        delay = half = None
+        error: str | None = "dropped"
         with self._lock:
             try:
                 self._check_protocol(request, path, headers, body)
-                if delay := self._next_fault("delay", request):
-                    seconds = delay.seconds
+                delay = self._next_fault("delay", request)
                 if drop := self._next_fault("drop", request):
-                    sent = "reset" if drop.reset else "nothing"
-                    status, content, error = 0, b"", "dropped"
+                    answer = Answer(sent="reset" if drop.reset else "nothing")
                 else:
-                    sent = "half" if self._next_fault("halve", request) else "whole"
-                    status, (content, error) = 200, self._perform(request)
+                    half = self._next_fault("halve", request)
+                    content, error = self._perform(request)
+                    answer = Answer(HTTPStatus.OK, content)
             except Refusal as refusal:
-                status, content, error = refusal.status, refusal.body, refusal.code or str(refusal.status)
-            error = "half-answered" if sent == "half" else error
-            self._log(request, error)
+                answer, error = Answer(refusal.status, refusal.body), refusal.code or str(refusal.status)
+            if half:
+                answer, error = answer._replace(sent="half"), "half-answered"
+            call = Call(
+                request.operation, request.key, request.region, request.context, error, request.signature
+            )
+            self._calls.append(call)
+            if self._watch:
+                self._watch(call)
         # The wait is outside the lock, so that other requests are answered meanwhile, and after the log: a client
         # that stops waiting finds its request there.
-        if seconds and self._stopping.wait(min(seconds, threading.TIMEOUT_MAX)):
-            sent = "nothing"
-        return Answer(status, content, sent)
+        if delay and self._stopping.wait(min(delay.seconds, threading.TIMEOUT_MAX)):
+            return Answer(sent="nothing")
+        return answer
 
     def _check_protocol(self, request: Request, path: str, headers: Message, body: bytes) -> None:
         """Read *body* into *request*, if it is a request of this protocol."""
-        refusal = authenticate(request, headers, body)
+        refusal = request.authenticate(headers, body)
         if refusal and self._check_signatures:
             raise refusal
         if request.operation not in OPERATIONS or headers.get("Content-Type") != CONTENT_TYPE or path != "/":
@@ -257,17 +260,11 @@ class KmsServer(Faults):
     def _perform(self, request: Request) -> tuple[bytes, str | None]:
         """Return the body of the answer, and its name in the log if it is not the right one."""
         if fail := self._next_fault("fail", request):
-            raise Refusal(fail.code, "a fault that the test asked for", fail.status)
+            raise Refusal(fail.code, "a fault that the test ordered", fail.status)
         members = OPERATIONS[request.operation](self._keys, request)
         if tamper := self._next_fault("tamper", request):
             return changed_answer(members, tamper.change), "tampered"
         return json.dumps(members).encode("ascii"), None
-
-    def _log(self, request: Request, error: str | None) -> None:
-        call = Call(request.operation, request.key, request.region, request.context, error, request.signature)
-        self._calls.append(call)
-        if self._watch:
-            self._watch(call)
 
 
 def _own_tls() -> tuple[ssl.SSLContext, bytes]:

@@ -202,17 +202,15 @@ FACES = {
     "": set(HOUSE),  # the public names, lazily
     "__main__": {"cli.main"},
     "testing.request": set[str](),
-    "testing.signature": {"testing.request"},
     "testing.keys": {"testing.request", "keys.aws.endpoint"},
     "testing.operations": {"testing.request", "testing.keys"},
     "testing.faults": {"testing.request", "testing.operations"},
     "testing.listener": set[str](),
     "testing.server": {
-        *("testing.request", "testing.signature", "testing.keys", "testing.operations", "testing.faults"),
-        "testing.listener",
+        *("testing.request", "testing.keys", "testing.operations", "testing.faults", "testing.listener"),
     },
     "testing.fixtures": {"testing.server", "keys.cache", "keys.local"},
-    "testing": {"testing.signature", "testing.server", "testing.fixtures"},
+    "testing": {"testing.request", "testing.server", "testing.fixtures"},
     "testing.__main__": {"testing.server"},
 }
 

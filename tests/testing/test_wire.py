@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from support.kms_client import client_of, send, signed_headers
 
-from encenv.testing import Call, KmsServer, signature
+from encenv.testing import Call, KmsServer, request
 
 CONTEXT = {"encenv": "1", "stage": "prod"}
 PLAINTEXT = b"canary-plaintext-of-this-file"
@@ -101,7 +101,7 @@ def test_old_signatures(monkeypatch):
             def now(cls, tz=None):
                 return super().now(tz) + dt.timedelta(hours=1)
 
-        monkeypatch.setattr(signature, "datetime", Later)
+        monkeypatch.setattr(request, "datetime", Later)
         assert send(kms, headers)[1]["__type"] == "InvalidSignatureException"
 
 
