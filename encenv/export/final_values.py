@@ -76,14 +76,9 @@ class _Source:
 
 @frameless
 def plaintext_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
-    """Return the variables of the .env file *text* in plaintext, without the key entries.
+    """Return the *chosen* variables of the .env file *text* in plaintext, without the key entries.
 
-    Args:
-        text: The file's text.
-        where: What to call the file in messages.
-        writer: Encrypts; here, only its environment is used.
-        chosen: Which variables are returned.
-        requires: Which variables must be encrypted; their values are secrets even if they are not.
+    Values that *requires* to be encrypted are secrets even if they are not. Of *writer* only the environment is used.
 
     Raises:
         EncenvError: If a value cannot be decrypted.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from encenv.errors import ConflictError, FileError
-from encenv.files.disk import attempt, folder_error
+from encenv.files.disk import attempt
 from encenv.files.folder_lock import lock, remove, temporary_beside
 from encenv.files.text import StrPath, printable
 
@@ -117,10 +117,8 @@ def _read_regular(path: Path) -> _State:
             f"{name} is a symbolic link to {target}",
             hint=f"give {target} instead, if that is the file to change",
         )
-    if stat.S_ISREG(status.st_mode):
+    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):  # reading a folder fails
         state, status = attempt("read", path, lambda: _read_state(path))
-    if stat.S_ISDIR(status.st_mode):
-        raise folder_error(path)
     if not stat.S_ISREG(status.st_mode):
         raise FileError(
             f"{name} is a pipe or a device, not a file that can be replaced",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from encenv.errors import ConflictError, EncenvError, FileError
+from encenv.errors import ConflictError, FileError
 from encenv.files.text import StrPath, decode, printable
 
 T = TypeVar("T")
@@ -81,16 +81,7 @@ def attempt(doing: Doing, path: Path, act: Callable[[], T], what: str = "file") 
     except OSError as error:
         code, reason = error.errno, (error.strerror or type(error).__name__).lower()
     # Raised outside the except block: frames of the system call may hold the content.
-    raise _error(doing, path, what, code or 0, reason)
-
-
-def folder_error(path: Path) -> EncenvError:
-    """Return the error that *path* is a folder."""
-    return _error("read", path, "file", errno.EISDIR)
-
-
-def _error(doing: Doing, path: Path, what: str, code: int, reason: str = "") -> EncenvError:
-    message, hint = (_READ_TEXTS if doing == "read" else _TEXTS).get(code, _OTHER)
+    message, hint = (_READ_TEXTS if doing == "read" else _TEXTS).get(code or 0, _OTHER)
     names = {"name": printable(path), "folder": printable(path.parent)}
     kind = ConflictError if code == errno.EEXIST else FileError
-    return kind(message.format(**names, doing=doing, what=what, reason=reason), hint=hint.format(**names))
+    raise kind(message.format(**names, doing=doing, what=what, reason=reason), hint=hint.format(**names))

@@ -1,4 +1,7 @@
-"""Get, set, remove or rename variables of a .env file; after a change, a diff shows nothing else."""
+"""Get, set, remove or rename variables of a .env file; after a change, a diff shows nothing else.
+
+Arguments are as in `encenv.files.encrypt`. If a name has several lines, the last one counts, as for a reader.
+"""
 
 import re
 from collections.abc import Collection, Mapping
@@ -23,12 +26,6 @@ _KID_OF = re.compile(r"encenv:1:([A-Z2-7]{8}):")
 def get_value(text: str, name: str, where: str, environ: Mapping[str, str]) -> str:
     """Return the value of the variable *name* of the .env file *text*; only its data key is unwrapped.
 
-    Args:
-        text: The file's text, newlines untranslated.
-        name: The variable. If it has several lines, the last one counts, as for a reader.
-        where: What messages call the file.
-        environ: The process environment: further key entries, and what the key providers need.
-
     Raises:
         EncenvError: If there is no such value, or it cannot be decrypted.
     """
@@ -44,15 +41,7 @@ def get_value(text: str, name: str, where: str, environ: Mapping[str, str]) -> s
 def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".env") -> EncryptResult:
     """Encrypt *value* as the variable *name* of the .env file *text*: in its line, or in a new one at the end.
 
-    If the name has several lines, the last one counts, as for a reader. If it has this value already, the text is
-    unchanged and the result has no names.
-
-    Args:
-        text: The file's text, newlines untranslated.
-        name: The variable.
-        value: Its new value.
-        writer: Who encrypts.
-        where: What messages call the file.
+    If it has this value already, the text is unchanged and the result has no names.
 
     Raises:
         EncenvError: If the name or the value is invalid, the file cannot be parsed, there is no data key to use, or
@@ -61,11 +50,11 @@ def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".e
     file = parse(text)
     index = max(_indexes(file, name), default=None)
     if index is None:
-        check_name(name)
+        _check_name(name)
         file = file.append(name, "")
         index = len(file.bindings) - 1
     elif _is_key(name):
-        check_name(name)
+        _check_name(name)
     lines = classify(file, where, {index})
     choice = choose_data_key(lines, writer)
     before = lines.sealed.get(index)
@@ -105,7 +94,7 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
     """Rename the variable *old* of the .env file *text* to *new*, and re-encrypt a sealed value for the new name.
 
     A sealed value is bound to its name without regard to the case of A to Z, so renaming ``foo`` to ``FOO`` needs no
-    key. Other arguments and errors as for `set_value`.
+    key. Other errors as for `set_value`.
 
     Raises:
         FileError: If there is no such variable.
@@ -115,7 +104,7 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
     indexes = _existing(file, old, where)
     for name in (old, new):
         if name != old or _is_key(name):
-            check_name(name)
+            _check_name(name)
     if old != new and _indexes(file, new):
         raise ConflictError(
             f"{where} has a variable {new} already",
@@ -132,13 +121,8 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
     return replace(result, names=(new,))
 
 
-def check_name(name: str) -> None:
-    """Check that a new variable may be called *name*.
-
-    Raises:
-        MalformedError: If it is not a name. The message does not have the name, which may be a value.
-        ConflictError: If it is the name of a key.
-    """
+def _check_name(name: str) -> None:
+    """Check that a new variable may be called *name*; a message does not have a wrong name, which may be a value."""
     if _NAME.fullmatch(name) is None:
         raise MalformedError(
             "that is not the name of a variable", hint="choose a name of letters, digits and underscores"

@@ -16,12 +16,13 @@ UNSAVED = "EDITED"  # the variable that holds a draft that could not be saved
 
 @dataclass(frozen=True, slots=True)
 class EditorSession:
-    """A .env file that is being edited by hand."""
+    """A .env file that is being edited by hand.
+
+    In the draft, values are decrypted and each key entry is a comment.
+    """
 
     lines: FileLines
-    draft: str = field(
-        repr=False
-    )  # what is edited: values decrypted, a comment in the place of each key entry
+    draft: str = field(repr=False)
     marks: Mapping[str, int]  # the index of each key entry, by its comment
 
     @property
@@ -101,10 +102,7 @@ def finish_edit(
 
 @frameless
 def encrypt_draft(session: EditorSession, edited: str, writer: Writer) -> str:
-    """Return a .env file with the whole *edited* text as one encrypted variable, also if it cannot be parsed.
-
-    Arguments and errors as for `finish_edit`.
-    """
+    """Return a .env file with the whole *edited* text as one encrypted variable, also if it cannot be parsed."""
     data_key, entry, _ = choose_data_key(session.lines, writer)  # unwrapped already
     return f"{entry.name}={entry}\n{UNSAVED}={data_key.encrypt(UNSAVED, edited)}\n"
 

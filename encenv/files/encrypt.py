@@ -1,6 +1,8 @@
 """Encrypt the values of a .env file, those in plaintext or all of them under a new data key; or decrypt them.
 
-Every other byte stays unchanged.
+Every other byte stays unchanged. In all functions *text* is the file's, with newlines untranslated, *writer* encrypts,
+messages call the file *where*, and *environ* is the process environment: further key entries, and what the key
+providers need.
 """
 
 from collections.abc import Collection, Mapping
@@ -30,13 +32,7 @@ class EncryptResult:
 def encrypt(
     text: str, writer: Writer, where: str = ".env", must_encrypt: NameTest = lambda _: True
 ) -> EncryptResult:
-    """Encrypt every plaintext value of the .env file *text*.
-
-    Args:
-        text: The file's text, newlines untranslated.
-        writer: Who encrypts.
-        where: What messages call the file.
-        must_encrypt: Which variables, by name.
+    """Encrypt every plaintext value of the .env file *text* whose name *must_encrypt* selects.
 
     Raises:
         EncenvError: If the file cannot be parsed, there is no data key to use, or a value under it does not decrypt.
@@ -56,8 +52,8 @@ def reencrypt(
 ) -> EncryptResult:
     """Encrypt every value of the .env file *text*, encrypted or not, under a new data key; drop all other key entries.
 
-    For a copy of the file: each file has its own data key. *must_encrypt* selects among the plain values; other
-    arguments and errors as for `encrypt`.
+    For a copy of the file: each file has its own data key. *must_encrypt* selects among the plain values; errors as
+    for `encrypt`.
     """
     lines = classify(parse(text), where)
     plain = lines.plain_values(must_encrypt)
@@ -79,7 +75,7 @@ def reencrypt(
 def rotate(text: str, writer: Writer, where: str = ".env") -> EncryptResult:
     """Re-encrypt every encrypted value of the .env file *text* under a new data key, and drop all other key entries.
 
-    This merges what contributors added. Plain values stay plain. Arguments and errors as for `encrypt`.
+    This merges what contributors added. Plain values stay plain. Other errors as for `encrypt`.
 
     Raises:
         PolicyError: If the new data key could only be made as a contributor's.
@@ -100,12 +96,6 @@ def decrypt(
     """Return *file* with the values of the names that *selects* accepts decrypted.
 
     Key entries are left out, except those of values that stay encrypted.
-
-    Args:
-        file: The file.
-        environ: The process environment: further key entries, and what the key providers need.
-        selects: Which variables to decrypt, by name.
-        progress: Iterates over the values.
 
     Raises:
         EncenvError: If a value cannot be decrypted. All failures are reported together.
