@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from encenv.errors import KeyUnreachableError
-from encenv.format.sealed import aws_region, is_region
 from encenv.keys.process_safety import fork_waits, lazily
 
 if TYPE_CHECKING:
@@ -93,39 +92,18 @@ class Clients:
         return self._session
 
 
-def region_of(key: str) -> str | None:
-    """Return the region in *key* if it is an ARN; None for ``alias/<name>`` and for a region that is not one.
-
-    Raises:
-        MalformedError: If it is a key's ARN that no key entry may hold.
-    """
-    if is_key_arn(key):
-        return aws_region(key)
-    fields = key.split(":")
-    return fields[3] if len(fields) > 3 and is_region(fields[3]) else None
-
-
-def is_key_arn(key: str) -> bool:
-    """Return whether *key* is the ARN of a key, and not of an alias."""
-    return key.startswith("arn:") and ":key/" in key
-
-
 @contextmanager
 def no_debug_log() -> Iterator[None]:
     """Keep botocore's debug records of this thread from being written: they hold whole requests and answers."""
+    for name in _LOGGERS:
+        # By name, not by what exists: a logger that is made during the call is quiet as well. A filter on a parent
+        # logger would not see its children's records.
+        logging.getLogger(name).addFilter(_is_quiet)
     _thread.is_quiet = True
     try:
         yield
     finally:
         _thread.is_quiet = False
-
-
-def quiet_loggers() -> None:
-    """Let botocore's loggers obey `no_debug_log`; to be called before each call of boto3."""
-    for name in _LOGGERS:
-        # By name, not by what exists: a logger that is made during the call is quiet as well. A filter on a parent
-        # logger would not see its children's records.
-        logging.getLogger(name).addFilter(_is_quiet)
 
 
 def _is_quiet(record: logging.LogRecord) -> bool:

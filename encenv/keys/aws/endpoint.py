@@ -4,11 +4,10 @@ Pure. Where neither the table nor the environment gives an endpoint, boto3 has t
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from encenv.errors import MalformedError
-from encenv.format.sealed import aws_region
+from encenv.format.sealed import aws_region, is_region
 
 _AREAS = ("us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx")
 # By the start of a region's name: its partition, and the domains of its services: for the usual endpoints, and for
@@ -29,7 +28,7 @@ _OTHER_BYTES = 3  # of an IPv4 address, beside the first
 _HOST_MAX = 253  # RFC 1035, 2.3.4, without the first length byte and the root
 
 
-class Endpoint(NamedTuple):
+class Endpoint:
     """The address that a request is sent to.
 
     Attributes:
@@ -39,10 +38,8 @@ class Endpoint(NamedTuple):
         is_usual: Whether it is AWS's own, from the table.
     """
 
-    scheme: str
-    host: str
-    port: int
-    is_usual: bool = False
+    def __init__(self, scheme: str, host: str, port: int, *, is_usual: bool = False) -> None:
+        self.scheme, self.host, self.port, self.is_usual = scheme, host, port, is_usual
 
     @property
     def authority(self) -> str:
@@ -64,6 +61,23 @@ class Endpoint(NamedTuple):
 def partition_of(region: str) -> str | None:
     """Return the partition of *region*; None if the table has none for it."""
     return next((row[1] for row in _PARTITIONS if region.startswith(row[0])), None)
+
+
+def is_key_arn(key: str) -> bool:
+    """Return whether *key* is the ARN of a key, and not of an alias."""
+    return key.startswith("arn:") and ":key/" in key
+
+
+def region_of(key: str) -> str | None:
+    """Return the region in *key* if it is an ARN; None for ``alias/<name>`` and for a region that is not one.
+
+    Raises:
+        MalformedError: If it is a key's ARN that no key entry may hold.
+    """
+    if is_key_arn(key):
+        return aws_region(key)
+    fields = key.split(":")
+    return fields[3] if len(fields) > 3 and is_region(fields[3]) else None
 
 
 def endpoint_of(arn: str, environ: Mapping[str, str]) -> Endpoint | None:

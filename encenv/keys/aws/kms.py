@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError, MalformedError
 from encenv.format.sealed import WrappedKey, aws_region, is_region
-from encenv.keys.aws.client import Clients, is_key_arn, no_debug_log, quiet_loggers, region_of
-from encenv.keys.aws.endpoint import partition_of
+from encenv.keys.aws.endpoint import is_key_arn, partition_of, region_of
 from encenv.keys.aws.request import CONNECT_SECONDS, READ_SECONDS, KmsHttp
 from encenv.keys.process_safety import lazily
 
@@ -15,12 +14,20 @@ if TYPE_CHECKING:
     import boto3
     from mypy_boto3_kms import KMSClient
 
+    from encenv.keys.aws import client as boto3_client
     from encenv.keys.aws import errors as kms_errors
 else:
+    boto3_client = lazily("encenv.keys.aws.client")
     kms_errors = lazily("encenv.keys.aws.errors")
 
 DATA_KEY_BYTES = 32
 CONNECTIONS = 32  # as many as a load may have data keys
+_METHODS = {  # of a boto3 client
+    "Decrypt": "decrypt",
+    "Encrypt": "encrypt",
+    "GenerateDataKey": "generate_data_key",
+    "ReEncrypt": "re_encrypt",
+}
 _MEMBERS: dict[str, dict[str, type]] = {  # AWS KMS API reference, "Response Elements"
     "Decrypt": {"KeyId": str, "Plaintext": bytes},
     "Encrypt": {"KeyId": str, "CiphertextBlob": bytes},
@@ -51,24 +58,14 @@ class AwsKms:
         self._environ = environ
         self._session = session
         self._client = client
-        self._clients = Clients(
-            session,
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            max_pool_connections=CONNECTIONS,
-            retries={
-                "mode": "standard"
-            },  # how many, AWS_MAX_ATTEMPTS and the AWS configuration say; 3 by default
-        )
+        self._clients: dict[None, boto3_client.Clients] = {}  # one, once it is needed
 
     def generate(self, key: str, context: Mapping[str, str]) -> tuple[bytes, WrappedKey]:
         """Return a new data key, and the same wrapped under *key*, an ARN or ``alias/<name>`` (GenerateDataKey)."""
         answer = self._call(
             "GenerateDataKey",
             key,
-            lambda: self._client_for(key).generate_data_key(
-                KeyId=key, NumberOfBytes=DATA_KEY_BYTES, EncryptionContext=dict(context)
-            ),
+            lambda: {"KeyId": key, "NumberOfBytes": DATA_KEY_BYTES, "EncryptionContext": dict(context)},
         )
         return answer["Plaintext"], _wrapped_key(answer)
 
@@ -77,9 +74,7 @@ class AwsKms:
         answer = self._call(
             "Encrypt",
             key,
-            lambda: self._client_for(key).encrypt(
-                KeyId=key, Plaintext=data_key, EncryptionContext=dict(context)
-            ),
+            lambda: {"KeyId": key, "Plaintext": data_key, "EncryptionContext": dict(context)},
         )
         return _wrapped_key(answer)
 
@@ -101,11 +96,12 @@ class AwsKms:
             is_plain = self._session is None and self._client is None and self._environ is os.environ
             if is_plain and (without_boto3 := KmsHttp.for_key(arn, self._environ)) is not None:
                 return without_boto3.decrypt(wrapped_key.wrapped, context, timeout, while_waiting)
-            return self._client_for(arn).decrypt(
-                KeyId=arn, CiphertextBlob=wrapped_key.wrapped, EncryptionContext=dict(context)
-            )
+            with boto3_client.no_debug_log():
+                return self._client_for(arn).decrypt(
+                    KeyId=arn, CiphertextBlob=wrapped_key.wrapped, EncryptionContext=dict(context)
+                )
 
-        plaintext: bytes = self._call("Decrypt", arn, request)["Plaintext"]
+        plaintext: bytes = _checked("Decrypt", arn, request)["Plaintext"]
         return plaintext
 
     def rewrap(
@@ -121,13 +117,13 @@ class AwsKms:
         answer = self._call(
             "ReEncrypt",
             key,
-            lambda: self._client_for(key).re_encrypt(
-                CiphertextBlob=wrapped_key.wrapped,
-                SourceKeyId=wrapped_key.reference,
-                SourceEncryptionContext=dict(context),
-                DestinationKeyId=key,
-                DestinationEncryptionContext=dict(to_context),
-            ),
+            lambda: {
+                "CiphertextBlob": wrapped_key.wrapped,
+                "SourceKeyId": wrapped_key.reference,
+                "SourceEncryptionContext": dict(context),
+                "DestinationKeyId": key,
+                "DestinationEncryptionContext": dict(to_context),
+            },
         )
         if answer["SourceKeyId"] != wrapped_key.reference:
             raise _another_key(wrapped_key.reference)
@@ -148,28 +144,28 @@ class AwsKms:
         region = region or self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
         return region if region and is_region(region) else None
 
-    def _call(self, operation: str, key: str, request: Callable[[], Any]) -> dict[str, Any]:
-        """Return the answer to *request* if it is complete and about *key*; else raise an error without its frames."""
-        failure: EncenvError | None
-        try:
-            with no_debug_log():
-                answer: dict[str, Any] = request()
-        except EncenvError as error:
-            failure = error.of()
-        except Exception as error:  # noqa: BLE001 (a credential process, a proxy or a bad setting raises anything)
-            failure = kms_errors.failure_of(operation, key, error)
-        else:
-            failure = _fault(operation, key, answer)
-            if failure is None:
-                return answer
-            answer.clear()  # the frame of what is raised here must not hold a data key
-        raise failure
+    def _call(self, operation: str, key: str, parameters: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return boto3's answer. *parameters* is called late, so that no frame of an error holds a data key."""
+
+        def request() -> Any:
+            with boto3_client.no_debug_log():
+                return getattr(self._client_for(key), _METHODS[operation])(**parameters())
+
+        return _checked(operation, key, request)
 
     def _client_for(self, key: str) -> "KMSClient":
         region = region_of(key) or self.own_region()
-        quiet_loggers()
         if self._client is None:
-            client: KMSClient = self._clients.client(region)
+            clients = boto3_client.Clients(
+                self._session,
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=READ_SECONDS,
+                max_pool_connections=CONNECTIONS,
+                # How many, AWS_MAX_ATTEMPTS and the AWS configuration say; 3 by default.
+                retries={"mode": "standard"},
+            )
+            # A single operation: of several threads, one's clients serve all.
+            client: KMSClient = self._clients.setdefault(None, clients).client(region)
             return client
         if region not in (None, self._client.meta.region_name):
             raise KeyRefusedError(
@@ -177,6 +173,23 @@ class AwsKms:
                 hint="give a session instead of a client, or a client for the key's region",
             )
         return self._client
+
+
+def _checked(operation: str, key: str, request: Callable[[], Any]) -> dict[str, Any]:
+    """Return the answer to *request* if it is complete and about *key*; else raise an error without its frames."""
+    failure: EncenvError | None
+    try:
+        answer: dict[str, Any] = request()
+    except EncenvError as error:
+        failure = error.of()
+    except Exception as error:  # noqa: BLE001 (a credential process, a proxy or a bad setting raises anything)
+        failure = kms_errors.failure_of(operation, key, error)
+    else:
+        failure = _fault(operation, key, answer)
+        if failure is None:
+            return answer
+        answer.clear()  # the frame of what is raised here must not hold a data key
+    raise failure
 
 
 def replica_of(arn: str, region: str | None) -> str | None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.format.sealed import WrappedKey
-from encenv.keys.aws.client import Clients, no_debug_log, quiet_loggers, region_of
+from encenv.keys.aws.client import Clients, no_debug_log
+from encenv.keys.aws.endpoint import region_of
 from encenv.keys.aws.errors import failure_of
 from encenv.keys.aws.kms import DATA_KEY_BYTES, AwsKms
 
@@ -144,7 +145,6 @@ class KmsProbe:
         if region in self._silent:
             raise self._silent[region].of()
         try:
-            quiet_loggers()
             with no_debug_log():
                 answer = request(self._clients.client(region))
         except EncenvError as error:

@@ -6,13 +6,12 @@ As described in "Create a signed AWS API request" of the AWS IAM User Guide. Eve
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import NamedTuple
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TIMESTAMP = "%Y%m%dT%H%M%SZ"  # of the signature, and of the header X-Amz-Date; in UTC
 
 
-class Credentials(NamedTuple):
+class Credentials:
     """The credentials that sign a request.
 
     Attributes:
@@ -21,12 +20,8 @@ class Credentials(NamedTuple):
         token: The session token of temporary credentials, or None.
     """
 
-    access_key: str
-    secret_key: str
-    token: str | None = None
-
-    def __repr__(self) -> str:
-        return "<Credentials>"
+    def __init__(self, access_key: str, secret_key: str, token: str | None = None) -> None:
+        self.access_key, self.secret_key, self.token = access_key, secret_key, token
 
 
 def signed(

@@ -57,4 +57,4 @@ def test_as_botocore_signs(host, headers, body, keys, scope, now):  # noqa: PLR0
 
 def test_credentials_show_nothing():
     """The repr of credentials holds none of them."""
-    assert repr(Credentials("AKIA-canary", "canary", "canary")) == "<Credentials>"
+    assert "canary" not in repr(Credentials("AKIA-canary", "canary", "canary"))
