@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from encenv import __version__
-from encenv.cli.terminal import fail, give_up_output
+from encenv.cli.terminal import fail, give_up
 from encenv.errors import EncenvError, place_of
 from encenv.keys.process_safety import lazily
 
@@ -18,26 +18,26 @@ else:
 
 # In the order of a first visit. Each is imported when it is called, so neither another verb nor --help pays for it.
 _VERBS = {
-    "init": ("encenv.cli.verbs.init", "Set up this project for encrypted .env files."),
-    "keygen": ("encenv.cli.verbs.keygen", "Make a local key, for a laptop or for CI."),
-    "encrypt": ("encenv.cli.verbs.encrypt", "Encrypt the values of .env files."),
-    "decrypt": ("encenv.cli.verbs.decrypt", "Print .env files with their values decrypted."),
-    "set": ("encenv.cli.verbs.set", "Encrypt one value into a .env file."),
-    "get": ("encenv.cli.verbs.get", "Print one decrypted value of a .env file."),
-    "unset": ("encenv.cli.verbs.unset", "Remove variables from a .env file."),
-    "rename": ("encenv.cli.verbs.rename", "Rename a variable of a .env file."),
-    "edit": ("encenv.cli.verbs.edit", "Edit a .env file decrypted, in your editor."),
-    "rotate": ("encenv.cli.verbs.rotate", "Encrypt all values of .env files again, under a new data key."),
-    "rewrap": ("encenv.cli.verbs.rewrap", "Add, remove or refresh the keys that open .env files."),
-    "run": ("encenv.cli.verbs.run", "Run a command with decrypted variables."),
-    "status": ("encenv.cli.verbs.status", "Show which variables of .env files are encrypted."),
-    "check": ("encenv.cli.verbs.check", "Fail if a .env file holds what must not be committed."),
-    "diff": ("encenv.cli.verbs.diff", "Show which variables were added, removed or changed."),
-    "export": ("encenv.cli.verbs.export", "Print the variables for Docker, Lambda, Kubernetes and others."),
-    "iam-policy": ("encenv.cli.verbs.iam_policy", "Print the IAM policy that a role needs for a .env file."),
-    "doctor": ("encenv.cli.verbs.doctor", "Find out what keeps encenv from working here."),
-    "hook": ("encenv.cli.verbs.hook", "Install or remove the git hook and drivers."),
-    "demo": ("encenv.cli.verbs.demo", "See encenv at work, in a temporary folder."),
+    "init": "Set up this project for encrypted .env files.",
+    "keygen": "Make a local key, for a laptop or for CI.",
+    "encrypt": "Encrypt the values of .env files.",
+    "decrypt": "Print .env files with their values decrypted.",
+    "set": "Encrypt one value into a .env file.",
+    "get": "Print one decrypted value of a .env file.",
+    "unset": "Remove variables from a .env file.",
+    "rename": "Rename a variable of a .env file.",
+    "edit": "Edit a .env file decrypted, in your editor.",
+    "rotate": "Encrypt all values of .env files again, under a new data key.",
+    "rewrap": "Add, remove or refresh the keys that open .env files.",
+    "run": "Run a command with decrypted variables.",
+    "status": "Show which variables of .env files are encrypted.",
+    "check": "Fail if a .env file holds what must not be committed.",
+    "diff": "Show which variables were added, removed or changed.",
+    "export": "Print the variables for Docker, Lambda, Kubernetes and others.",
+    "iam-policy": "Print the IAM policy that a role needs for a .env file.",
+    "doctor": "Find out what keeps encenv from working here.",
+    "hook": "Install or remove the git hook and drivers.",
+    "demo": "See encenv at work, in a temporary folder.",
 }
 WRONG_CALL = 2
 
@@ -47,14 +47,15 @@ class _Verbs(click.Group):
         return list(_VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        return click.Command(cmd_name, short_help=_VERBS[cmd_name][1]) if cmd_name in _VERBS else None
+        return click.Command(cmd_name, short_help=_VERBS[cmd_name]) if cmd_name in _VERBS else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
-            command = importlib.import_module(_VERBS[command.name or ""][0]).command
+            module = (command.name or "").replace("-", "_")
+            command = importlib.import_module(f"encenv.cli.verbs.{module}").command
         return name, command, rest
 
 
@@ -89,21 +90,17 @@ def call(args: list[str] | None) -> int:
         hint = getattr(error, "hint", "") or f"see: {_called(error, args)} --help"
         return fail(_one_line(error.format_message()), hint, error.exit_code)
     except BrokenPipeError:  # the reader has closed the output, as head does
-        give_up_output()
+        give_up(sys.stdout)
         return 1
     except OSError as error:
-        give_up_output()
+        give_up(sys.stdout)
         reason = (error.strerror or type(error).__name__).lower()
         return fail(f"the system refused: {reason}", "check the disk, the folder and its permissions")
     except Exception as error:  # noqa: BLE001 (its text and its frames may hold a value)
-        notes = [
-            note for note in getattr(error, "__notes__", ()) if note.startswith("raised at ")
-        ]  # `frameless`
-        place = notes[-1] if notes else f"raised {place_of(error)}"
-        return fail(
-            f"internal error: {type(error).__name__} ({place})",
-            "report this with the command that you ran",
-        )
+        notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("raised at ")]
+        place = notes[-1] if notes else f"raised {place_of(error)}"  # a note is from `frameless`
+        message = f"internal error: {type(error).__name__} ({place})"
+        return fail(message, "report this with the command that you ran")
     return code if isinstance(code, int) else 0
 
 

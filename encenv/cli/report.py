@@ -1,13 +1,16 @@
-"""Report findings of `check` and `doctor`: one class, with one form for people and one for programs."""
+"""Findings of `check` and `doctor`: what has to be fixed in a .env file, and how it is reported. No key is needed."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
 from encenv.errors import EncenvError
+from encenv.files.inspect import Inspection
+from encenv.files.plaintext_leaks import mask_name
 from encenv.files.text import printable
+from encenv.policy.rules import Policy
 
 Severity = Literal["ok", "skipped", "warning", "error"]
 _STYLES: dict[Severity, str] = {"ok": GREEN, "skipped": DIM, "warning": YELLOW, "error": f"{BOLD};{RED}"}
@@ -23,25 +26,15 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fact about a file or about this machine; it never holds a value.
+    """One fact about a file or about this machine; it never holds a value."""
 
-    Attributes:
-        severity: ``error`` fails the command, ``warning`` does not, ``skipped`` was not looked at.
-        where: The file, or the thing that was looked at, such as ``credentials``.
-        message: The fact.
-        hint: What to do about it; None if there is nothing to do.
-        line: The line of the file, from 1; None for the whole file.
-        variable: The variable; None if it is about no single one.
-        commit: The commit that holds this version of the file; None for the staged or the present one.
-    """
-
-    severity: Severity
-    where: str
+    severity: Severity  # "error" fails the command, "warning" does not, "skipped" was not looked at
+    where: str  # the file, or the thing that was looked at, such as "credentials"
     message: str
-    hint: str | None = None
-    line: int | None = None
+    hint: str | None = None  # what to do about it
+    line: int | None = None  # from 1; None for the whole file
     variable: str | None = None
-    commit: str | None = None
+    commit: str | None = None  # the commit that holds this version; None for the staged or the present one
 
 
 def failure(where: str, error: EncenvError, severity: Severity = "error") -> Finding:
@@ -49,26 +42,66 @@ def failure(where: str, error: EncenvError, severity: Severity = "error") -> Fin
     return Finding(severity, where, " ".join(error.message.split()), error.hint)
 
 
+def damage(where: str, inspection: Inspection) -> Iterator[Finding]:
+    """Yield what keeps values of the file *where* from being read, and what is odd about its lines."""
+    for variable in inspection.variables:
+        if variable.problem is not None:
+            name = mask_name(variable.name)
+            hint = f"restore the line from git, or set it again: encenv set {name}"
+            yield Finding("error", where, variable.problem, hint, variable.line, name)
+    for remark in inspection.problems:
+        yield Finding("error", where, remark.text, remark.hint, remark.line)
+    for remark in inspection.warnings:
+        yield Finding("warning", where, remark.text, remark.hint, remark.line)
+
+
+def plaintext(where: str, inspection: Inspection, policy: Policy, hint: str) -> Iterator[Finding]:
+    """Yield the plaintext in the file *where* that must be encrypted; *hint* says how."""
+    message = "plaintext that must be encrypted"
+    for variable in inspection.variables:
+        if variable.state == "plain" and policy.requires(variable.name):
+            yield Finding("error", where, message, hint, variable.line, mask_name(variable.name))
+    for name, line in inspection.commented:
+        if policy.requires(name):
+            hint_of_comment = "delete the comment, or its value"
+            yield Finding("error", where, f"{message}, in a comment", hint_of_comment, line, mask_name(name))
+    for line in inspection.private_keys:
+        hint_of_key = "remove it, and make a new one if it was ever committed"
+        yield Finding("error", where, "the text of a private key", hint_of_key, line)
+
+
 def errors(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings that fail the command."""
     return [one for one in findings if one.severity == "error"]
 
 
-def write_json(findings: Sequence[Finding]) -> None:
-    """Write *findings* to standard output as one JSON object."""
-    report = {"ok": not errors(findings), "findings": [asdict(one) for one in findings]}
+def as_json(findings: Iterable[Finding]) -> dict[str, Any]:
+    """Return *findings* as a JSON object."""
+    return {"ok": not errors(findings), "findings": [asdict(one) for one in findings]}
+
+
+def as_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield each of *findings* as a line that begins with its file, as compilers do."""
+    label = f"{painted('warning:', YELLOW)} "
+    return (_line(one, label if one.severity == "warning" else "") for one in findings)
+
+
+def as_checklist(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield each of *findings* with its severity before it and its hint below."""
+    for one in findings:
+        yield f"{painted(f'{one.severity:<7}', _STYLES[one.severity])}  {_line(one)}"
+        if one.hint is not None and one.severity != "ok":
+            yield f"{'':9}-> {printable(one.hint)}"
+
+
+def write_json(report: dict[str, Any]) -> None:
+    """Write *report* to standard output as one JSON object."""
     write((json.dumps(report, indent=2) + "\n").encode())
 
 
-def write_lines(findings: Iterable[Finding]) -> None:
-    """Write *findings* to standard output, each on a line that begins with its file, as compilers do."""
-    label = f"{painted('warning:', YELLOW)} "
-    _write(_line(one, label if one.severity == "warning" else "") for one in findings)
-
-
-def write_checklist(findings: Iterable[Finding]) -> None:
-    """Write *findings* to standard output, each with its severity before it and its hint below."""
-    _write(line for one in findings for line in _with_severity(one))
+def write_lines(lines: Iterable[str]) -> None:
+    """Write *lines*, which have no newlines, to standard output."""
+    write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
 
 def count(number: int, noun: str) -> str:
@@ -76,18 +109,8 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _with_severity(finding: Finding) -> Iterator[str]:
-    yield f"{painted(f'{finding.severity:<7}', _STYLES[finding.severity])}  {_line(finding)}"
-    if finding.hint is not None and finding.severity != "ok":
-        yield f"{'':9}-> {printable(finding.hint)}"
-
-
 def _line(finding: Finding, label: str = "") -> str:
     commit = f"{finding.commit} " if finding.commit else ""
     place = f"{finding.where}:{finding.line}" if finding.line else finding.where
     name = f"{printable(finding.variable)}: " if finding.variable else ""
     return f"{commit}{painted(place, BOLD)}: {label}{name}{printable(finding.message)}"
-
-
-def _write(lines: Iterable[str]) -> None:
-    write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))

@@ -57,22 +57,17 @@ def progress(items: Collection[T], doing: str = "values") -> Iterator[T]:
     `click.progressbar` draws at once, leaves its bar behind, hides the cursor meanwhile, writes its label where nobody
     is looking, and knows nothing of the messages between two steps.
     """
-    is_seen = (
-        not _is_quiet
-        and sys.stderr is not None
-        and sys.stderr.isatty()
-        and os.environ.get("TERM", "") != "dumb"
-    )
+    is_seen = not _is_quiet and is_terminal(sys.stderr) and os.environ.get("TERM", "") != "dumb"
     drawn = time.monotonic() + PROGRESS_AFTER - PROGRESS_EVERY
     try:
         for done, item in enumerate(items):
             if is_seen and time.monotonic() - drawn >= PROGRESS_EVERY:
                 drawn = time.monotonic()
                 bar = ("#" * (BAR_CHARACTERS * done // len(items))).ljust(BAR_CHARACTERS, ".")
-                _draw_bar(f"{doing} {bar} {done:,} of {len(items):,}")
+                _draw(f"{doing} {bar} {done:,} of {len(items):,}")
             yield item
     finally:
-        _wipe_bar()
+        _draw("")
 
 
 def write(data: bytes) -> None:
@@ -102,14 +97,16 @@ def read_standard_input() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def can_ask() -> bool:
-    """Return whether a person can be asked: standard input is a terminal."""
-    return sys.stdin is not None and sys.stdin.isatty()
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether *stream* is a terminal: on standard input, a person can be asked."""
+    return stream is not None and stream.isatty()
 
 
-def give_up_output() -> None:
-    """Drop what is still to be written, so that the interpreter does not fail over it again at exit."""
-    _give_up(sys.stdout)
+def give_up(stream: TextIO | None) -> None:
+    """Drop what is still to be written to *stream*, so that the interpreter does not fail over it again at exit."""
+    if stream is not None:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def painted(text: str, style: str, stream: TextIO | None = None) -> str:
@@ -120,41 +117,28 @@ def painted(text: str, style: str, stream: TextIO | None = None) -> str:
         style: The numbers of an SGR sequence; an empty text for none.
         stream: Where it is written; None for standard output.
     """
-    stream = sys.stdout if stream is None else stream
-    is_plain = not style or "NO_COLOR" in os.environ or stream is None or not stream.isatty()
-    return text if is_plain else f"\033[{style}m{text}\033[0m"
+    is_painted = style and "NO_COLOR" not in os.environ and is_terminal(stream or sys.stdout)
+    return f"\033[{style}m{text}\033[0m" if is_painted else text
 
 
-def _draw_bar(text: str) -> None:
+def _draw(bar: str) -> None:
+    """Draw *bar* in place of the one that is there; an empty one only wipes that."""
     global _has_bar  # noqa: PLW0603 (one process has one standard error)
-    with suppress(AttributeError, OSError, ValueError):
-        sys.stderr.write(f"\r\033[K{_escaped(text)}")
-        sys.stderr.flush()
-        _has_bar = True
-
-
-def _wipe_bar() -> None:
-    global _has_bar  # noqa: PLW0603 (one process has one standard error)
-    if _has_bar:
+    if bar or _has_bar:
         _has_bar = False
         with suppress(AttributeError, OSError, ValueError):
-            sys.stderr.write("\r\033[K")
+            sys.stderr.write(f"\r\033[K{_escaped(bar)}")
             sys.stderr.flush()
+            _has_bar = bool(bar)
 
 
 def _write_line(text: str) -> None:
-    _wipe_bar()
+    _draw("")
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError):  # standard error is closed, full or missing
-        _give_up(sys.stderr)
-
-
-def _give_up(stream: TextIO | None) -> None:
-    if stream is not None:
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        give_up(sys.stderr)
 
 
 def _escaped(text: str) -> str:

@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from encenv.cli.report import Finding, count, errors, failure, write_checklist, write_json, write_lines
+from encenv.cli.report import (
+    Finding,
+    as_checklist,
+    as_json,
+    as_lines,
+    count,
+    errors,
+    failure,
+    write_json,
+    write_lines,
+)
 from encenv.errors import FileError
 
 FINDINGS = [
@@ -17,7 +27,7 @@ FINDINGS = [
 
 def test_lines(capsysbinary):
     """A line begins with the commit and the place; only a warning says what it is, and nothing controls a terminal."""
-    write_lines(FINDINGS[2:])
+    write_lines(as_lines(FINDINGS[2:]))
     assert capsysbinary.readouterr().out.decode().splitlines() == [
         ".env:3: warning: two names differ in case",
         r"0123456789 a.env:1: 'A\nB': 'plaintext\x1b[31m'",
@@ -26,7 +36,7 @@ def test_lines(capsysbinary):
 
 def test_checklist(capsysbinary):
     """Each finding begins with its severity; hints are below what is not ok."""
-    write_checklist(FINDINGS)
+    write_lines(as_checklist(FINDINGS))
     assert capsysbinary.readouterr().out.decode().splitlines() == [
         "ok       clock: as AWS's",
         "skipped  git: this folder is not in a git repository",
@@ -39,11 +49,11 @@ def test_checklist(capsysbinary):
 
 def test_json(capsysbinary):
     """The JSON object has every finding with all its attributes, and whether there is no error."""
-    write_json(FINDINGS)
+    write_json(as_json(FINDINGS))
     report = json.loads(capsysbinary.readouterr().out)
     assert report["ok"] is False
     assert [Finding(**one) for one in report["findings"]] == FINDINGS
-    write_json(FINDINGS[:3])
+    write_json(as_json(FINDINGS[:3]))
     assert json.loads(capsysbinary.readouterr().out)["ok"] is True
 
 

@@ -162,7 +162,6 @@ ROOMS = (
             "cli.files",
             "cli.editor",
             "cli.ram_folder",
-            "cli.file_findings",
             "cli.key_health",
             "cli.group",
             "cli.main",

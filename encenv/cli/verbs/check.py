@@ -3,13 +3,14 @@
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
-from encenv.cli.file_findings import damage, plaintext
+from encenv.cli import report
 from encenv.cli.files import place, read_text
 from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, json_option, named_files_argument, quiet
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
@@ -26,11 +27,11 @@ from encenv.keys.session import Session
 from encenv.policy.project import Projects
 
 SHORT = 10  # characters of a commit's id
+_Blob = tuple[str, str, str | None]  # the path of a file, the id of its content, and its commit; staged: None
 
 
-@dataclass(frozen=True, slots=True)
-class _Version:
-    """One version of a file, read when it is checked."""
+class _Version(NamedTuple):
+    """One version of a file; it is read when it is checked."""
 
     path: str
     where: str
@@ -38,15 +39,14 @@ class _Version:
     commit: str | None = None
     is_staged: bool = False
 
-    @property
     def how_to_encrypt(self) -> str:
-        """What to do about plaintext in this version."""
+        """Return what to do about plaintext in this version."""
         if self.commit is not None:
             return (
                 "encrypt the file and rewrite these commits; change the secret if anyone else may have them"
             )
-        path = f"./{self.path}" if self.path.startswith("-") and self.path != STANDARD_INPUT else self.path
-        file = shlex.quote(path)
+        is_option = self.path.startswith("-") and self.path != STANDARD_INPUT
+        file = shlex.quote(f"./{self.path}" if is_option else self.path)
         return f"run: encenv encrypt {file}" + (f" && git add {file}" if self.is_staged else "")
 
 
@@ -86,20 +86,22 @@ def command(
         raise click.UsageError(f"--range: {revisions!r} is not a range of commits")
     projects = Projects()
     if staged:
-        versions = [*_recorded(_staged(), files, projects)]
+        blobs: Iterable[_Blob] = ((path, blob, None) for path, blob in git.staged_files().items())
+        versions = [*_recorded(blobs, files, projects)]
     elif revisions is not None:
         versions = [*_recorded(_in_history(revisions), files, projects)]
     else:
-        versions = [
-            _Version(path, place(path), partial(read_text, path)) for path in files or (DEFAULT_FILE,)
-        ]
+        versions = [_Version(one, place(one), partial(read_text, one)) for one in files or (DEFAULT_FILE,)]
     findings: dict[Finding, None] = {}
     for version in progress(versions, "checking"):
         of_version = sorted(
             _findings(version, projects, is_opening=is_opening), key=lambda one: one.line or 0
         )
-        findings.update((replace(one, commit=version.commit), None) for one in of_version)
-    (write_json if as_json else write_lines)([*findings])
+        findings |= dict.fromkeys(replace(one, commit=version.commit) for one in of_version)
+    if as_json:
+        write_json(report.as_json(findings))
+    else:
+        write_lines(report.as_lines(findings))
     if failures := errors(findings):
         raise _Failed(failures)
     if not as_json:
@@ -116,22 +118,15 @@ class _Failed(click.ClickException):
         self.hint = f"{first}; then see the rest: encenv check --json" if others else first
 
 
-def _staged() -> Iterator[tuple[str, str, None]]:
-    """Yield the path and the blob of each staged file."""
-    return ((path, blob, None) for path, blob in git.staged_files().items())
-
-
-def _in_history(revisions: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the path, the blob and the commit of each version of a file in *revisions*."""
+def _in_history(revisions: str) -> Iterator[_Blob]:
+    """Yield each version of a file in *revisions*."""
     top = git.top_level()
     for version in git.history(revisions):
         path = os.path.relpath(top / version.path) if top else version.path
         yield path, version.blob, version.commit[:SHORT]
 
 
-def _recorded(
-    blobs: Iterable[tuple[str, str, str | None]], files: Sequence[str], projects: Projects
-) -> Iterator[_Version]:
+def _recorded(blobs: Iterable[_Blob], files: Sequence[str], projects: Projects) -> Iterator[_Version]:
     """Yield those of *blobs* that are among *files* or, without any, are files of their project."""
     chosen = {_whole(file) for file in files}
     for path, blob, commit in blobs:
@@ -161,8 +156,8 @@ def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Ite
             raise
         yield failure(where, error)  # an old version may be anything
         return
-    yield from plaintext(where, inspection, projects.policy(version.path), version.how_to_encrypt)
-    yield from damage(where, inspection)
+    yield from report.plaintext(where, inspection, projects.policy(version.path), version.how_to_encrypt())
+    yield from report.damage(where, inspection)
     if is_opening:
         yield from _unopened(where, text, inspection)
 

@@ -4,27 +4,19 @@ import os
 
 import click
 
+from encenv.cli import options
 from encenv.cli.files import for_each_file, read_every_line, write_text
-from encenv.cli.options import (
-    STANDARD_OUTPUT,
-    chooser,
-    except_option,
-    files_argument,
-    only_option,
-    output_option,
-    quiet,
-)
 from encenv.cli.terminal import progress, say
 from encenv.files.encrypt import decrypt
 from encenv.files.text import printable
 
 
 @click.command()
-@files_argument
-@output_option("Write there instead, readable only by you; - is standard output.")
-@only_option
-@except_option
-@quiet
+@options.files_argument
+@options.output_option("Write there instead, readable only by you; - is standard output.")
+@options.only_option
+@options.except_option
+@options.quiet
 def command(
     files: tuple[str, ...], output: str | None, only: tuple[str, ...], excepted: tuple[str, ...]
 ) -> None:
@@ -39,10 +31,10 @@ def command(
       encenv decrypt .env | grep DATABASE_URL
       encenv decrypt --only 'DATABASE_*' -o plain.env .env
     """
-    output = STANDARD_OUTPUT if output is None else output
-    if output != STANDARD_OUTPUT and len(files) > 1:
+    output = options.STANDARD_OUTPUT if output is None else output
+    if output != options.STANDARD_OUTPUT and len(files) > 1:
         raise click.UsageError("-o takes one FILE")
-    chosen = chooser(only, excepted)
+    chosen = options.chooser(only, excepted)
     texts: list[str] = []
 
     def decrypt_file(path: str) -> None:
@@ -52,7 +44,7 @@ def command(
 
     for_each_file(files, "decrypting", decrypt_file)
     write_text(output, "".join(texts))
-    if output != STANDARD_OUTPUT:
+    if output != options.STANDARD_OUTPUT:
         say(
             f"{printable(output)}: holds plaintext; do not commit it, and delete it when you no longer need it"
         )

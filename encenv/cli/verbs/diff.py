@@ -1,6 +1,5 @@
 """``encenv diff``: show what happened to each variable, between two files or two revisions of one."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -9,8 +8,8 @@ import click
 
 from encenv.cli.files import place, read_text
 from encenv.cli.options import DEFAULT_FILE, FILE, STANDARD_INPUT, json_option
-from encenv.cli.report import STATES
-from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say, write
+from encenv.cli.report import STATES, write_json, write_lines
+from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say
 from encenv.errors import FileError
 from encenv.files.compare import Assignment, Difference, compare, compare_plaintexts
 from encenv.files.document import parse
@@ -77,7 +76,7 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
             ],
             "rewrapped": {kid: list(parts) for kid, parts in comparison.rewrapped.items()},
         }
-        write((json.dumps(report, indent=2) + "\n").encode())
+        write_json(report)
         return
     width = max((len(printable(mask_name(one.name))) for one in differences), default=0)
     lines = []
@@ -89,7 +88,7 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
         lines += [f"* data key {kid}: re-wrapped", *(f"    {part}" for part in parts)]
     if not lines:
         say(f"{first.where} and {second.where} hold the same variables")
-    write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+    write_lines(lines)
 
 
 def _names(before: str | None, after: str | None) -> tuple[str, str]:

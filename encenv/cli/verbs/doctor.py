@@ -12,11 +12,11 @@ from pathlib import Path
 import click
 
 from encenv import __version__
-from encenv.cli.file_findings import damage, plaintext
+from encenv.cli import report
 from encenv.cli.files import place, read_text
 from encenv.cli.key_health import local_keys, with_aws, without_aws
 from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument
-from encenv.cli.report import Finding, count, errors, failure, write_checklist, write_json
+from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
 from encenv.errors import EncenvError
 from encenv.files.inspect import Inspection, inspect
 from encenv.files.key_names import AWS_KMS, KeyName
@@ -48,7 +48,10 @@ def command(files: tuple[str, ...], offline: bool, as_json: bool) -> int:
       encenv doctor .env.prod --json
     """
     findings = list(_findings(files, offline=offline))
-    (write_json if as_json else write_checklist)(findings)
+    if as_json:
+        write_json(report.as_json(findings))
+    else:
+        write_lines(report.as_checklist(findings))
     return 1 if errors(findings) else 0
 
 
@@ -97,11 +100,9 @@ def _file(path: str, inspection: Inspection, policy: Policy) -> Iterator[Finding
     where = place(path)
     how_to_encrypt = f"run: encenv encrypt {shlex.quote(where)}"
     # Plaintext does not keep encenv from working; `encenv check` fails for it.
-    exposed = [
-        replace(one, severity="warning") for one in plaintext(where, inspection, policy, how_to_encrypt)
-    ]
-    damaged = sorted(damage(where, inspection), key=lambda one: one.line or 0)
-    for findings in (damaged, exposed):
+    exposed = report.plaintext(where, inspection, policy, how_to_encrypt)
+    damaged = sorted(report.damage(where, inspection), key=lambda one: one.line or 0)
+    for findings in (damaged, [replace(one, severity="warning") for one in exposed]):
         yield from findings[:SHOWN_MAX]
         if more := findings[SHOWN_MAX:]:
             hint = f"see them all: encenv check {shlex.quote(where)}"

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from encenv.cli.files import FILE_MODE, exists, place, report
 from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, file_argument, key_options, quiet
 from encenv.cli.ram_folder import private_folder
 from encenv.cli.report import count
-from encenv.cli.terminal import can_ask, fail, progress, say, warn
+from encenv.cli.terminal import fail, is_terminal, progress, say, warn
 from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import PRIVATE, create, edit_file
 from encenv.files.disk import read
@@ -110,7 +111,7 @@ def _edit_until_saved(path: Path, file: str, save: Callable[[str], EncryptResult
             return save(decode(read(path), place(file)))
         except EncenvError as error:
             failure = error.of()
-        if not can_ask():
+        if not is_terminal(sys.stdin):
             raise failure
         fail(failure.message, failure.hint)
         if not click.confirm("Edit it again? (No: your text is kept, encrypted)", default=True, err=True):

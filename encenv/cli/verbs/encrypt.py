@@ -2,17 +2,8 @@
 
 import click
 
+from encenv.cli import options
 from encenv.cli.files import FILE_MODE, for_each_file, place, read_text, report, rewrite, write_text
-from encenv.cli.options import (
-    STANDARD_INPUT,
-    chooser,
-    except_option,
-    files_argument,
-    key_options,
-    only_option,
-    output_option,
-    quiet,
-)
 from encenv.cli.report import count
 from encenv.cli.terminal import progress
 from encenv.files.encrypt import encrypt, reencrypt
@@ -21,12 +12,12 @@ from encenv.policy.project import project_of
 
 
 @click.command()
-@files_argument
-@key_options
-@output_option("Write a copy there instead, with a data key of its own; - is standard output.")
-@only_option
-@except_option
-@quiet
+@options.files_argument
+@options.key_options
+@options.output_option("Write a copy there instead, with a data key of its own; - is standard output.")
+@options.only_option
+@options.except_option
+@options.quiet
 def command(  # noqa: PLR0913, PLR0917 (its options)
     files: tuple[str, ...],
     keys: tuple[KeyName, ...],
@@ -56,9 +47,9 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     def encrypt_file(path: str) -> None:
         project = project_of(path)
         writer = project.writer(keys, context, progress)
-        wanted = chooser(only, excepted, (lambda _: True) if only else project.policy().requires)
+        wanted = options.chooser(only, excepted, (lambda _: True) if only else project.policy().requires)
         to = path if output is None else output
-        if output is None and path != STANDARD_INPUT:
+        if output is None and path != options.STANDARD_INPUT:
             outcome = rewrite(path, lambda text: encrypt(text, writer, place(path), wanted))
         else:
             outcome = reencrypt(read_text(path), writer, place(path), wanted)

@@ -7,6 +7,7 @@ import click
 
 from encenv.cli.files import place, read_text, write_text
 from encenv.cli.options import STANDARD_OUTPUT, file_option, name_argument
+from encenv.cli.terminal import is_terminal
 from encenv.files.edit import get_value
 
 
@@ -25,5 +26,4 @@ def command(name: str, file: str) -> None:
       psql "$(encenv get DATABASE_URL -f .env.staging)"
     """
     value = get_value(read_text(file), name, place(file), os.environ)
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    write_text(STANDARD_OUTPUT, value + "\n" if is_terminal else value)
+    write_text(STANDARD_OUTPUT, value + "\n" if is_terminal(sys.stdout) else value)

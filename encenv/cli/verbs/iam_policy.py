@@ -5,7 +5,7 @@ The encryption context is pinned both ways: each pair must have its value, and t
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -21,8 +21,7 @@ from encenv.keys.aws.kms import replica_of
 
 VERSION = "2012-10-17"  # IAM user guide, "IAM JSON policy elements: Version"
 CHARACTERS_MAX = 6144  # IAM and AWS STS quotas: a managed policy, white space not counted
-_PAIR = "kms:EncryptionContext:"
-_KEYS = "kms:EncryptionContextKeys"
+_Condition = dict[str, dict[str, Any]]
 
 
 @click.command()
@@ -56,9 +55,8 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
     entries = [entry for path in files for entry in _entries(path)]
     policy = contributor_policy(entries, regions) if contributor else runtime_policy(entries, regions)
     if not policy["Statement"]:
-        names = ", ".join(map(place, files))
         raise KeyEntryError(
-            f"no value in {names} is encrypted with an AWS KMS key",
+            f"no value in {', '.join(map(place, files))} is encrypted with an AWS KMS key",
             hint="name a file that is; a local key needs no policy",
         )
     text = json.dumps(policy, indent=2)
@@ -66,11 +64,27 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
         say(
             f"the policy is longer than the {CHARACTERS_MAX:,} characters that IAM takes: make one policy for each file"
         )
-    for arn in [] if regions else sorted(arn for arn in _arns(entries) if ":key/mrk-" in arn):
+    arns = {item.reference for entry in entries for item in entry.items if item.provider == AWS_KMS}
+    for arn in sorted(arn for arn in arns if ":key/mrk-" in arn and not regions):
         say(
             f"{arn} is a multi-Region key: to allow its replicas too, name their regions: --region {aws_region(arn)} …"
         )
     write(f"{text}\n".encode())
+
+
+def _entries(path: str) -> tuple[KeyEntry, ...]:
+    """Return the key entries of the file *path*; a value whose key entry is missing or malformed is an error."""
+    inspection = inspect(str(read_every_line(path)))
+    hint = "add the line of its key entry first"
+    failures = [
+        KeyEntryError(variable.problem or "", hint=hint, variables=[variable.name])
+        for variable in inspection.variables
+        if variable.state == "unopenable"
+    ]
+    if failures:
+        raise combine(failures, whole=place(path), done="used")
+    used = {variable.kid for variable in inspection.variables}
+    return tuple(entry for entry in inspection.entries if entry.kid in used)
 
 
 def runtime_policy(entries: Iterable[KeyEntry], regions: Sequence[str] = ()) -> dict[str, Any]:
@@ -80,7 +94,7 @@ def runtime_policy(entries: Iterable[KeyEntry], regions: Sequence[str] = ()) -> 
         entries: The key entries of the values; wrapped keys of other providers than AWS KMS are ignored.
         regions: Where replicas of multi-Region keys are allowed as well.
     """
-    return _policy("EncenvOpen", entries, regions, ("kms:Decrypt", "kms:Decrypt"), _optionally_added)
+    return _policy("EncenvOpen", entries, regions, ("kms:Decrypt", "kms:Decrypt"), _runtime_condition)
 
 
 def contributor_policy(entries: Iterable[KeyEntry], regions: Sequence[str] = ()) -> dict[str, Any]:
@@ -88,58 +102,8 @@ def contributor_policy(entries: Iterable[KeyEntry], regions: Sequence[str] = ())
 
     A data key is generated with the first wrapping key, and encrypted with the others.
     """
-    return _policy("EncenvAdd", entries, regions, ("kms:GenerateDataKey", "kms:Encrypt"), _added)
-
-
-def _entries(path: str) -> tuple[KeyEntry, ...]:
-    """Return the key entries of the file *path*.
-
-    Raises:
-        EncenvError: If it cannot be read, or the key entry of a value is missing or malformed.
-    """
-    inspection = inspect(str(read_every_line(path)))
-    used = {variable.kid for variable in inspection.variables}
-    failures = [
-        KeyEntryError(
-            variable.problem or "", hint="add the line of its key entry first", variables=[variable.name]
-        )
-        for variable in inspection.variables
-        if variable.state == "unopenable"
-    ]
-    if failures:
-        raise combine(failures, whole=place(path), done="used")
-    return tuple(entry for entry in inspection.entries if entry.kid in used)
-
-
-def _arns(entries: Iterable[KeyEntry]) -> set[str]:
-    return {item.reference for entry in entries for item in entry.items if item.provider == AWS_KMS}
-
-
-def _with_replicas(arns: Iterable[str], regions: Sequence[str]) -> list[str]:
-    """Return *arns* and their replicas in *regions*, whose ARNs differ in the region alone."""
-    keys = {*arns}
-    return sorted(
-        keys | {replica for arn in keys for region in regions if (replica := replica_of(arn, region))}
-    )
-
-
-def _optionally_added(context: Pairs) -> dict[str, dict[str, Any]]:
-    added, value = ADDED_BY_WRITER
-    keys = sorted([*encryption_context(context), added])
-    return {
-        "StringEquals": _conditions(encryption_context(context)),
-        "StringEqualsIfExists": _conditions({added: value}),
-        "ForAllValues:StringEquals": {_KEYS: keys},
-    }
-
-
-def _added(context: Pairs) -> dict[str, dict[str, Any]]:
-    whole = encryption_context((*context, ADDED_BY_WRITER))
-    return {"StringEquals": _conditions(whole), "ForAllValues:StringEquals": {_KEYS: sorted(whole)}}
-
-
-def _conditions(context: Mapping[str, str]) -> dict[str, str]:
-    return {_PAIR + key: value for key, value in sorted(context.items())}
+    actions = ("kms:GenerateDataKey", "kms:Encrypt")
+    return _policy("EncenvAdd", entries, regions, actions, _contributor_condition)
 
 
 def _policy(
@@ -147,33 +111,44 @@ def _policy(
     entries: Iterable[KeyEntry],
     regions: Sequence[str],
     actions: tuple[str, str],
-    condition: Callable[[Pairs], dict[str, dict[str, Any]]],
+    condition: Callable[[Pairs], _Condition],
 ) -> dict[str, Any]:
-    """Return a policy with one statement for each encryption context and action, each with a name of its own.
+    """Return a policy with one statement for each encryption context and action.
 
-    Args:
-        sid: The name of the statement, or its beginning if there are several.
-        entries: The key entries.
-        regions: Where replicas of multi-Region keys are allowed as well.
-        actions: The action with the first wrapping key of a key entry, and that with the others.
-        condition: The condition for an encryption context.
+    *actions* are the one with the first wrapping key of a key entry and the one with the others. If there are several
+    statements, their names are *sid* and a number.
     """
     arns: dict[tuple[Pairs, str], set[str]] = {}
     for entry in entries:
         context = tuple(sorted({*entry.context} - {ADDED_BY_WRITER}))
         for position, item in enumerate(entry.items):
             if item.provider == AWS_KMS:
-                action = actions[0] if position == 0 else actions[1]
-                arns.setdefault((context, action), set()).add(item.reference)
+                copies = {item.reference, *(replica_of(item.reference, region) for region in regions)}
+                arns.setdefault((context, actions[min(position, 1)]), set()).update(filter(None, copies))
     groups = sorted(arns.items(), key=lambda group: (group[0][0], actions.index(group[0][1])))
     statements = [
         {
             "Sid": f"{sid}{number}" if len(groups) > 1 else sid,
             "Effect": "Allow",
             "Action": action,
-            "Resource": _with_replicas(keys, regions),
+            "Resource": sorted(keys),
             "Condition": condition(context),
         }
         for number, ((context, action), keys) in enumerate(groups, start=1)
     ]
     return {"Version": VERSION, "Statement": statements}
+
+
+def _contributor_condition(context: Pairs) -> _Condition:
+    whole = encryption_context((*context, ADDED_BY_WRITER))
+    pairs = {f"kms:EncryptionContext:{key}": value for key, value in sorted(whole.items())}
+    return {
+        "StringEquals": pairs,
+        "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": sorted(whole)},
+    }
+
+
+def _runtime_condition(context: Pairs) -> _Condition:
+    condition = _contributor_condition(context)
+    added = f"kms:EncryptionContext:{ADDED_BY_WRITER[0]}"
+    return condition | {"StringEqualsIfExists": {added: condition["StringEquals"].pop(added)}}

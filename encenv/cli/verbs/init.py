@@ -1,13 +1,14 @@
 """``encenv init``: make a repository ready for encrypted .env files."""
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
 from encenv.cli.options import key_options, quiet
 from encenv.cli.report import count
-from encenv.cli.terminal import can_ask, fail, say
+from encenv.cli.terminal import fail, is_terminal, say
 from encenv.cli.verbs import keygen
 from encenv.errors import ConflictError, EncenvError, MalformedError, listed
 from encenv.files.disk import read
@@ -48,7 +49,7 @@ def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None
     else:
         proposed = _keys_in_use(here) or (LOCAL,)
         if not keys:
-            keys = _ask(proposed) if can_ask() and not yes else proposed
+            keys = _ask(proposed) if is_terminal(sys.stdin) and not yes else proposed
         _write(here, keys, context or ())
     here = project()
     if not is_repository():

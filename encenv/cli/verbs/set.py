@@ -1,19 +1,12 @@
 """``encenv set``: encrypt one value into a .env file."""
 
+import sys
+
 import click
 
+from encenv.cli import options
 from encenv.cli.files import exists, place, read_text, report, rewrite_or_create
-from encenv.cli.options import (
-    FILE,
-    STANDARD_INPUT,
-    Misuse,
-    file_option,
-    key_options,
-    name_argument,
-    quiet,
-    use_standard_input,
-)
-from encenv.cli.terminal import can_ask, progress, say, warn
+from encenv.cli.terminal import is_terminal, progress, say, warn
 from encenv.errors import FileError, PolicyError
 from encenv.files.edit import set_value
 from encenv.files.key_names import KeyName, Pairs
@@ -25,22 +18,25 @@ LINE_MAX = 4095  # characters that a terminal takes in one line: termios(3), "Ca
 
 def _note_stdin(context: click.Context, option: click.Parameter, is_used: bool) -> bool:
     if is_used:
-        use_standard_input(context, option.opts[0])
+        options.use_standard_input(context, option.opts[0])
     return is_used
 
 
 @click.command()
-@name_argument
+@options.name_argument
 @click.argument("values", metavar="", nargs=-1)  # taken, so that click does not repeat it in its refusal
-@file_option
+@options.file_option
 @click.option(
     "--stdin", "from_stdin", is_flag=True, callback=_note_stdin, help="Read the value from standard input."
 )
 @click.option(
-    "--from-file", metavar="FILE", type=FILE, help="Read the value from a file, such as a certificate."
+    "--from-file",
+    metavar="FILE",
+    type=options.FILE,
+    help="Read the value from a file, such as a certificate.",
 )
-@key_options
-@quiet
+@options.key_options
+@options.quiet
 def command(  # noqa: PLR0913, PLR0917 (its options)
     name: str,
     values: tuple[str, ...],
@@ -66,16 +62,16 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
       encenv set TLS_KEY --from-file server.pem -f .env.staging
     """
     if values or "=" in name:  # told without the value
-        raise Misuse(
+        raise options.Misuse(
             "a value is never an argument",
             "give the name alone and enter the value when asked; it is in your shell's history now, so change it",
         )
     if from_stdin:
         if from_file is not None:
             raise click.UsageError("--stdin and --from-file exclude each other")
-        from_file = STANDARD_INPUT
+        from_file = options.STANDARD_INPUT
     if from_file is None:
-        use_standard_input(click.get_current_context(), "the value that you type")
+        options.use_standard_input(click.get_current_context(), "the value that you type")
     writer = project_of(file).writer(keys, context, progress)
     if not writer.keys and not exists(file):
         raise FileError(
@@ -93,7 +89,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
 
 
 def _ask(name: str) -> str:
-    if not can_ask():
+    if not is_terminal(sys.stdin):
         raise click.UsageError("there is no terminal to ask for the value: give --stdin or --from-file FILE")
     value: str = click.prompt(f"{printable(name)} (not shown)", hide_input=True, err=True)
     if value.startswith("-----BEGIN ") or len(value) >= LINE_MAX:

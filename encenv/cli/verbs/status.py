@@ -1,6 +1,5 @@
 """``encenv status``: show what .env files hold, without a key."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ import click
 
 from encenv.cli.files import place, read_text
 from encenv.cli.options import STANDARD_INPUT, files_argument, json_option
-from encenv.cli.report import STATES, count
-from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
+from encenv.cli.report import STATES, count, write_json, write_lines
+from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted
 from encenv.files.inspect import LAMBDA_BYTES, Inspection, Variable, inspect
 from encenv.files.plaintext_leaks import mask_name
 from encenv.files.text import printable
@@ -60,10 +59,9 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
     inspections = [(path, inspect(read_text(path))) for path in files]
     reports = [_File(path, inspection, projects.policy(path)) for path, inspection in inspections]
     if as_json:
-        text = json.dumps({"files": [_as_json(file) for file in reports]}, indent=2) + "\n"
+        write_json({"files": [_as_json(file) for file in reports]})
     else:
-        text = "\n".join("".join(f"{line}\n" for line in _lines(file)) for file in reports)
-    write(text.encode("utf-8", "backslashreplace"))
+        write_lines(line for i, file in enumerate(reports) for line in ([""] if i else []) + [*_lines(file)])
 
 
 def _as_json(file: _File) -> dict[str, Any]:
