@@ -53,7 +53,8 @@ class _Source:
         self.session = Session(environ, entries=KeyEntries(where=where))
         self.file = LoadedFile(self.session, text, where)
         self.session.entries.add(environ.items())
-        self.raw = {name: raw for name, raw in self.file.raw_items() if raw is not None and chosen(name)}
+        raws = ((name, self.file.raw(name)) for name in self.file.last)
+        self.raw = {name: raw for name, raw in raws if raw is not None and chosen(name)}
 
     def refuse_plaintext(self, requires: Names) -> None:
         """Raise if a value is plaintext that *requires* to be encrypted."""

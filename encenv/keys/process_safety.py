@@ -14,7 +14,7 @@ says otherwise, a forked child keeps the state, and so does a snapshot.
   forgets the attempts, whose threads it does not have. Empty in a snapshot.
 - `keys.aws.client._thread`: whether this thread is calling boto3, whose debug records would show plaintext. A filter on the
   loggers of botocore reads it, which stays on them.
-- `load.environ.loading`: the running load of a settings class, for sources that pydantic-settings creates. Set only
+- `load.reader_session.loading`: the running load of a settings class, for sources that pydantic-settings creates. Set only
   while a load runs, in its thread or task.
 - `load.snapstart._objects`: the settings objects to empty before a snapshot and to load again after it. Filled only
   in a process that is written to a snapshot.

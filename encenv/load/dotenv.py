@@ -1,9 +1,10 @@
 """Sealed ``.env`` files with python-dotenv's two functions: same signatures, same results as for the plain file."""
 
+import functools
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING
 
 from encenv.errors import FileError, MalformedError, combine, frameless
@@ -11,10 +12,10 @@ from encenv.files.disk import is_file_or_fifo, read_text
 from encenv.files.document import parse, parse_untranslated
 from encenv.files.expand import Expansion
 from encenv.files.text import StrPath
-from encenv.format.sealed import LOCAL_KEY_NAME, claims, embeds, entry_kid
+from encenv.format.sealed import ENTRY_PREFIX, LOCAL_KEY_NAME, claims, embeds, entry_kid
 from encenv.keys.entries import local_key_beside_values
 from encenv.keys.session import Session
-from encenv.load.environ import Load, checked, without_prefix
+from encenv.load.reader_session import ReaderSession
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -60,17 +61,24 @@ class LoadedFile:
                 logger.warning("%s: the statement on line %d cannot be parsed", where, binding.line)
             elif binding.name is not None:
                 self._lines.append((binding.name, binding.value))
-        session.entries.add(self._lines)
+        entries = [line for line in self._lines if line[0].startswith(ENTRY_PREFIX) and entry_kid(line[0])]
+        session.entries.add(entries)
         if any(name == LOCAL_KEY_NAME and value for name, value in self._lines):
             raise local_key_beside_values(where)
-        self.last = {name: i for i, (name, _) in enumerate(self._lines) if entry_kid(name) is None}
-        self.has_entries = len(self.last) < len({name for name, _ in self._lines})
-        self._interpolate = interpolate
-        self._expansion = Expansion(
+        self.last = {name: index for index, (name, _) in enumerate(self._lines)}
+        for name, _ in entries:
+            self.last.pop(name, None)
+        self.has_entries = bool(entries)
+        self._interpolate, self._override = interpolate, override
+
+    @functools.cached_property
+    def _expansion(self) -> Expansion:
+        session = self._session
+        return Expansion(
             self._lines,
             session.environ,
-            override=override,
-            interpolate=interpolate,
+            override=self._override,
+            interpolate=self._interpolate,
             decrypt_binding=lambda _, name, value: session.decrypt(name, value),
             decrypt_process=session.decrypt,
         )
@@ -79,26 +87,27 @@ class LoadedFile:
         """Return what the line of *name* says, neither decrypted nor expanded."""
         return self._lines[self.last[name]][1]
 
-    def raw_items(self) -> list[tuple[str, str | None]]:
-        """Return each name with what its line says, in the order of `last`."""
-        return [(name, self.raw(name)) for name in self.last]
-
     def value(self, name: str) -> str | None:
         """Return the value of *name*, decrypted and expanded; what cannot be decrypted is noted in the session."""
+        raw = self.raw(name)
+        if raw is None or not ("$" in raw or "encenv:" in raw):
+            return raw  # there is nothing to expand or to decrypt
         return self._expansion.value(self.last[name])
 
     def sealed_texts(self, names: Iterable[str]) -> list[str]:
         """Return the sealed values that *names* need, as far as is visible without a key."""
-        return [text for text in self._reached(names) if claims(text)]
+        return [text for text in self._texts(names) if claims(text)]
 
-    def is_plain(self, *names: str) -> bool:
-        """Return whether nothing in the values of *names*, or in what they refer to, is sealed."""
-        return not any(claims(text) or embeds(text) for text in self._reached(names))
+    def is_plain(self, name: str) -> bool:
+        """Return whether nothing in the value of *name*, or in what it refers to, is encrypted."""
+        texts = self._texts([name])
+        return not any("encenv:" in text and (claims(text) or embeds(text)) for text in texts)
 
-    def _reached(self, names: Iterable[str]) -> list[str]:
+    def _texts(self, names: Iterable[str]) -> list[str]:
+        """Return the texts of *names*, and of all that they refer to as far as is visible without a key."""
         indexes = {self.last[name] for name in names}
         process: set[str] = set()
-        if self._interpolate:
+        if self._interpolate and any("$" in (self._lines[index][1] or "") for index in indexes):
             indexes, process = self._expansion.references(indexes)
         texts = [self._lines[index][1] for index in sorted(indexes)]
         texts += [self._session.environ.get(name) for name in sorted(process)]
@@ -131,9 +140,9 @@ def dotenv_values(
     Raises:
         EncenvError: If a value cannot be decrypted. All failures are reported together.
     """
-    load = Load(checked(options))
-    file = _load_file(load, dotenv_path, stream, verbose, encoding, override=True, interpolate=interpolate)
-    return _values(load, file, options, skip={})
+    session = ReaderSession(options)
+    file = _load_file(session, dotenv_path, stream, verbose, encoding, override=True, interpolate=interpolate)
+    return _values(session, file, skip=())
 
 
 @frameless
@@ -169,12 +178,11 @@ def load_dotenv(
     if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in _TRUE:
         logger.debug("not loaded, because of PYTHON_DOTENV_DISABLED")
         return False
-    load = Load(checked(options))
+    session = ReaderSession(options)
     file = _load_file(
-        load, dotenv_path, stream, verbose, encoding, override=override, interpolate=interpolate
+        session, dotenv_path, stream, verbose, encoding, override=override, interpolate=interpolate
     )
-    values = _values(load, file, options, skip={} if override else dict(os.environ))
-    _set(values)
+    _set(_values(session, file, skip=() if override else os.environ))
     return bool(file.last)
 
 
@@ -204,7 +212,7 @@ def _fits(name: str, value: str) -> bool:
 
 
 def _load_file(
-    load: Load,
+    session: ReaderSession,
     path: StrPath | None,
     stream: IO[str] | None,
     verbose: bool,
@@ -224,8 +232,8 @@ def _load_file(
         if verbose:
             logger.info("there is no file %s", where)
         text = ""
-    file = LoadedFile(load, text, where, override=override, interpolate=interpolate, translate=translate)
-    load.entries.add(load.environ.items())
+    file = LoadedFile(session, text, where, override=override, interpolate=interpolate, translate=translate)
+    session.entries.add(session.environ.items())
     return file
 
 
@@ -237,19 +245,12 @@ def _read_stream(stream: IO[str]) -> str:
     raise FileError("the stream is not in its encoding", hint="open the file in the encoding that it has")
 
 
-def _values(
-    load: Load, file: LoadedFile, options: "ReaderOptions", skip: Mapping[str, str]
-) -> dict[str, str | None]:
-    names = list(file.last)
-    mapped = without_prefix(
-        load, [(name, file.raw(name)) for name in names], options.get("encrypted_prefix") or ""
-    )
-    wanted = {to: name for to, name in zip(mapped, names, strict=True) if to not in skip}
-    load.prepare(file.sealed_texts(wanted.values()))
-    values = {to: file.value(name) for to, name in wanted.items()}
-    failure = load.finish()
-    if failure is not None:
-        raise failure
+def _values(session: ReaderSession, file: LoadedFile, skip: Container[str]) -> dict[str, str | None]:
+    names = session.without_prefix([(name, file.raw(name)) for name in file.last])
+    chosen = {to: name for to, name in zip(names, file.last, strict=True) if to not in skip}
+    session.prepare(file.sealed_texts(chosen.values()))
+    values = {to: file.value(name) for to, name in chosen.items()}
+    session.finish()
     return values
 
 

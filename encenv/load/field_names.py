@@ -2,8 +2,8 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pydantic import AliasChoices, AliasPath
 from pydantic.fields import FieldInfo
@@ -12,55 +12,41 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSe
 from encenv.load.pydantic_names import PREFERS_FIRST_KEY, RULES, field_info, parse_env_vars
 
 
-class ModelKey:
-    """A key of the model's data where pydantic looks for a field's value, or for a container of it (`is_path`)."""
-
-    __slots__ = ("is_path", "name")
-
-    def __init__(self, name: str, *, is_path: bool) -> None:
-        self.name, self.is_path = name, is_path
-
-
 class FieldNames:
     """The names of one field of a model, in the variables of a source and in the model's data.
 
     Attributes:
         name: The field's name.
         names: The variables that it is read from, in order, as the source compares names.
-        keys: Where pydantic looks for its value, in order.
+        keys: Where pydantic looks for its value, in order, as `model_keys` returns them.
         targets: For each of *names* the keys under which the source may pass on its value; at last those for what
             variables below them build, such as ``NAME__PART``.
         has_nested: Whether it reads such variables.
-        uses: The use of each of *names*, once the whole model is known.
         loc_keys: What a validation error may call the field.
     """
 
-    __slots__ = ("has_nested", "keys", "loc_keys", "name", "names", "targets", "uses")
+    __slots__ = ("has_nested", "keys", "loc_keys", "name", "names", "targets")
 
     def __init__(
         self,
         name: str,
         names: Sequence[str],
-        keys: Sequence[ModelKey],
+        keys: Mapping[str, bool],
         targets: Sequence[Sequence[str]],
         *,
         has_nested: bool,
     ) -> None:
         self.name, self.names, self.keys, self.has_nested = name, names, keys, has_nested
         self.targets = targets
-        self.uses: list[Use] = []
-        self.loc_keys = {name}
-        for key in keys:
-            self.loc_keys.add(key.name)
+        self.loc_keys = {name, *keys}
 
 
-class Use:
-    """One use of a variable: the field, which of its names that is, and the path below it, perhaps empty."""
+class Role(NamedTuple):
+    """What a variable is for the model: the field, which of its names that is, and the path below it, if any."""
 
-    __slots__ = ("field", "path", "place")
-
-    def __init__(self, field: str, place: int, path: tuple[str, ...] = ()) -> None:
-        self.field, self.place, self.path = field, place, path
+    field: str
+    position: int
+    path: tuple[str, ...] = ()
 
 
 class ModelNames:
@@ -71,7 +57,6 @@ class ModelNames:
 
     Attributes:
         fields: The fields of the model, by name.
-        has_nested: Whether variables below a field's names are read.
     """
 
     def __init__(self, source: EnvSettingsSource) -> None:
@@ -82,82 +67,81 @@ class ModelNames:
         env_vars = source.env_vars
         try:
             self.fields = {
-                # To ask for each field takes a third of what all else does with its variable.
+                # Asking for each field takes a third of the time of all else that is done for its variable.
                 name: _named_itself(source, name)
                 if has_plain_names and field.validation_alias is None
-                else _ask(source, name, field)
+                else names_from_source(source, name, field)
                 for name, field in source.settings_cls.model_fields.items()
             }
         finally:
             source.env_vars = env_vars
-        self.has_nested = bool(source.env_nested_delimiter) and any(
-            field.has_nested for field in self.fields.values()
-        )
-        self._uses: dict[str, list[Use]] = {}
+        self._roles: dict[str, list[Role]] = {}
         for field in self.fields.values():
-            for place, name in enumerate(field.names):
-                use = Use(field.name, place)
-                field.uses.append(use)
-                if name not in self._uses:
-                    self._uses[name] = [use]
-                elif self._uses[name][-1].field != field.name:
-                    self._uses[name].append(use)
-        self._with_nested: set[str] = set()  # names whose uses below another name have been added
+            for index, name in enumerate(field.names):
+                roles = self._roles.setdefault(name, [])
+                if not roles or roles[-1].field != field.name:
+                    roles.append(Role(field.name, index))
+        self._with_nested: set[str] = set()  # names whose roles below another name have been added
 
     @functools.cached_property
     def keys(self) -> Mapping[str, int]:
         """The keys of the model's data, each with the number of fields that pydantic looks there for."""
-        return Counter(key for field in self.fields.values() for key in {key.name for key in field.keys})
+        return Counter(key for field in self.fields.values() for key in field.keys)
 
-    def uses(self, name: str) -> list[Use]:
-        """Return what the model uses the variable *name* for; nothing if it does not read it."""
+    def roles(self, name: str) -> list[Role]:
+        """Return what the variable *name* is for the model; nothing if the model does not read it."""
         delimiter = self._source.env_nested_delimiter
         if delimiter and delimiter in name and name not in self._with_nested:
             self._with_nested.add(name)
-            self._uses[name] = [*self._uses.get(name, ()), *self._nested_uses(name, delimiter)]
-        return self._uses.get(name, [])
+            self._roles[name] = [*self._roles.get(name, ()), *self._nested_roles(name, delimiter)]
+        return self._roles.get(name, [])
 
-    def uses_of(self, names: Iterable[str]) -> dict[str, list[Use]]:
-        """Return what the model uses each of the variables *names* for."""
-        return {name: self.uses(name) for name in names}
+    def is_given(
+        self,
+        field: FieldNames,
+        index: int,
+        path: tuple[str, ...],
+        state: Mapping[str, Any],
+        present: Container[str],
+    ) -> bool:
+        """Return whether *state*, which earlier sources filled, makes a variable for *field* ineffective.
 
-    def is_given(self, use: Use, state: Mapping[str, Any], present: Container[str] = ()) -> bool:
-        """Return whether *state*, which earlier sources filled, makes what *use* would add to it ineffective.
+        In doubt the answer is no: then a value too many is decrypted, and none is lost.
 
-        In doubt the answer is no: then a value too many is decrypted, and none is lost. The source has the variables
-        *present*: what is nested joins the value that a variable of the field's own gives.
+        Args:
+            field: The field.
+            index: Which of its names the variable has.
+            path: The path below that name.
+            state: What earlier sources have given.
+            present: The variables of the source: a nested value joins the value of a variable of the field's own.
         """
-        if not state:
-            return False
-        field = self.fields[use.field]
-        if any(
-            other.field != field.name for name in field.names[use.place + 1 :] for other in self.uses(name)
-        ):
+        others = (role.field for name in field.names[index + 1 :] for role in self.roles(name))
+        if any(other != field.name for other in others):
             return False  # the source would turn to that name, which cannot be hidden from one field alone
-        targets: Iterable[str] = field.targets[-1 if use.path else use.place]
-        if use.path and any(name in present for name in field.names):
-            targets = [key.name for key in field.keys]
+        targets: Iterable[str] = field.targets[-1 if path else index]
+        if path and any(name in present for name in field.names):
+            targets = field.keys
         return all(
-            self._is_behind(field, target, state) or self._is_shadowed(field, target, use.path, state)
+            self._is_behind(field, target, state) or self._is_shadowed(field, target, path, state)
             for target in targets
         )
 
-    def _nested_uses(self, name: str, delimiter: str) -> Iterator[Use]:
+    def _nested_roles(self, name: str, delimiter: str) -> Iterator[Role]:
         for field in self.fields.values():
             starts = (index for index, own in enumerate(field.names) if name.startswith(own + delimiter))
             index = next(starts, None) if field.has_nested else None
             if index is not None:
                 below = name[len(field.names[index]) + len(delimiter) :]
-                yield Use(field.name, index, tuple(below.split(delimiter, self._source.maxsplit)))
+                yield Role(field.name, index, tuple(below.split(delimiter, self._source.maxsplit)))
 
     def _is_behind(self, field: FieldNames, target: str, state: Mapping[str, Any]) -> bool:
         """Return whether pydantic takes the value of a key before *target*, and ignores *target*."""
         if self._source.config.get("extra") != "ignore":
             return False  # what is ignored for the field is an extra key of the model
-        if any(self.keys[key.name] > 1 for key in field.keys):
+        if any(self.keys[key] > 1 for key in field.keys):
             return False  # a key of two fields may be renamed on behalf of the other one
-        first = next((key for key in field.keys if key.name in state or key.name == target), None)
-        return first is not None and first.name != target and not first.is_path
+        first = next((key for key in field.keys if key in state or key == target), target)
+        return first != target and not field.keys[first]
 
     def _is_shadowed(
         self, field: FieldNames, target: str, path: tuple[str, ...], state: Mapping[str, Any]
@@ -182,27 +166,21 @@ class ModelNames:
         return not isinstance(value, dict)  # the dicts of two sources are merged
 
 
-def model_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> list[ModelKey]:
-    """Return the keys under which pydantic looks for a field's value, in its order, each once."""
+def model_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> dict[str, bool]:
+    """Return the keys under which pydantic looks for a field's value, in its order.
+
+    Returns:
+        The keys of the model's data, each with whether it holds a container of the value (`AliasPath`).
+    """
     alias = field.validation_alias
-    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-    keys = [
-        ModelKey(str(choice.path[0]), is_path=len(choice.path) > 1)
-        if isinstance(choice, AliasPath)
-        else ModelKey(choice, is_path=False)
-        for choice in choices
-        if choice
-    ]
-    if config.get("validate_by_alias") is False:
-        keys = []
+    keys: dict[str, bool] = {}
+    if config.get("validate_by_alias") is not False:
+        for choice in alias.choices if isinstance(alias, AliasChoices) else [alias] if alias else []:
+            path = choice.path if isinstance(choice, AliasPath) else [choice]
+            keys.setdefault(str(path[0]), len(path) > 1)
     if not keys or _is_read_by_name(config):
-        keys.append(ModelKey(name, is_path=False))
+        keys.setdefault(name, False)
     return keys
-
-
-def loc_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> set[str]:
-    """Return what a validation error may call the field."""
-    return {name, *(key.name for key in model_keys(name, field, config))}
 
 
 def _is_read_by_name(config: Mapping[str, Any]) -> bool:
@@ -225,29 +203,28 @@ def as_kept(source: EnvSettingsSource, variables: Mapping[str, Any]) -> Mapping[
 
 def _named_itself(source: EnvSettingsSource, name: str) -> FieldNames:
     """Return the names of a field without an alias, prefix and delimiter: it is read from the variable of its name."""
-    return FieldNames(
-        name, (fold(source, name),), (ModelKey(name, is_path=False),), ((name,), (name,)), has_nested=False
-    )
+    return FieldNames(name, (fold(source, name),), {name: False}, ((name,), (name,)), has_nested=False)
 
 
-def _ask(source: EnvSettingsSource, name: str, field: FieldInfo) -> FieldNames:
+def names_from_source(source: EnvSettingsSource, name: str, field: FieldInfo) -> FieldNames:
     """Let *source* look for *field* in an environment without variables, and note what it looks for."""
-    source.env_vars = recorder = _Recorder()
+    source.env_vars = no_variables = _NoVariables()
     info: list[tuple[str, str, bool]] = []
     try:
         _, _, is_complex = source.get_field_value(field, name)
         info = field_info(source, field, name)
         # Without a delimiter pydantic-settings looks for nothing more; it takes long to find that out.
-        if source.env_nested_delimiter or not _is_own(source.prepare_field_value):
+        prepare = getattr(source.prepare_field_value, "__func__", None)
+        if source.env_nested_delimiter or prepare is not RULES["prepare_field_value"]:
             source.prepare_field_value(name, field, None, is_complex)
-        has_nested = recorder.was_searched
+        has_nested = no_variables.was_searched
     except Exception:  # noqa: BLE001 (a subclass may not expect a variable to be missing)
         has_nested = True
-    keys, names = model_keys(name, field, source.config), recorder.names
+    keys, names = model_keys(name, field, source.config), no_variables.names
     if names == [own for _, own, _ in info]:
         targets: Sequence[Sequence[str]] = _targets(info, name, is_by_name=_is_read_by_name(source.config))
     else:  # a subclass has rules of its own
-        targets = [[key.name for key in keys]] * (len(names) + 1)
+        targets = [[*keys]] * (len(names) + 1)
     return FieldNames(name, names, keys, targets, has_nested=has_nested)
 
 
@@ -280,12 +257,7 @@ def _has_usual_rules(source: EnvSettingsSource) -> bool:
     )
 
 
-def _is_own(method: Callable[..., Any]) -> bool:
-    """Return whether *method* is pydantic-settings' own."""
-    return getattr(method, "__func__", None) is EnvSettingsSource.prepare_field_value
-
-
-class _Recorder(Mapping[str, "str | None"]):
+class _NoVariables(Mapping[str, "str | None"]):
     """An environment without variables that notes which ones it is asked for."""
 
     def __init__(self) -> None:

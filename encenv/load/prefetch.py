@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from encenv.format.sealed import claims
 from encenv.keys.process_safety import lazily, on_snapshot
-from encenv.load.environ import Load, checked
+from encenv.load.reader_session import ReaderSession
 
 TYPE_CHECKING = False  # not typing's: this is what an application imports first
 if TYPE_CHECKING:
@@ -42,24 +42,24 @@ def prefetch(env_file: StrPath | Sequence[StrPath] | None = None, **options: "Un
         TypeError: If one of the *options* is misspelt.
         PolicyError: If ``trusted_keys`` or ``encryption_context`` can never be met.
     """
-    load = Load(checked(options))
+    session = ReaderSession(options)
     paths = [env_file] if isinstance(env_file, (str, os.PathLike)) else list(env_file or ())
     variables = list(os.environ.items())
     if paths or any(claims(value) for _, value in variables):
         with suppress(RuntimeError):  # there may be no more threads: then the load does it all
             threading.Thread(
-                target=_unwrap, args=(load, paths, variables), name="encenv-prefetch", daemon=True
+                target=_unwrap, args=(session, paths, variables), name="encenv-prefetch", daemon=True
             ).start()
 
 
-def _unwrap(load: Load, paths: Sequence[StrPath], variables: list[tuple[str, str]]) -> None:
+def _unwrap(session: ReaderSession, paths: Sequence[StrPath], variables: list[tuple[str, str]]) -> None:
     found: list[tuple[str, str | None]] = []
     try:
         for path in paths:
             found += _lines(path)
         found += variables
-        load.entries.add(found)
-        load.prepare(value for _, value in found if value is not None)
+        session.entries.add(found)
+        session.prepare(value for _, value in found if value is not None)
     except Exception:  # noqa: BLE001, S110 (whatever it is, the load says it)
         pass
 

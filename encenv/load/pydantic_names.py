@@ -95,6 +95,8 @@ if _missing is not None:
 
 # From 2.14 on, a source passes a value on under the field's first alias, whichever alias its variable is called by.
 PREFERS_FIRST_KEY = VERSION >= (2, 14)
+HAS_FILTERING = VERSION >= (2, 14)  # `dotenv_filtering` of a source
+HAS_DEPTH = VERSION >= (2, 16)  # `env_file_depth` of a source
 
 
 def field_info(source: EnvSettingsSource, field: FieldInfo, name: str) -> list[tuple[str, str, bool]]:
@@ -106,16 +108,6 @@ def clear_state(source: PydanticBaseSettingsSource) -> None:
     """Take out of *source* what other sources have given."""
     source._set_current_state({})
     source._set_settings_sources_data({})
-
-
-def dotenv_filtering(source: DotEnvSettingsSource) -> str | None:
-    """Return the ``dotenv_filtering`` of *source*; there is none before pydantic-settings 2.14."""
-    return source.dotenv_filtering if VERSION >= (2, 14) else None
-
-
-def env_file_depth(source: DotEnvSettingsSource) -> int:
-    """Return in how many folders above this one *source* looks for its files; none before pydantic-settings 2.16."""
-    return max(0, source.env_file_depth or 0) if VERSION >= (2, 16) else 0
 
 
 def url_constraints(cls: type) -> object:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time
 from enum import Enum
 from types import NoneType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pydantic_settings
 from pydantic_core import (
     ErrorDetails,
     InitErrorDetails,
@@ -20,15 +21,14 @@ from pydantic_core import (
     PydanticKnownError,
     ValidationError,
 )
-from pydantic_settings import BaseSettings, SettingsError
+from pydantic_settings import BaseSettings, InitSettingsSource, SettingsError
 
 from encenv.errors import EncenvError, UserCodeError
 from encenv.load.pydantic_names import SETTINGS_ERROR
+from encenv.load.reader_session import SettingsSession
+from encenv.load.sources import states
+from encenv.load.variables import MASK
 
-if TYPE_CHECKING:
-    from encenv.load.sources import SettingsLoad
-
-MASK = "**********"  # what pydantic's own SecretStr shows
 WITHHELD = "withheld: it may hold a decrypted value"
 
 # The parts of pydantic's messages that come from the model, never from the input: pydantic_core's list of errors.
@@ -66,16 +66,16 @@ _LABEL = re.compile(r"[\w .,:'\[\]()<>|-]*")
 _LIBRARIES = {"pydantic", "pydantic_core", "pydantic_settings", "encenv"} | sys.stdlib_module_names
 
 
-def safe_error(error: BaseException, model: type[BaseSettings], load: "SettingsLoad") -> BaseException:
+def safe_error(error: BaseException, model: type[BaseSettings], session: SettingsSession) -> BaseException:
     """Return what to raise in place of *error*: the same class where possible, without cause, context or frames.
 
     Args:
         error: What a load raised.
         model: The settings class.
-        load: The load, which knows what was decrypted and what was plain.
+        session: The session of the load, which knows what was decrypted and what was plain.
     """
     try:
-        rebuilt = _rebuild(error, model, load)
+        rebuilt = _rebuild(error, model, session)
     except Exception:  # noqa: BLE001 (an object of the application's, inside of the error, raised when it was shown)
         rebuilt = None
     if rebuilt is not None:
@@ -86,9 +86,11 @@ def safe_error(error: BaseException, model: type[BaseSettings], load: "SettingsL
     )
 
 
-def _rebuild(error: BaseException, model: type[BaseSettings], load: "SettingsLoad") -> BaseException | None:
+def _rebuild(
+    error: BaseException, model: type[BaseSettings], session: SettingsSession
+) -> BaseException | None:
     if isinstance(error, ValidationError):
-        safe = _SafeLines(model, load)
+        safe = _SafeLines(model, session)
         return ValidationError.from_exception_data(
             error.title,
             [safe.line(line) for line in error.errors(include_url=False)],
@@ -96,10 +98,14 @@ def _rebuild(error: BaseException, model: type[BaseSettings], load: "SettingsLoa
         )
     if isinstance(error, SettingsError):
         match = re.fullmatch(SETTINGS_ERROR, str(error))
-        known = match and match[1] in model.model_fields and match[2] in load.source_names()
+        known = (
+            match
+            and match[1] in model.model_fields
+            and match[2] in {type(source).__name__ for source in session.sources}
+        )
         return SettingsError(match[0] if match and known else f"the settings cannot be loaded; {WITHHELD}")
     if isinstance(error, EncenvError):
-        return _rebuild_own(error, load)
+        return _rebuild_own(error, session)
     if isinstance(error, (Exception, BaseExceptionGroup)):
         return None
     if isinstance(error, SystemExit) and not isinstance(error.code, (int, NoneType)):
@@ -111,14 +117,14 @@ def _rebuild(error: BaseException, model: type[BaseSettings], load: "SettingsLoa
     return error.with_traceback(None)
 
 
-def _rebuild_own(error: EncenvError, load: "SettingsLoad") -> EncenvError | None:
+def _rebuild_own(error: EncenvError, session: SettingsSession) -> EncenvError | None:
     """Return *error* without notes and frames; None if the application raised it: it may be about a value."""
     packages = [package for package, _ in _frames(error.__traceback__)]
     if packages[-1:] == ["encenv"]:
         rebuild, parts = error.__reduce__()[:2]
         rebuilt: EncenvError = rebuild(*parts)
         return rebuilt
-    return None if load.has_decrypted else error
+    return None if session.has_decrypted else error
 
 
 class _SafeLines:
@@ -126,17 +132,20 @@ class _SafeLines:
 
     Args:
         model: The settings class, whose schema is the same whatever was decrypted.
-        load: The load.
+        session: The session of the load.
     """
 
-    def __init__(self, model: type[BaseSettings], load: "SettingsLoad") -> None:
+    def __init__(self, model: type[BaseSettings], session: SettingsSession) -> None:
         self._texts = set(_leaves(model.__pydantic_core_schema__))
         self._words = {word for text in self._texts for word in _WORD.findall(text.casefold())}
         self._words |= _WORDS_OF_PYDANTIC
-        self._decrypted = load.record.decrypted_keys
+        self._decrypted = session.decrypted_keys
         self._names: set[str] = set()
-        self._plain: dict[str, set[str]] = {key: set(texts) for key, texts in load.record.plain_texts.items()}
-        for state, is_plain in load.states():
+        self._plain: dict[str, set[str]] = {}
+        for _, reader in session.readers.values():
+            for key, text in () if reader is None else reader.plain_texts():
+                self._plain.setdefault(key, set()).add(text)
+        for state, is_plain in _safe_states(session):
             self._names.update(state)
             for key, value in state.items() if is_plain else ():
                 self._plain.setdefault(key, set()).update(_leaves(value))
@@ -199,6 +208,23 @@ class _SafeLines:
         sentence = _WITHOUT_NUMBER.get(kind, f"Input is not valid ({WITHHELD})")
         parts = {name: safe[name] for name in _OF_THE_SCHEMA & safe.keys() if kind in _WITHOUT_NUMBER}
         return PydanticCustomError(kind, sentence, parts or None), {}  # none of it is of the input
+
+
+def _safe_states(session: SettingsSession) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """Yield what each of pydantic-settings' own sources has given, and whether nothing of it was decrypted."""
+    for name, state in states(session).items():
+        sources = [source for source in session.sources if type(source).__name__ == name]
+        # What a source of the application's gives may have been made from what was decrypted.
+        if hasattr(pydantic_settings, name) and all(_is_pydantics(source, session) for source in sources):
+            yield state, all(session.readers[id(source)][1] is None for source in sources)
+
+
+def _is_pydantics(source: object, session: SettingsSession) -> bool:
+    """Return whether *source* is pydantic-settings' own, with values that the application has not made."""
+    cls = type(source)
+    # The application may itself have decrypted what it hands to a source as init arguments.
+    is_built_in = cls is not InitSettingsSource or any(source is one for one in session.hook_arguments)
+    return is_built_in and cls is getattr(pydantic_settings, cls.__name__, None)
 
 
 def _leaves(schema: object) -> Iterator[str]:

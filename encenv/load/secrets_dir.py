@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,8 @@ from pydantic_settings import EnvSettingsSource, SecretsSettingsSource
 
 from encenv.format.sealed import claims, embeds, entry_kid
 from encenv.keys.process_safety import lazily
-from encenv.load.field_names import ModelNames, Use, fold, loc_keys
-from encenv.load.record import Record
-from encenv.load.variables import Reader, both_set
+from encenv.load.field_names import ModelNames, fold
+from encenv.load.reader_session import Reader, SettingsSession, both_set
 
 if TYPE_CHECKING:
     from encenv.files import disk
@@ -28,21 +27,16 @@ class _SecretFile:
         self.name, self.path, self.rival = name, path, rival
 
 
-class SecretFiles:
-    """What a `SecretsSettingsSource` reads from; a `Reader`. Arguments as for `DecryptingVariables`."""
+class SecretFiles(Reader):
+    """What a `SecretsSettingsSource` reads from."""
 
-    def __init__(
-        self,
-        record: Record,
-        source: SecretsSettingsSource,
-        before_read: Callable[[Reader, Mapping[str, Any]], None],
-    ) -> None:
+    def __init__(self, session: SettingsSession, source: SecretsSettingsSource) -> None:
+        super().__init__(session, source)
         release(source)
-        self._record, self._source, self._before_read = record, source, before_read
         self._get, self._find = source.get_field_value, source.find_case_path
         self._file: _SecretFile | None = None  # the file that was looked up last
-        self._state: Mapping[str, Any] | None = None
         self._results: dict[str, tuple[Any, str, bool]] = {}
+        self._plain: dict[str, str] = {}  # by field
         # The public ways to a file's text, and to which file it is.
         source.get_field_value = self._get_field_value  # type: ignore[method-assign]
         source.find_case_path = self._find_case_path  # type: ignore[method-assign,assignment]
@@ -56,9 +50,10 @@ class SecretFiles:
                 if entry_kid(file.name) is not None and file.is_file():
                     yield file.name, disk.read_text(file).strip()
 
-    def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:  # noqa: ARG002 (a protocol)
-        """Return nothing: which file is read is not known beforehand."""
-        return []
+    def plain_texts(self) -> Iterator[tuple[str, str]]:
+        """Yield each plaintext with every key of the model's data for its field."""
+        for field_name, text in self._plain.items():
+            yield from ((key, text) for key in self._model.fields[field_name].loc_keys)
 
     def _get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         state = self._source.current_state
@@ -67,8 +62,7 @@ class SecretFiles:
         return self._results.get(field_name) or self._get(field, field_name)
 
     def _read(self, state: Mapping[str, Any]) -> dict[str, tuple[Any, str, bool]]:
-        record, config = self._record, self._source.config
-        fields = self._source.settings_cls.model_fields
+        session, fields = self._session, self._source.settings_cls.model_fields
         results: dict[str, tuple[Any, str, bool]] = {}
         encrypted: dict[str, tuple[_SecretFile, str]] = {}
         for field_name, field in fields.items():
@@ -77,20 +71,22 @@ class SecretFiles:
             if self._file is None or not isinstance(text, str):
                 continue
             if not claims(text) and not embeds(text):
-                record.note_plain(loc_keys(field_name, field, config), [text])
+                self._plain[field_name] = text
                 continue
             results[field_name] = None, key, is_complex
-            use = Use(field_name, self._model.fields[field_name].names.index(self._file.name))
-            if (field_name,) not in record.lost and not self._model.is_given(use, state):
+            names = self._model.fields[field_name]
+            index = names.names.index(self._file.name)
+            is_given = bool(state) and self._model.is_given(names, index, (), state, ())
+            if (field_name,) not in session.lost and not is_given:
                 encrypted[field_name] = self._file, text
         if encrypted:
-            self._before_read(self, state)
-            record.session.prepare(text for _, text in encrypted.values())
+            session.before_read(self, state)
+            session.prepare(text for _, text in encrypted.values())
         for field_name, (file, text) in encrypted.items():
             if file.rival is not None:
-                record.session.fail(file.rival.name, both_set(file.rival.name, file.path.name))
-            value = record.session.decrypt(file.path.name, text)
-            record.note_decrypted(loc_keys(field_name, fields[field_name], config))
+                session.fail(file.rival.name, both_set(file.rival.name, file.path.name))
+            value = session.decrypt(file.path.name, text)
+            session.decrypted_keys.update(self._model.fields[field_name].loc_keys)
             if value is not None:
                 # Stripped after decryption, too, as the source strips the text of a plain file.
                 results[field_name] = value.strip(), *results[field_name][1:]
@@ -98,7 +94,7 @@ class SecretFiles:
 
     def _find_case_path(self, folder: Path, name: str, case_sensitive: bool) -> Path | None:
         """Find the file *name* as the source would; in its place an encrypted one of that name with the prefix."""
-        own, prefix = self._find(folder, name, case_sensitive), self._record.prefix
+        own, prefix = self._find(folder, name, case_sensitive), self._session.prefix
         other = self._find(folder, prefix + name, case_sensitive) if prefix else None
         if other is not None and other.name.startswith(prefix) and self._supplies_another(other):
             self._file = _SecretFile(name, other, own)
@@ -111,7 +107,7 @@ class SecretFiles:
     def _supplies_another(self, file: Path) -> bool:
         if not file.is_file() or not claims(disk.read_text(file).strip()):
             return False
-        return not self._model.uses(fold(self._source, file.name))
+        return not self._model.roles(fold(self._source, file.name))
 
     @functools.cached_property
     def _model(self) -> ModelNames:

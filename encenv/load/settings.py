@@ -21,10 +21,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from encenv.errors import EncenvError, MalformedError
 from encenv.format.sealed import claims, embeds
 from encenv.keys.process_safety import has_snapshot, lazily
-from encenv.load.environ import OPTIONS, loading
 from encenv.load.field_names import model_keys
 from encenv.load.pydantic_names import ENV_FILE_SENTINEL
-from encenv.load.sources import HiddenEnvFile, SettingsLoad
+from encenv.load.reader_session import OPTIONS, SettingsSession, loading
+from encenv.load.sources import HiddenEnvFile, adopt, forget, states
 
 if TYPE_CHECKING:
     from encenv.load import safe_errors, snapstart
@@ -40,9 +40,9 @@ class LastSource(PydanticBaseSettingsSource):
     So nothing of the application's own runs on what was loaded in part: no validator, no default factory.
     """
 
-    def __init__(self, load: SettingsLoad) -> None:
-        super().__init__(load.settings_cls)
-        self.load = load
+    def __init__(self, session: SettingsSession) -> None:
+        super().__init__(session.settings_cls)
+        self.session = session
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (the base has it)
         """Return that there is no value."""
@@ -52,14 +52,14 @@ class LastSource(PydanticBaseSettingsSource):
         """Return nothing, or raise the first failure; `EncryptedSettings` reports all of them."""
         for key, value in self.current_state.items():
             if _holds_encrypted(value) and self._is_used(key):
-                self.load.fail(key, _unknown_source())
-        if self.load.failures:
-            raise self.load.failures[0]
+                self.session.fail(key, _unknown_source())
+        if self.session.failures:
+            raise self.session.failures[0]
         return {}
 
     def _is_used(self, key: str) -> bool:
         fields = self.settings_cls.model_fields.items()
-        keys = {own.name for name, field in fields for own in model_keys(name, field, self.config)}
+        keys = {own for name, field in fields for own in model_keys(name, field, self.config)}
         return key in keys or self.config.get("extra") != "ignore"
 
 
@@ -110,35 +110,37 @@ class EncryptedSettings(BaseSettings):
             _wrap_hook(cls)  # it may have been assigned since the last instance
             if args:
                 values = _by_name(__pydantic_self__, *args, **values)
-            load = _start_load(cls, values)
+            session = _start_session(cls, values)
             raised: BaseException | None = None
-            token = loading.set(load)
+            token = loading.set(session)
             try:
                 super().__init__(**values)
             except BaseException as error:  # noqa: BLE001 (raised again below, outside of this block and its context)
                 raised = error
             finally:
                 loading.reset(token)
-            failure = load.finish()
+            failure = session.end()
             # Ctrl-C, which no failure replaces.
             is_stop = raised is not None and not isinstance(raised, Exception)
             if failure is not None and not is_stop:
                 raised = failure
             elif raised is not None and (
-                load.may_hold_values if is_stop else load.has_decrypted or isinstance(raised, EncenvError)
+                session.may_hold_values
+                if is_stop
+                else session.has_decrypted or isinstance(raised, EncenvError)
             ):
-                raised = safe_errors.safe_error(raised, cls, load)
+                raised = safe_errors.safe_error(raised, cls, session)
             if raised is not None:
                 # The frame of this call is all that the exception keeps of the load; it must not hold values either,
                 # nor what its callers hold: the instance, and the sources that `CliApp` built.
-                if load.may_hold_values:
-                    load.forget(_built_sources(values))
+                if session.may_hold_values:
+                    forget(session, _built_sources(values))
                     if is_new:
                         snapstart.clear(__pydantic_self__)
-                del __pydantic_self__, args, values, load, token
+                del __pydantic_self__, args, values, session, token
                 raise raised
-            if load.has_decrypted and has_snapshot() and snapstart.note_decrypted(__pydantic_self__):
-                load.forget(_built_sources(values))  # what `CliApp` hands over is kept for the next load
+            if session.has_decrypted and has_snapshot() and snapstart.note_decrypted(__pydantic_self__):
+                forget(session, _built_sources(values))  # what `CliApp` hands over is kept for the next load
 
 
 if has_snapshot():
@@ -173,28 +175,28 @@ def _wrap_hook(cls: type[BaseSettings]) -> None:
 
 def _call_hook(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sources: dict[str, Any]) -> Any:
     """Call *hook* so that the sources it is given and those it returns read encrypted values."""
-    load = loading.get()
-    if not isinstance(load, SettingsLoad) or load.settings_cls is not cls:
-        load = SettingsLoad(cls)  # CliApp makes the sources before the instance
-    is_outermost, load.in_hook = not load.in_hook, True
+    session = loading.get()
+    if session is None or session.settings_cls is not cls:
+        session = SettingsSession(cls)  # CliApp makes the sources before the instance
+    is_outermost, session.in_hook = not session.in_hook, True
     raised: BaseException | None = None
-    token = loading.set(load)
+    token = loading.set(session)
     try:
         # Before the hook, so that a source of the application's which wraps one of these reads encrypted values too.
-        load.adopt([source for source in (*args, *sources.values()) if not isinstance(source, type)])
+        adopt(session, [source for source in (*args, *sources.values()) if not isinstance(source, type)])
         ordered = hook(*args, **sources)
-        load.adopt(ordered)
+        adopt(session, ordered)
     except BaseException as error:  # noqa: BLE001 (raised again below, as in EncryptedSettings.__init__)
         raised = error
     finally:
         loading.reset(token)
-        load.in_hook = not is_outermost
+        session.in_hook = not is_outermost
     if raised is None:
-        return ordered + (LastSource(load),) if is_outermost else ordered  # noqa: RUF005 (what is no tuple stays an error)
-    if is_outermost and load.may_hold_values:
-        raised = safe_errors.safe_error(raised, cls, load)
-        load.forget(())
-        del hook, args, sources, load, token
+        return ordered + (LastSource(session),) if is_outermost else ordered  # noqa: RUF005 (what is no tuple stays an error)
+    if is_outermost and session.may_hold_values:
+        raised = safe_errors.safe_error(raised, cls, session)
+        forget(session, ())
+        del hook, args, sources, session, token
     raise raised
 
 
@@ -205,24 +207,24 @@ def _by_name(*args: Any, **values: Any) -> dict[str, Any]:
     return {**{name: arguments[name] for name in names if name != "values"}, **arguments.get("values", {})}
 
 
-def _start_load(cls: type[BaseSettings], values: dict[str, Any]) -> SettingsLoad:
-    """Return the load of an instance of *cls*, and change the arguments *values* so that its sources decrypt."""
+def _start_session(cls: type[BaseSettings], values: dict[str, Any]) -> SettingsSession:
+    """Return the session of an instance of *cls*, and change the arguments *values* so that its sources decrypt."""
     built = values.get("_build_sources")
     if built is None:
-        load = SettingsLoad(cls)
+        session = SettingsSession(cls)
         env_file = values.get("_env_file", ENV_FILE_SENTINEL)
         env_file = cls.model_config.get("env_file") if env_file == ENV_FILE_SENTINEL else env_file
         if env_file is not None:
             values["_env_file"] = HiddenEnvFile(env_file)
-        return load
+        return session
     for source in built[0]:
-        if isinstance(source, LastSource) and "load" in vars(source):  # else it has served a load
-            return source.load
-    load = SettingsLoad(cls)
+        if isinstance(source, LastSource) and "session" in vars(source):  # else it has served a load
+            return source.session
+    session = SettingsSession(cls)
     sources = tuple(source for source in built[0] if not isinstance(source, LastSource))
-    load.adopt(sources)
-    values["_build_sources"] = (*sources, LastSource(load)), built[1]
-    return load
+    adopt(session, sources)
+    values["_build_sources"] = (*sources, LastSource(session)), built[1]
+    return session
 
 
 def _built_sources(values: Mapping[str, Any]) -> Sequence[Any]:
@@ -254,10 +256,12 @@ def _unknown_source() -> MalformedError:
 
 def _names_only(record: logging.LogRecord) -> bool:
     """Take the values out of what PYDANTIC_SETTINGS_DEBUG logs of a load that decrypted something."""
-    load = loading.get()
+    session = loading.get()
     # With args it is a path that is logged.
-    if isinstance(load, SettingsLoad) and load.has_decrypted and not record.args:
-        record.msg = load.names_by_source()
+    if session is not None and session.has_decrypted and not record.args:
+        lines = [f"  {name}: {', '.join(state) or 'nothing'}" for name, state in states(session).items()]
+        title = f"Resolving settings for {session.settings_cls.__name__!r} (names only, because values were decrypted):"
+        record.msg = "\n".join([title, *lines])
     return True
 
 

@@ -1,124 +1,65 @@
 """The variables that a source reads while a settings class loads, decrypted where the model uses them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
-from encenv.errors import ConflictError
-from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
-from encenv.load.field_names import ModelNames, Use, as_kept
-from encenv.load.pydantic_names import dotenv_filtering
-from encenv.load.record import Record
+from encenv.format.sealed import claims
+from encenv.load.field_names import FieldNames, ModelNames, as_kept
+from encenv.load.pydantic_names import HAS_FILTERING
+from encenv.load.reader_session import Reader, SettingsSession, both_set
 
 MASK = "**********"  # what pydantic's own SecretStr shows
 _ABSENT = object()
 
 
-class Reader(Protocol):
-    """What one source reads from, in one load."""
-
-    def entries(self) -> Iterable[tuple[str, str]]:
-        """Return the key entries that the session does not know yet."""
-        ...
-
-    def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:
-        """Return the encrypted values that will be read for fields that are not *taken*; then take its fields."""
-        ...
-
-
-class Layer(Protocol):
-    """Variables of one place; of several layers the last one wins. `LoadedFile` is one, `NamedTexts` the other."""
-
-    def raw_items(self) -> Iterable[tuple[str, str | None]]:
-        """Return each name with its text, unchanged."""
-        ...
-
-    def sealed_texts(self, names: Iterable[str]) -> list[str]:
-        """Return the encrypted values that *names* need, as far as is visible without a key."""
-        ...
-
-    def is_plain(self, *names: str) -> bool:
-        """Return whether nothing in the values of *names* is encrypted."""
-        ...
-
-    def value(self, name: str) -> str | None:
-        """Return the value of *name*, decrypted; what cannot be decrypted is noted in the session."""
-        ...
-
-
-class NamedTexts:
-    """The variables of the process environment, or of a folder of secret files; a `Layer`."""
-
-    def __init__(self, record: Record, texts: Mapping[str, str | None], *, strip: bool = False) -> None:
-        self._session, self._strip = record.session, strip
-        self._texts: dict[str, str | None] = {}
-        self._encrypted: set[str] = set()
-        entries: list[tuple[str, str | None]] = []
-        for name, text in texts.items():
-            if name.startswith(ENTRY_PREFIX) and entry_kid(name) is not None:
-                entries.append((name, text))
-                continue
-            self._texts[name] = text
-            if text is not None and "encenv:" in text and (claims(text) or embeds(text)):
-                self._encrypted.add(name)
-        self._session.entries.add(entries)
-        self._values: dict[str, str | None] = {}
-
-    def raw_items(self) -> Iterable[tuple[str, str | None]]:
-        """Return each name with its text, unchanged."""
-        return self._texts.items()
-
-    def sealed_texts(self, names: Iterable[str]) -> list[str]:
-        """Return the encrypted values among those of *names*."""
-        return [text for name in names if (text := self._texts[name]) is not None and claims(text)]
-
-    def is_plain(self, *names: str) -> bool:
-        """Return whether nothing in the values of *names* is encrypted."""
-        return self._encrypted.isdisjoint(names)
-
-    def value(self, name: str) -> str | None:
-        """Return the value of *name*, decrypted."""
-        text = self._texts[name]
-        if text is None or name not in self._encrypted:
-            return text.strip() if self._strip and text else text
-        if name not in self._values:
-            plain = self._session.decrypt(name, text)
-            # Stripped after decryption, too, as the source strips the text of a plain file.
-            self._values[name] = plain.strip() if self._strip and plain else plain
-        return self._values[name]
-
-
-class DecryptingVariables(Mapping[str, "str | None"]):
-    """The variables of one source, which takes this for its `env_vars`; decrypted when they are first looked at.
+class EncryptedVariable:
+    """A variable whose value is encrypted, or refers to one that is.
 
     Args:
-        record: The record of the load.
-        source: The source; its `current_state` tells what the sources before it have given, so that nothing is
-            decrypted that would not be used.
-        layers: Where the variables are; the last one wins.
-        before_read: Called with this object and that state before anything is decrypted.
+        name: Its name in its place.
+        raw: Its text.
+        texts: The encrypted values that it needs, as far as is visible without a key.
+        decrypt: Returns its value; if that fails, it notes this in the session.
     """
 
-    def __init__(
-        self,
-        record: Record,
-        source: EnvSettingsSource,
-        layers: Sequence[Layer],
-        before_read: "Callable[[Reader, Mapping[str, Any]], None]",
-    ) -> None:
-        self._record, self._source, self._before_read = record, source, before_read
+    def __init__(self, name: str, raw: str, texts: list[str], decrypt: Callable[[], str | None]) -> None:
+        self.name, self.raw, self.texts, self._decrypt = name, raw, texts, decrypt
+        self.below: object = _ABSENT  # what it replaces, used again where its value is empty and ignored
+        self.rival = ""  # a variable of the same place that supplies the same name
+
+    @functools.cached_property
+    def value(self) -> str | None:
+        """Its value, decrypted once."""
+        return self._decrypt()
+
+
+# The variables of one place by name, without key entries.
+Place = Mapping[str, "str | EncryptedVariable | None"]
+
+
+class DecryptingVariables(Reader, Mapping[str, "str | None"]):
+    """The variables of one source, which takes this for its `env_vars`; decrypted when the source first reads one.
+
+    Args:
+        session: The session of the load.
+        source: The source.
+        places: Where the variables are; the last one wins.
+    """
+
+    def __init__(self, session: SettingsSession, source: EnvSettingsSource, places: Sequence[Place]) -> None:
+        super().__init__(session, source)
+        self._passes_on = isinstance(source, DotEnvSettingsSource)
+        self._filtering = source.dotenv_filtering if HAS_FILTERING and self._passes_on else None  # type: ignore[attr-defined]
         self._fold: Callable[[str], str] = str if source.case_sensitive else str.lower
         self._prefix = self._fold(source.env_prefix)
-        self._filtering = dotenv_filtering(source) if isinstance(source, DotEnvSettingsSource) else None
         self._model = ModelNames(source)
         # By the name that is supplied, as the source compares names.
-        self._places: dict[str, list[tuple[Layer, str]]] = {}
-        for layer in layers:
-            for name, raw in layer.raw_items():
-                self._places.setdefault(self._supplied(name, raw), []).append((layer, name))
-        self._uses = self._model.uses_of(self._places)
-        self._state: Mapping[str, Any] | None = None
+        self._variables: dict[str, Any] = {}
+        for place in places:
+            self._add(place)
         self._values: Mapping[str, str | None] = {}
         source.env_vars = self
 
@@ -140,56 +81,94 @@ class DecryptingVariables(Mapping[str, "str | None"]):
         return len(self._read())
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"  # values would be decrypted by a look
-
-    def entries(self) -> Iterable[tuple[str, str]]:
-        """Return none: each layer has told the session about its own."""
-        return ()
+        return f"<{type(self).__name__}>"  # the base would decrypt and show values
 
     def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:
         """Return the encrypted values that will be read, as far as that is certain before any is decrypted."""
         texts: list[str] = []
 
-        def look(name: str) -> str | None:
-            for layer, own in reversed(self._places[name]):
-                if not layer.is_plain(own):
-                    texts.extend(layer.sealed_texts([own]))
-                    return MASK
-                if not self._is_ignored(text := layer.value(own)):
-                    return text
-            return None
+        def value(name: str) -> Any:
+            variable = self._variables[name]
+            if not isinstance(variable, EncryptedVariable):
+                return variable
+            texts.extend(variable.texts)
+            return MASK
 
-        self._visit(state, look, taken)
-        taken |= {use.field for uses in self._uses.values() for use in uses}
+        self._visit(state, value, taken)
+        taken.update(role.field for name in self._variables for role in self._model.roles(name))
         return texts
+
+    def plain_texts(self) -> Iterator[tuple[str, str]]:
+        """Yield each plaintext and the names below its field, with every key of the model's data for them."""
+        for name, variable in self._variables.items():
+            while isinstance(variable, EncryptedVariable):
+                variable = variable.below  # noqa: PLW2901 (what it replaces)
+            if variable is not _ABSENT:
+                steps = [step for role in self._model.roles(name) for step in role.path]
+                for key in self._keys(name):
+                    yield from ((key, text) for text in (variable, *steps) if text is not None)
+
+    def _add(self, place: Place) -> None:
+        """Put the variables of *place* above those that are there."""
+        variables, prefix, ignores_empty = (
+            self._variables,
+            self._session.prefix,
+            self._source.env_ignore_empty,
+        )
+        rivals: dict[str, EncryptedVariable] = {}
+        for own, value in place.items():
+            name = self._fold(own)
+            if isinstance(value, EncryptedVariable):
+                if prefix and own.startswith(prefix) and claims(value.raw):
+                    name = self._supplied(name, self._fold(own.removeprefix(prefix)))
+                    value.rival = next(
+                        (
+                            other
+                            for other in place
+                            if self._fold(other) == name != self._fold(own) and place[other] is not None
+                        ),
+                        "",
+                    )
+                    if value.rival:
+                        rivals[name] = value
+                value.below = variables.get(name, _ABSENT)
+                variables[name] = value
+            elif value != "" or not ignores_empty:
+                variables[name] = value
+        variables.update(rivals)
+
+    def _supplied(self, name: str, other: str) -> str:
+        """Return which name the encrypted variable *name* supplies: *other*, without the prefix, if the model reads that alone."""
+        return other if self._model.roles(other) and not self._model.roles(name) else name
 
     def _read(self) -> Mapping[str, str | None]:
         state = self._source.current_state
-        if self._state is not state:  # a hook may look before anything is given
-            self._before_read(self, state)
+        if self._state is not state:  # a hook may read before anything is given
+            self._session.before_read(self, state)
             self._values, self._state = self._decrypt(state), state
         return self._values
 
     def _decrypt(self, state: Mapping[str, Any]) -> Mapping[str, str | None]:
         values: dict[str, Any] = {}
 
-        def get(name: str) -> Any:
+        def value(name: str) -> Any:
             if name not in values:
-                values[name] = self._used_value(name)
+                values[name] = self._value(name)
             return None if values[name] is _ABSENT else values[name]
 
-        hidden = self._visit(state, get)
-        for name in self._places:
+        hidden = self._visit(state, value)
+        for name, variable in self._variables.items():
             if name not in values:
-                values[name] = _ABSENT if name in hidden else self._unused_value(name)
-        # In the order of the places, which pydantic-settings goes by where two names differ in case alone.
-        present = {name: values[name] for name in self._places if values[name] is not _ABSENT}
+                unused = self._replacement(name) if isinstance(variable, EncryptedVariable) else variable
+                values[name] = _ABSENT if name in hidden else unused
+        # In their own order, which pydantic-settings goes by where two names differ in case alone.
+        present = {name: values[name] for name in self._variables if values[name] is not _ABSENT}
         return as_kept(self._source, present)
 
     def _visit(
-        self, state: Mapping[str, Any], get: Callable[[str], str | None], skip: Collection[str] = ()
+        self, state: Mapping[str, Any], value: Callable[[str], Any], skip: Collection[str] = ()
     ) -> set[str]:
-        """Call *get* with each name that the source will use, for fields that are not in *skip*.
+        """Call *value* with each name that the source will use, for fields that are not in *skip*.
 
         Returns:
             Names to hide from the source: where a field's first name is withheld, it would fall back to these.
@@ -198,119 +177,81 @@ class DecryptingVariables(Mapping[str, "str | None"]):
         withheld: set[str] = set()  # fields whose encrypted value the source does not get
         for field in self._model.fields.values():
             for index, name in enumerate(field.names):
-                # For one that is needed `get` says the same; of two, one may have no value.
-                places = self._places.get(name, ())
-                if not places or (len(places) > 1 and self._is_nothing(name)):
+                if self._variables.get(name) is None:  # it is missing, or a line without a value
                     continue
-                # The first name that has a value is taken, whatever comes of it; those behind it are not looked at.
-                if self._is_needed(field.uses[index], state, skip):
-                    if get(name) is None and (field.name,) not in self._record.lost:
+                # The first name that has a value is taken, whatever it is; the source looks at no other.
+                if self._is_needed(field, index, (), state, skip):
+                    if value(name) is None and (field.name,) not in self._session.lost:
                         continue
-                elif self._is_nothing(name):
-                    continue
-                elif not all(layer.is_plain(own) for layer, own in self._places[name]):
+                elif isinstance(self._variables[name], EncryptedVariable):
                     withheld.add(field.name)
                     hidden.update(field.names[index + 1 :])
                 break
-        passes_on = isinstance(self._source, DotEnvSettingsSource)
-        for name in self._places if passes_on or self._model.has_nested else ():
-            nested = [use for use in self._uses[name] if use.path]
-            hidden.update(name for use in nested if use.field in withheld)
-            needed = any(use.field not in withheld and self._is_needed(use, state, skip) for use in nested)
-            if needed or (passes_on and self._is_passed_on(name, state)):
-                get(name)
+        skip = {*skip, *withheld}
+        for name, variable in self._variables.items():
+            if withheld or isinstance(variable, EncryptedVariable):
+                below = [role for role in self._model.roles(name) if role.path]
+                hidden.update(name for role in below if role.field in withheld)
+                fields = ((self._model.fields[role.field], role) for role in below)
+                is_used = any(
+                    self._is_needed(field, role.position, role.path, state, skip) for field, role in fields
+                )
+                if is_used or (self._passes_on and self._is_passed_on(name, state)):
+                    value(name)
         return hidden
 
-    def _is_nothing(self, name: str) -> bool:
-        """Return whether all there is of *name* is empty and ignored, or a line without a value."""
-        for layer, own in reversed(self._places[name]):
-            if not layer.is_plain(own):
-                return False
-            if not self._is_ignored(text := layer.value(own)):
-                return text is None
-        return True
-
-    def _is_needed(self, use: Use, state: Mapping[str, Any], skip: Collection[str]) -> bool:
-        if use.field in skip or (self._record.lost and (use.field, *use.path) in self._record.lost):
+    def _is_needed(
+        self,
+        field: FieldNames,
+        index: int,
+        path: tuple[str, ...],
+        state: Mapping[str, Any],
+        skip: Collection[str],
+    ) -> bool:
+        lost = self._session.lost
+        if field.name in skip or (lost and (field.name, *path) in lost):
             return False
-        return not state or not self._model.is_given(use, state, self._places)
+        return not state or not self._model.is_given(field, index, path, state, self._variables)
 
     def _is_passed_on(self, name: str, state: Mapping[str, Any]) -> bool:
         """Return whether the model uses the line *name* of a ``.env`` beyond the fields that are read from it."""
-        source, uses, prefix = self._source, self._uses[name], self._prefix
-        extra, filtering = source.config.get("extra"), self._filtering
+        source, prefix, filtering = self._source, self._prefix, self._filtering
+        extra, roles = source.config.get("extra"), self._model.roles(name)
         if filtering == "match_prefix":
             if not name.startswith(prefix):
                 return False
-        elif filtering or uses or (prefix and name in source.settings_cls.model_fields):
+        elif filtering or roles or (prefix and name in source.settings_cls.model_fields):
             return False
         key = name if extra == "forbid" and not filtering else name.removeprefix(prefix)
-        # What a model refuses is refused by name; only where a field is read from it, too, a mask would come to that.
-        is_used = extra == "allow" or key in self._model.keys or (extra == "forbid" and uses)
+        # With "forbid", an extra line is reported by name and not decrypted, unless a field is read from it as well.
+        is_used = extra == "allow" or key in self._model.keys or (extra == "forbid" and roles)
         return bool(is_used) and key not in state
 
-    def _used_value(self, name: str) -> object:
+    def _value(self, name: str) -> object:
         """Return the value of *name*, decrypted; absent if there is none, or if that failed, which is noted."""
-        failures = self._record.session.failures
-        for layer, own in reversed(self._places[name]):
-            before = len(failures)
-            if len(self._places[name]) > 1:
-                self._refuse_two(layer, name)
-            text = layer.value(own)
-            if len(failures) > before:
-                self._record.lost.update((use.field, *use.path) for use in self._uses[name])
+        session, variable = self._session, self._variables[name]
+        while isinstance(variable, EncryptedVariable):
+            before = len(session.failures)
+            if variable.rival:
+                session.fail(variable.rival, both_set(variable.rival, variable.name))
+            value = variable.value
+            if len(session.failures) > before:
+                session.lost.update((role.field, *role.path) for role in self._model.roles(name))
                 return _ABSENT
-            if text or not self._is_ignored(text):
-                return self._noted(name, text, is_plain=layer.is_plain(own))
-        return _ABSENT
+            if value != "" or not self._source.env_ignore_empty:
+                session.decrypted_keys.update(self._keys(name))
+                return value
+            variable = variable.below
+        return variable
 
-    def _unused_value(self, name: str) -> object:
-        """Return the value of *name* if it is plaintext, else what stands for a value that is not decrypted."""
-        for layer, own in reversed(self._places[name]):
-            if not layer.is_plain(own):
-                # It is reported by name where its plaintext would be, and dropped elsewhere.
-                is_reported = self._source.config.get("extra") == "forbid" and not self._uses[name]
-                return MASK if is_reported and isinstance(self._source, DotEnvSettingsSource) else _ABSENT
-            text = layer.value(own)
-            if text or not self._is_ignored(text):
-                return self._noted(name, text, is_plain=True)
-        return _ABSENT
+    def _replacement(self, name: str) -> object:
+        """Return what replaces a value that is not decrypted: a mask where the model reports the line by its name."""
+        is_reported = (
+            self._passes_on and self._source.config.get("extra") == "forbid" and not self._model.roles(name)
+        )
+        return MASK if is_reported else _ABSENT
 
-    def _noted(self, name: str, text: str | None, *, is_plain: bool) -> str | None:
-        """Return *text*, the value of *name*, after noting for the errors which keys of the model it comes to."""
-        keys = {key for use in self._uses[name] for key in self._model.fields[use.field].loc_keys}
-        keys = keys or {name.removeprefix(self._prefix)}
-        if is_plain:
-            self._record.note_plain(keys, [text, *(step for use in self._uses[name] for step in use.path)])
-        else:
-            self._record.note_decrypted(keys)
-        return text
-
-    def _is_ignored(self, text: str | None) -> bool:
-        return self._source.env_ignore_empty and text == ""
-
-    def _supplied(self, name: str, raw: str | None) -> str:
-        """Return which name the variable *name* supplies, as the source compares names."""
-        own, prefix = self._fold(name), self._record.prefix
-        if not name.startswith(prefix) or raw is None or not claims(raw):
-            return own
-        other = self._fold(name.removeprefix(prefix))
-        return other if self._model.uses(other) and not self._model.uses(own) else own
-
-    def _refuse_two(self, layer: Layer, name: str) -> None:
-        """Note a failure if two variables of *layer* supply *name*, one of them by the prefix."""
-        names = {
-            self._fold(own): own
-            for place, own in self._places[name]
-            if place is layer
-            and not (layer.is_plain(own) and layer.value(own) is None)  # a line of only a name
-        }
-        if len(names) > 1:
-            self._record.session.fail(names.pop(name), both_set(name, *names.values()))
-
-
-def both_set(name: str, other: str) -> ConflictError:
-    """Return the failure that *name* and *other*, which supplies it, are both there."""
-    return ConflictError(
-        f"{name} and {other} are both set", hint=f"remove {name}, or give {other} another name"
-    )
+    def _keys(self, name: str) -> set[str]:
+        """Return under which keys of the model's data an error may show the variable *name*."""
+        keys = {key for role in self._model.roles(name) for key in self._model.fields[role.field].loc_keys}
+        return keys or {name.removeprefix(self._prefix)}

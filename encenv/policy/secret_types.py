@@ -141,7 +141,7 @@ def _nested(
         for name, part in (parts or {}).items():
             keys = {name}
             if isinstance(part, FieldInfo) and issubclass(cls, BaseModel):
-                keys |= {key.name for key in model_keys(name, part, cls.model_config)}
+                keys |= model_keys(name, part, cls.model_config).keys()
             for key in keys if source.case_sensitive else {key.lower() for key in keys}:
                 yield prefix + key, secrecy(part), False
                 if depth < _DEPTH_MAX and (source.maxsplit < 0 or depth <= source.maxsplit):

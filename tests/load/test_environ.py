@@ -28,8 +28,8 @@ from encenv import (
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey, encryption_context
 from encenv.keys.local import generate_key_text, parse_keys
-from encenv.load.environ import OPTIONS
 from encenv.load.options import ReaderOptions
+from encenv.load.reader_session import OPTIONS
 
 KEY_TEXT, OTHER_TEXT = generate_key_text(), generate_key_text()
 KEY_ID = next(iter(parse_keys(KEY_TEXT, "here")))

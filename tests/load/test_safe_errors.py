@@ -35,8 +35,8 @@ from encenv.errors import EncenvError, KeyRefusedError, PolicyError, UserCodeErr
 from encenv.keys.cache import clear_cache
 from encenv.keys.local import generate_key_text
 from encenv.load import safe_errors
+from encenv.load.reader_session import SettingsSession
 from encenv.load.safe_errors import MASK, WITHHELD, safe_error
-from encenv.load.sources import SettingsLoad
 
 SECRET = {"SECRET": "open sesame"}
 
@@ -296,8 +296,8 @@ def test_every_error_type_is_rebuilt_without_the_input(kind, environ):
         ctx = {"error": ValueError(CANARY)}
     line = InitErrorDetails(type=kind, loc=("secret", CANARY, 7), input=CANARY, ctx=ctx)
     error = ValidationError.from_exception_data("Settings", [line])
-    load = SettingsLoad(Settings)
-    load.record.decrypted_keys.add("secret")
+    load = SettingsSession(Settings)
+    load.decrypted_keys.add("secret")
     made = safe_error(error, Settings, load)
     assert isinstance(made, ValidationError)
     assert [(one["type"], one["loc"], one["input"]) for one in made.errors()] == [
@@ -496,7 +496,7 @@ def test_the_place_is_the_applications_and_not_the_librarys(environ):
 
 def test_without_frames_of_the_application():
     """An exception that no code of the application's is to blame for is still named."""
-    load = SettingsLoad(Settings)
+    load = SettingsSession(Settings)
     load.decrypted = 1
     made = safe_error(RuntimeError(CANARY), Settings, load)
     assert made.message == f"RuntimeError was raised in the application's code; its text is {WITHHELD}"
@@ -608,7 +608,7 @@ def test_an_error_survives_copying_and_pickling(environ):
 def test_pydantic_is_asked_which_errors_it_knows():
     """No list of error types is kept that would age: another pydantic's types must not break a load."""
     assert not hasattr(safe_errors, "_KNOWN")
-    load = SettingsLoad(Settings)
+    load = SettingsSession(Settings)
     line = InitErrorDetails(type=PydanticCustomError("fraction_parsing_v9", "x"), loc=("secret",), input=1)
     made = safe_error(ValidationError.from_exception_data("S", [line]), Settings, load)
     assert made.errors()[0]["type"] == "fraction_parsing_v9"

@@ -91,9 +91,8 @@ from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
 from encenv.keys.cache import clear_cache
 from encenv.keys.local import LocalKeys, generate_key_text
-from encenv.load.environ import Load
+from encenv.load.reader_session import ReaderSession, SettingsSession
 from encenv.load.safe_errors import MASK
-from encenv.load.sources import SettingsLoad
 from encenv.testing import KmsServer
 
 SURROGATE = f"{CANARY}\ud800"  # no file and no environment can hold it
@@ -1247,12 +1246,12 @@ def test_looks_of_objects(environ, local_key):
     environ({"SECRET": CANARY})
     Settings()
     copies = list(cache._cache.data_keys.items())
-    load = SettingsLoad(Settings)
+    load = SettingsSession(Settings)
     shown = [
         key,
         copies,
         load,
-        Load({}),
+        ReaderSession({}),
         LocalKeys(),
         AwsKms(),
         seen,
@@ -1322,7 +1321,7 @@ def test_nothing_is_left_behind(environ):
         one
         for one in gc.get_objects()
         if isinstance(one, Settings)
-        or (isinstance(one, SettingsLoad) and one.settings_cls is Settings)
+        or (isinstance(one, SettingsSession) and one.settings_cls is Settings)
         or (type(one) is dict and one.get("secret") == CANARY)
     ]
     assert holders == []

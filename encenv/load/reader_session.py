@@ -1,0 +1,202 @@
+"""The session of a reader: it has the reader's options, and logs what it decrypted."""
+
+import logging
+import os
+import time
+from collections.abc import Container, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from itertools import dropwhile, takewhile
+
+from encenv.errors import ConflictError, EncenvError
+from encenv.format.sealed import ENTRY_PREFIX, claims
+from encenv.keys.process_safety import lazily
+from encenv.keys.session import UNWRAP_SECONDS, Session
+
+TYPE_CHECKING = False  # not typing's: a load with nothing encrypted should cost nothing
+if TYPE_CHECKING:
+    from typing import Any
+
+    from encenv.keys import trust
+    from encenv.load.options import ReaderOptions
+else:
+    trust = lazily("encenv.keys.trust")
+
+# The names of `ReaderOptions`, which is for type checkers: its import would take longer than all else here.
+OPTIONS = frozenset(
+    {
+        "trusted_keys",
+        "encryption_context",
+        "encrypted_prefix",
+        "key_providers",
+        "unwrap_timeout",
+        "hedge_delay",
+    }
+)
+
+loading: "ContextVar[SettingsSession | None]" = ContextVar("encenv_loading", default=None)
+logger = logging.getLogger("encenv")
+
+
+class ReaderSession(Session):
+    """A session with a reader's options.
+
+    Args:
+        options: The reader's options.
+        environ: The process environment before anything is loaded; encenv's own settings come from nowhere else.
+
+    Raises:
+        TypeError: If an option is misspelt, as Python itself does about an unknown argument: no rule is lost that way.
+    """
+
+    def __init__(self, options: "ReaderOptions", environ: Mapping[str, str] = os.environ) -> None:
+        for name in options.keys() - OPTIONS:
+            raise TypeError(f"got an unexpected keyword argument {name!r}")
+        keys, context = options.get("trusted_keys"), options.get("encryption_context")
+        super().__init__(
+            environ,
+            trust=None if keys is None and not context else trust.Trust.of(keys, context),
+            providers=tuple(options.get("key_providers") or ()),
+            seconds=options.get("unwrap_timeout") or UNWRAP_SECONDS,
+            hedge_delay=options.get("hedge_delay"),
+        )
+        self.prefix = options.get("encrypted_prefix") or ""
+        self.inner_has_decrypted = False  # a load inside of this one
+        self._started = time.monotonic()
+
+    @property
+    def has_decrypted(self) -> bool:
+        """Whether this load, or a load inside of it, decrypted anything."""
+        return bool(self.decrypted) or self.inner_has_decrypted
+
+    def without_prefix(
+        self, variables: Sequence[tuple[str, str | None]], wanted: Container[str] | None = None
+    ) -> list[str]:
+        """Return the name that each of one source's *variables* supplies: encrypted, ``ENC_NAME`` supplies ``NAME``.
+
+        If a source has both, that is a failure, unless ``NAME`` is not *wanted* (None: all names are).
+        """
+        if not self.prefix:
+            return [name for name, _ in variables]
+        present = {name for name, _ in variables}
+        names = []
+        for name, value in variables:
+            to = name.removeprefix(self.prefix)
+            is_unwanted = wanted is not None and (name in wanted or to not in wanted)
+            if to in ("", name) or is_unwanted or value is None or not claims(value):
+                to = name
+            elif to in present:
+                self.fail(to, both_set(to, name))
+            names.append(to)
+        return names
+
+    def end(self) -> EncenvError | None:
+        """Write the log record of the load; return all its failures as one error, or None if there are none."""
+        outer = loading.get()
+        if outer is not None and self.has_decrypted:
+            outer.inner_has_decrypted = True
+        if self.decrypted and not self.failures:
+            keys = self.unwrapped()
+            logger.info(
+                "decrypted %d variables under data keys %s: %d unwrapped by %s, %.1f ms",
+                self.decrypted,
+                ", ".join(keys),
+                sum(not key.cached for key in keys.values()),
+                ", ".join(dict.fromkeys(key.provider for key in keys.values())),
+                (time.monotonic() - self._started) * 1000,
+            )
+        return self.failure()
+
+    def finish(self) -> None:
+        """Write the log record of the load; raise all its failures as one error, if there are any."""
+        failure = self.end()
+        if failure is not None:
+            raise failure
+
+
+class SettingsSession(ReaderSession):
+    """The session of one load of a settings class, and what is known about the values that the model was given.
+
+    Attributes:
+        settings_cls: The class.
+        decrypted_keys: Keys of the model's data that hold something decrypted.
+        lost: Field and path of values that could not be decrypted. No lower source replaces them.
+        in_hook: Whether `settings_customise_sources` is running.
+        hook_arguments: The sources that pydantic-settings has made.
+        sources: The sources of the load, highest first.
+        order: The readers of these sources; None for one whose values nobody knows before it is called.
+        readers: Each source that was adopted, with its reader if it has one, by the id of the source. The source is
+            kept: as long as it lives, no other object has its id.
+    """
+
+    def __init__(self, settings_cls: "type[Any]") -> None:
+        config = settings_cls.model_config
+        super().__init__({name: config[name] for name in OPTIONS & config.keys()}, os.environ)  # type: ignore[arg-type]
+        self.settings_cls = settings_cls
+        self.decrypted_keys: set[str] = set()
+        self.lost: set[tuple[str, ...]] = set()
+        self.in_hook = False
+        self.hook_arguments: Sequence[object] = ()
+        self.sources: Sequence[Any] = ()
+        self.order: list[Reader | None] = []
+        self.readers: dict[int, tuple[object, Reader | None]] = {}
+
+    @property
+    def may_hold_values(self) -> bool:
+        """Whether a data key was looked for, so that the frames of this load may hold one, or a value."""
+        return self.has_decrypted or self.needed_a_key
+
+    def before_read(self, reader: "Reader", state: "Mapping[str, Any]") -> None:
+        """Unwrap what *reader* needs, together with what the sources after it will certainly need."""
+        # As they are now, whatever a hook has put there; by name, because reading a value decodes it.
+        entries = [(name, self.environ.get(name)) for name in self.environ if name.startswith(ENTRY_PREFIX)]
+        for _, other in self.readers.values():
+            try:
+                entries += () if other is None else other.entries()
+            except EncenvError as error:
+                self.failures.append(error.of(*error.variables))
+        self.entries.add(entries)
+        if len(self.entries) == 1:
+            return  # the only data key there is: it is unwrapped for the first value
+        taken: set[str] = set()
+        texts = reader.needs(state, taken)
+        behind = dropwhile(lambda other: other is not reader, self.order)
+        next(behind, None)
+        for other in takewhile(lambda other: other is not None, behind):
+            texts += other.needs(state, taken)  # type: ignore[union-attr]
+        self.prepare(texts)
+
+
+class Reader:
+    """What one source reads from, in one load of a settings class.
+
+    Args:
+        session: The session of the load.
+        source: The source; its `current_state` tells what the sources before it have given, so that nothing is
+            decrypted that would not be used.
+    """
+
+    def __init__(self, session: SettingsSession, source: "Any") -> None:
+        self._session, self._source = session, source
+        self._state: Mapping[str, Any] | None = None  # for which the values were read
+
+    def entries(self) -> Iterable[tuple[str, str]]:
+        """Return the key entries that the session does not know yet."""
+        return ()
+
+    def needs(self, state: "Mapping[str, Any]", taken: set[str]) -> list[str]:  # noqa: ARG002 (for subclasses)
+        """Return the encrypted values that will be read for fields not in *taken*; then add the fields of this reader.
+
+        Only what is certain before anything is decrypted.
+        """
+        return []
+
+    def plain_texts(self) -> Iterable[tuple[str, str]]:
+        """Return plaintext that an error may show, each text with its key in the model's data."""
+        raise NotImplementedError
+
+
+def both_set(name: str, other: str) -> ConflictError:
+    """Return the failure that *name* and *other*, which supplies it, are both set."""
+    return ConflictError(
+        f"{name} and {other} are both set", hint=f"remove {name}, or give {other} another name"
+    )
