@@ -1,6 +1,6 @@
-"""Wrap data keys under a local key, for a laptop, for CI, or where a platform mounts secrets as files.
+"""Wrap data keys under a local key, for a laptop, for CI, or for a platform that mounts secrets as files.
 
-    encenv-local-key:1:<base64url of 32 random bytes>       one a line; # comments and blank lines between
+    encenv-local-key:1:<base64url of 32 random bytes>       one per line; # comments and blank lines between
 
 A local key is 32 random bytes, never derived from a password, so nobody can guess it.
 """
@@ -62,14 +62,14 @@ class LocalKeys:
         self._path = path
 
     def generate(self, key: str, context: Mapping[str, str]) -> tuple[bytes, WrappedKey]:
-        """Return a new data key, and the same wrapped under the local key whose id is *key* (empty: the only one)."""
+        """Return a new data key, and its copy wrapped under the local key with the id *key* (empty: the only one)."""
         data_key = os.urandom(cipher.KEY_BYTES)
         return data_key, self.wrap(data_key, key, context)
 
     def wrap(
         self, data_key: bytes, key: str, context: Mapping[str, str], nonce: bytes | None = None
     ) -> WrappedKey:
-        """Return *data_key* wrapped under the local key whose id is *key* (empty: the only one)."""
+        """Return *data_key* wrapped under the local key with the id *key* (empty: the only one)."""
         chosen = self._choose(key)
         if isinstance(chosen, EncenvError):
             raise chosen
@@ -90,13 +90,13 @@ class LocalKeys:
                 pass
         raise KeyRefusedError(
             f"the local key {wrapped_key.reference} does not unwrap the data key: the key entry was changed",
-            hint="restore the key entry from version control",
+            hint="restore the key entry from git",
         )
 
     def _choose(self, reference: str) -> tuple[str, cipher.AESGCM] | EncenvError:
-        """Return the id and the cipher of the key *reference*, or the error why there is none.
+        """Return the id and the cipher of the key *reference*, or an error that says why there is none.
 
-        The error is not raised here: its frames would hold the text of the keys.
+        The caller raises the error, because a frame of this method would hold the text of the keys.
         """
         from_file = self._path is not None or not self._environ.get(TEXT_VARIABLE)
         where, keys = "", {}
@@ -108,7 +108,7 @@ class LocalKeys:
         except EncenvError as error:
             if not (reference and where and isinstance(error, KeyUnreachableError)):
                 return error.of()
-            # There is no key at all. The error's hint, to make one, would not help: a new key unwraps nothing.
+            # There is no key at all. The error's hint, to create one, would not help: a new key unwraps nothing.
         if not reference and len(keys) > 1:
             return ConflictError(
                 f"there are {len(keys)} local keys: {', '.join(keys)}",
@@ -125,7 +125,7 @@ class LocalKeys:
         return reference, cipher.AESGCM(cipher.derive(keys[reference], b"encenv:1:local-wrap"))
 
     def exist(self) -> bool:
-        """Return whether there is a local key here, whether or not it can be used."""
+        """Return whether there is a local key here, usable or not."""
         return bool(self._environ.get(TEXT_VARIABLE)) or self._file().exists()
 
     def _file(self) -> Path:
@@ -198,7 +198,7 @@ def _parse_key(text: str, where: str) -> bytes:
     key = b64decode(text[len(PREFIX) :]) if text.startswith(PREFIX) else None
     if key is None or len(key) != cipher.KEY_BYTES:
         raise MalformedError(
-            f"{where} is not a local key", hint=f"write {PREFIX}… as encenv keygen made it, one key a line"
+            f"{where} is not a local key", hint=f"write {PREFIX}… as encenv keygen made it, one key per line"
         )
     return key
 
@@ -211,8 +211,8 @@ def _read_private(path: Path) -> str:
     """Return the text of the key file *path* if no other user can read or write it."""
     content, fault = b"", None
     try:
-        # Opened first and judged by the descriptor, so that the file judged is the file read. O_NONBLOCK: a FIFO
-        # at this path must not make a service hang at its start.
+        # Opened first and judged by the descriptor, so that the file judged is the file read. O_NONBLOCK, so that a
+        # FIFO at this path does not make a service hang at its start.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
             fault = _fault(descriptor, path)
@@ -224,7 +224,7 @@ def _read_private(path: Path) -> str:
     except OSError as error:
         fault = _cannot_read(path, error)
     except ValueError:  # a NUL in the path
-        fault = _cannot_read(path, OSError(0, "the path cannot be one of a file"))
+        fault = _cannot_read(path, OSError(0, "no file can have this path"))
     if fault is None and len(content) > FILE_MAX:
         fault = FileError(
             f"{path} is not a local key file: it is too long", hint="name the file of a local key"
@@ -250,15 +250,15 @@ def _cannot_read(path: Path, error: OSError) -> EncenvError:
 def _fault(descriptor: int, path: Path) -> EncenvError | None:
     """Return why the open file must not be used, or None.
 
-    Other users must not be able to read or write this user's own file. A file of root's need only be one that nobody
-    else can write: container platforms mount such files, Docker 0444, Kubernetes 0644 on a read-only file system.
+    Other users must not be able to read or write a file that this user owns. A file that root owns may be readable, but
+    nobody else may write it: Docker mounts such files as 0444, Kubernetes as 0644 on a read-only file system.
     """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         return FileError(
             f"the local key file {path} is not a regular file", hint=f"set {FILE_VARIABLE} to one that is"
         )
-    if sys.platform == "win32":  # it has no owner and no permission bits
+    if sys.platform == "win32":  # its files have no owner and no permission bits here
         return None
     own, roots, mode = status.st_uid == os.geteuid(), status.st_uid == 0, stat.S_IMODE(status.st_mode)
     read_only = not mode & (0o222 if own else 0o022) or bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)

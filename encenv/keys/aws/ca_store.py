@@ -1,8 +1,8 @@
 """Trust the system's certificate authorities without parsing all of them at each start.
 
-OpenSSL takes 19 ms to read the usual bundle. It reads a folder of hashed names only as needed; of a bundle, Amazon's
-few authorities are enough for AWS's own endpoints. Nothing is trusted that the system does not trust: if Amazon's
-authorities are not enough, the whole store is loaded.
+OpenSSL takes 19 ms to read the usual bundle. It reads a folder of hashed names only as needed. From a bundle, AWS's own
+endpoints need only Amazon's few authorities; if they are not enough, the whole store is loaded. Nothing is trusted that
+the system does not trust.
 """
 
 import importlib.util
@@ -18,8 +18,8 @@ from encenv.errors import KeyUnreachableError
 _AMAZON = (b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2")
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"  # RFC 7468, 5.1
 _HEXADECIMAL, _HASH_DIGITS = "0123456789abcdef", 8  # openssl-rehash(1)
-_NAMED = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")  # botocore's own, in its order
-_EXPLICIT = (*_NAMED, "SSL_CERT_FILE", "SSL_CERT_DIR")  # a store that the user names is loaded whole
+_BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")  # botocore's own, in its order
+_EXPLICIT = (*_BUNDLES, "SSL_CERT_FILE", "SSL_CERT_DIR")  # the whole of a store that the user names is loaded
 
 
 def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
@@ -70,22 +70,22 @@ def _context() -> ssl.SSLContext:
 
 def _trust(context: ssl.SSLContext, environ: Mapping[str, str], *, is_amazon: bool) -> None:
     paths = ssl.get_default_verify_paths()
-    if named := next(filter(None, map(environ.get, _NAMED)), None):
+    if named := next(filter(None, map(environ.get, _BUNDLES)), None):
         kind = "capath" if Path(named).is_dir() else "cafile"
         context.load_verify_locations(**{kind: named})
     elif any(environ.get(name) for name in _EXPLICIT):
         context.set_default_verify_paths()
-    elif paths.capath and _is_hashed(paths.capath):
+    elif paths.capath and _has_hashed_names(paths.capath):
         context.load_verify_locations(capath=paths.capath)
     elif paths.cafile and is_amazon and (few := b"".join(_amazon(Path(paths.cafile).read_bytes()))):
         context.load_verify_locations(cadata=few)
     elif paths.cafile:
         context.load_verify_locations(cafile=paths.cafile)
     else:
-        context.load_verify_locations(cafile=_botocores())
+        context.load_verify_locations(cafile=_botocore_bundle())
 
 
-def _is_hashed(folder: str) -> bool:
+def _has_hashed_names(folder: str) -> bool:
     with os.scandir(folder) as entries:
         return any(_is_hash(entry.name) for entry in entries)
 
@@ -104,7 +104,7 @@ def _amazon(bundle: bytes) -> Iterator[bytes]:
             yield certificate
 
 
-def _botocores() -> str:
+def _botocore_bundle() -> str:
     """Return the file of authorities that botocore ships if it is installed; botocore is not imported."""
     spec = importlib.util.find_spec("botocore")
     for folder in (spec and spec.submodule_search_locations) or ():

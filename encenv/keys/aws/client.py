@@ -1,4 +1,4 @@
-"""boto3 clients for AWS KMS: one a region, quiet in debug logs, and none shared with a parent process."""
+"""boto3 clients for AWS KMS: one for each region, quiet in debug logs, never shared with a parent process."""
 
 import importlib
 import logging
@@ -18,7 +18,7 @@ else:
     boto3 = lazily("boto3")
     botocore_config = lazily("botocore.config")
 
-# boto3 takes 140 ms. What follows it, boto3 would import in the middle of a call.
+# boto3 takes 140 ms. It would import the others in the middle of a call.
 _IMPORTS = ("boto3", "botocore.config", "_strptime", "encodings.idna", "stringprep")
 _LOGGERS = (  # every module of botocore and urllib3 that logs parameters, headers or bodies
     "botocore.auth",
@@ -58,7 +58,7 @@ class Clients:
         self._clients: dict[tuple[str, str | None], Any] = {}
 
     def session(self) -> "boto3.session.Session":
-        """Return the session. There is one, so that credentials that are slow to get are fetched once.
+        """Return the one session, so that credentials that are slow to get are fetched once.
 
         Raises:
             KeyUnreachableError: If boto3 is not installed.
@@ -94,10 +94,10 @@ class Clients:
 
 @contextmanager
 def no_debug_log() -> Iterator[None]:
-    """Keep botocore's debug records of this thread from being written: they hold whole requests and answers."""
+    """Suppress botocore's debug records in this thread: they hold whole requests and answers."""
     for name in _LOGGERS:
-        # By name, not by what exists: a logger that is made during the call is quiet as well. A filter on a parent
-        # logger would not see its children's records.
+        # By name, so that a logger that is made during the call is quiet as well. A filter on a parent logger would not
+        # see its children's records.
         logging.getLogger(name).addFilter(_is_quiet)
     _thread.is_quiet = True
     try:
@@ -107,7 +107,7 @@ def no_debug_log() -> Iterator[None]:
 
 
 def _is_quiet(record: logging.LogRecord) -> bool:
-    # Never removed: while one thread shortens a logger's list of filters, another may skip one of them.
+    # The filter stays: while one thread shortens a logger's list of filters, another may skip one of them.
     return record.levelno > logging.DEBUG or not getattr(_thread, "is_quiet", False)
 
 

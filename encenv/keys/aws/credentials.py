@@ -1,6 +1,6 @@
-"""AWS credentials that the process environment gives: in variables, or at an endpoint beside the container.
+"""Find AWS credentials that need no boto3: in environment variables, or at the container's credentials endpoint.
 
-boto3 gets all others (profiles, SSO, instance roles, web identities, …). The order and the names are botocore's.
+boto3 finds all others (profiles, SSO, instance roles, web identities, …). The order and the names are botocore's.
 """
 
 import os
@@ -18,7 +18,7 @@ from encenv.keys.aws.sigv4 import Credentials
 # AWS SDKs and Tools Reference Guide, "Location of the shared config and credentials files".
 _CONFIGURATION = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 _BOTO = ("~/.aws/models", "~/.boto", "/etc/boto.cfg")  # where botocore looks as well
-# Variables that send botocore to other credentials.
+# Variables that make botocore use other credentials.
 _ELSEWHERE = (
     "AWS_CREDENTIAL_EXPIRATION",
     "AWS_CREDENTIAL_FILE",
@@ -39,11 +39,8 @@ TOKEN_MAX = 16_384  # bytes
 class Container:
     """The endpoint that gives a container its credentials.
 
-    Attributes:
-        endpoint: The address: this machine, or one of those that AWS documents.
-        target: Path and query.
-        token: The authorization token to send, or None.
-        token_file: The file that holds the token instead; it changes, so each request reads it again.
+    It is on this machine or at an address that AWS documents. *target* is path and query. The authorization token is
+    *token*, or what *token_file* holds; the file changes, so each request reads it again.
     """
 
     def __init__(
@@ -77,7 +74,7 @@ class Container:
             credentials = _credentials(answer) if answer.status == OK else None
             if credentials is not None:
                 return credentials
-            cause = f"HTTP status {answer.status}" if answer.status != OK else "its answer holds none"
+            cause = f"HTTP status {answer.status}" if answer.status != OK else "its answer has none"
         raise KeyUnreachableError(
             f"no AWS credentials from the container's {self.endpoint.authority}: {cause}",
             hint="check the role of the function, task or pod, and AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -92,7 +89,7 @@ class Container:
 
 
 def credentials_in(environ: Mapping[str, str]) -> Credentials | Container | None:
-    """Return the credentials in *environ*, or the endpoint that gives them; None if only boto3 can find any."""
+    """Return the credentials in *environ*, or the endpoint that gives them; None if boto3 has to find them."""
     if _is_configured(environ):
         return None
     access_key, secret_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
@@ -120,7 +117,7 @@ def _container(environ: Mapping[str, str]) -> Container | None:
 
 
 def _is_configured(environ: Mapping[str, str]) -> bool:
-    """Return whether there is a configuration file of AWS or boto: whatever is in it, boto3 reads it."""
+    """Return whether there is a configuration file of AWS or boto, which boto3 has to read."""
     if any(environ.get(name) for name in _ELSEWHERE):
         return True
     paths = (*(environ.get(name) or path for name, path in _CONFIGURATION.items()), *_BOTO)

@@ -10,8 +10,8 @@ from encenv.errors import MalformedError
 from encenv.format.sealed import aws_region, is_region
 
 _AREAS = ("us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx")
-# By the start of a region's name: its partition, and the domains of its services: for the usual endpoints, and for
-# those that have IPv6 as well (AWS Fault Isolation Boundaries, "Partitions"; botocore's partitions.json).
+# The start of a region's name, its partition, and the domains of its usual and its dual-stack endpoints (AWS Fault
+# Isolation Boundaries, "Partitions"; botocore's partitions.json).
 _PARTITIONS = (
     ("cn-", "aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
     ("us-gov-", "aws-us-gov", "amazonaws.com", "api.aws"),
@@ -29,13 +29,9 @@ _HOST_MAX = 253  # RFC 1035, 2.3.4, without the first length byte and the root
 
 
 class Endpoint:
-    """The address that a request is sent to.
+    """The address that a request is sent to; *is_usual* if it is AWS's own, from the table.
 
-    Attributes:
-        scheme: ``https``, or ``http``.
-        host: Name or address; an IPv6 address without its brackets.
-        port: The port.
-        is_usual: Whether it is AWS's own, from the table.
+    *scheme* is ``https`` or ``http``. *host* is a name or an address, an IPv6 address without its brackets.
     """
 
     def __init__(self, scheme: str, host: str, port: int, *, is_usual: bool = False) -> None:
@@ -43,7 +39,7 @@ class Endpoint:
 
     @property
     def authority(self) -> str:
-        """The value of the header Host: without the port if that is the scheme's default."""
+        """The value of the header Host, without the port if that is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 

@@ -1,6 +1,6 @@
-"""What goes wrong with AWS KMS, as errors with hints: AWS error codes, and what boto3 raises without an answer.
+"""Turn failures of AWS KMS into errors with hints: AWS error codes, and what boto3 raises without an answer.
 
-No message holds the text of AWS or boto3, which may hold what a credential process printed, nor the name of a class.
+No message holds the text of AWS or boto3, which may hold what a credential process printed, or the name of a class.
 """
 
 import re
@@ -19,14 +19,14 @@ _CODE = re.compile(r"[A-Za-z0-9]{1,64}(?=$|:)")  # of "prefix#Code:address", whi
 _ALLOW = "allow {action} on this key, under this encryption context, for the role that runs here"
 _WRITE_KEY = "check how the key is written: a full ARN, or alias/<name>"
 _SYMMETRIC = "name a symmetric key for encrypting and decrypting"
-_REFUSED = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, GenerateDataKey and ReEncrypt
+_REFUSAL_HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, GenerateDataKey and ReEncrypt
     "AccessDeniedException": _ALLOW,
     "CloudHsmClusterInvalidConfigurationException": "fix the key's custom key store in AWS KMS",
     "CustomKeyStoreInvalidStateException": "connect the key's custom key store in AWS KMS",
     "DisabledException": "enable the key in AWS KMS, or take the values of an environment that uses another key",
-    "IncorrectKeyException": "restore the key entry from version control; it names another key than wrapped it",
+    "IncorrectKeyException": "restore the key entry from git; it names another key than the one that wrapped it",
     "InvalidArnException": _WRITE_KEY,
-    "InvalidCiphertextException": "restore the key entry from version control; it or its context was changed",
+    "InvalidCiphertextException": "restore the key entry from git; it or its context was changed",
     "InvalidKeyUsageException": _SYMMETRIC,
     "KMSInvalidStateException": "cancel the key's deletion in AWS KMS, or restore its key material",
     "NotAuthorized": _ALLOW,
@@ -34,7 +34,7 @@ _REFUSED = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, GenerateDat
     "UnsupportedOperationException": _SYMMETRIC,
     "ValidationException": _WRITE_KEY,
 }
-_DENIED = {"AccessDeniedException", "NotAuthorized"}  # AWS KMS API reference, "Common Errors"
+_DENIAL_CODES = {"AccessDeniedException", "NotAuthorized"}  # AWS KMS API reference, "Common Errors"
 _ACTIONS = {"ReEncrypt": "kms:ReEncryptFrom and kms:ReEncryptTo"}  # where IAM uses another name
 _TRY_AGAIN = "try again"
 _EXPIRED = "sign in again; the AWS credentials have expired"
@@ -42,7 +42,7 @@ _NOT_KNOWN = "check the AWS credentials; AWS does not know this access key"
 _NOT_SIGNED = "check the AWS secret access key and this machine's clock"
 _NO_TOKEN = "give AWS credentials"  # noqa: S105 (a hint)
 _USED_UP = "try again; the account's KMS request quota is used up"
-_NOT_JUDGED = {  # credentials, load or an outage (as above, and "Common Errors")
+_TROUBLE_HINTS = {  # credentials, load or an outage (as above, and "Common Errors")
     "DependencyTimeoutException": _TRY_AGAIN,
     "ExpiredToken": _EXPIRED,
     "ExpiredTokenException": _EXPIRED,
@@ -74,7 +74,7 @@ _NO_ANSWER = {  # botocore.exceptions: what went wrong before or without an answ
     "ConnectTimeoutError": (f"{_NOT_REACHED}no connection in time", NETWORK),
     "ConnectionClosedError": (f"{_NOT_REACHED}the connection was closed", NETWORK),
     "EndpointConnectionError": (f"{_NOT_REACHED}no connection", NETWORK),
-    "InvalidRegionError": ("the AWS region is not one", "set AWS_REGION to the name of a region"),
+    "InvalidRegionError": ("the AWS region does not exist", "set AWS_REGION to the name of a region"),
     "NoCredentialsError": (
         "no AWS credentials found",
         "give AWS credentials: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
@@ -97,7 +97,7 @@ _SIGN_IN_WORDS = ("Credential", "Login", "Token", "SSO")  # in the name of a cla
 
 
 def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
-    """Return what *error* from boto3 means."""
+    """Return our error for *error* from boto3."""
     if sys.modules.get("botocore") is None:
         return not_reached(operation, key, "AWS KMS could not be called", SETTINGS)
     from botocore.exceptions import (  # after the failure of a call, it is imported already
@@ -133,22 +133,22 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
 
 
 def not_reached(operation: str, key: str, cause: str, hint: str) -> EncenvError:
-    """Return the error that there was no answer, and why."""
+    """Return the error for a call without an answer."""
     return KeyUnreachableError(f"{cause} ({call_name(operation, key)})", hint=hint)
 
 
 def refusal(operation: str, key: str, code: str, status: int) -> EncenvError:
-    """Return what an AWS error *code* with an HTTP *status* means."""
+    """Return our error for an AWS error *code* with an HTTP *status*."""
     match = _CODE.search(code)
     code = match[0] if match else "no error code"
-    if code in _NOT_JUDGED or status >= SERVER_ERROR or status == TOO_MANY:
-        hint = _NOT_JUDGED.get(code, "try again; AWS KMS, or a proxy on the way to it, has trouble")
+    if code in _TROUBLE_HINTS or status >= SERVER_ERROR or status == TOO_MANY:
+        hint = _TROUBLE_HINTS.get(code, "try again; AWS KMS, or a proxy on the way to it, has trouble")
         return KeyUnreachableError(f"AWS KMS could not answer {call_name(operation, key)}: {code}", hint=hint)
-    hint = _REFUSED.get(code, "look the code up in the AWS KMS API reference")
-    return (KeyDeniedError if code in _DENIED else KeyRefusedError)(
+    hint = _REFUSAL_HINTS.get(code, "look the code up in the AWS KMS API reference")
+    return (KeyDeniedError if code in _DENIAL_CODES else KeyRefusedError)(
         f"AWS KMS refused {call_name(operation, key)}: {code}",
         hint=hint.format(action=_action(operation)),
-        missing_key=key if code in _DENIED else "",
+        missing_key=key if code in _DENIAL_CODES else "",
     )
 
 
@@ -158,7 +158,7 @@ def call_name(operation: str, key: str) -> str:
 
 
 def short(key: str) -> str:
-    """Return *key*, which is whatever a user wrote, in one line and not longer than `KEY_NAME_MAX`."""
+    """Return *key*, as the user wrote it, in one line of at most `KEY_NAME_MAX` characters."""
     name = key if key.isprintable() else ascii(key)
     return name if len(name) <= KEY_NAME_MAX else f"{name[:KEY_NAME_MAX]}…"
 

@@ -1,7 +1,7 @@
 """One HTTP exchange with the standard library: no proxy, no redirect, no compression, and a limit to every wait.
 
-An answer in the simplest form is read here: importing `http.client` takes as long as all the rest of the exchange. It
-reads any other answer.
+An answer in the simplest form is parsed here, since importing `http.client` takes as long as the rest of the exchange;
+`http.client` parses all others.
 """
 
 import io
@@ -32,11 +32,11 @@ _NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-
 
 
 class AnswerError(ConnectionError):
-    """What came back is not HTTP, is cut off, or is too long; the text says which, and holds nothing of it."""
+    """The answer is not HTTP, is cut off, or is too long; the message says which, and quotes nothing of it."""
 
 
 def cause_of(error: Exception) -> str:
-    """Return in words how an exchange failed, without the text of the error, which may hold a header."""
+    """Say in words how an exchange failed, without the text of the error, which may hold a header."""
     causes: tuple[tuple[type[Exception], str], ...] = (
         (ssl.SSLCertVerificationError, "the server's certificate is not trusted"),
         (ssl.SSLError, "no secure connection"),
@@ -57,13 +57,7 @@ def cause_of(error: Exception) -> str:
 
 
 class Answer:
-    """What came back.
-
-    Attributes:
-        status: The HTTP status.
-        headers: The headers, by lower-case name.
-        body: The body; it may hold a data key or credentials.
-    """
+    """An answer: its status, its headers by lower-case name, and its body, which may hold a data key or credentials."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body
@@ -81,23 +75,15 @@ class Answer:
 
 
 class Timeouts:
-    """How long an exchange may take.
-
-    Attributes:
-        connect: Seconds for the connection, TLS included.
-        read: Seconds for each wait for more of the answer.
-        deadline: When all has to be over, by `time.monotonic`.
-    """
+    """How long an exchange may take."""
 
     def __init__(self, connect: float, read: float, deadline: float) -> None:
-        self.connect, self.read, self.deadline = connect, read, deadline
+        self.connect = connect  # seconds for the connection, TLS included
+        self.read = read  # seconds for each wait for more of the answer
+        self.deadline = deadline  # the end of the whole exchange, by `time.monotonic`
 
     def limit(self, seconds: float) -> float:
-        """Return *seconds*, or what is left until the deadline if that is less.
-
-        Raises:
-            TimeoutError: If nothing is left.
-        """
+        """Return *seconds*, or the time left until the deadline if that is less; raise TimeoutError if none is left."""
         left = min(seconds, self.deadline - time.monotonic())
         if left <= 0:
             raise TimeoutError
@@ -105,7 +91,7 @@ class Timeouts:
 
 
 class _SocketStream(io.RawIOBase):
-    """The bytes that a socket receives: the deadline holds even if they come one by one."""
+    """The bytes that a socket receives; the deadline holds even if they come one by one."""
 
     def __init__(self, sock: socket.socket, timeouts: Timeouts) -> None:
         self._sock = sock
@@ -113,11 +99,11 @@ class _SocketStream(io.RawIOBase):
         self._bytes_left = ANSWER_MAX
 
     def readable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Put what has come into *buffer* and return how many bytes that is."""
+        """Receive bytes into *buffer* and return how many."""
         if self._bytes_left <= 0:
             raise AnswerError("the answer is too long")
         while True:
@@ -132,14 +118,14 @@ class _SocketStream(io.RawIOBase):
 
 
 class _AnswerReader(io.BufferedReader):
-    """Reads an answer; `http.client`, which asks a socket for such a reader, may be given this one."""
+    """Reads an answer. `http.client` expects a socket and calls its `makefile` for such a reader."""
 
     def makefile(self, mode: str) -> Self:  # noqa: ARG002 (as of a socket)
         """Return this reader."""
         return self
 
 
-def exchange(  # noqa: PLR0913 (what an exchange is made of)
+def exchange(  # noqa: PLR0913 (the parts of an exchange)
     endpoint: Endpoint,
     target: str,
     headers: Mapping[str, str],
@@ -152,16 +138,16 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
     """Send a request to *endpoint*, a POST if it has a *body*, and return the answer.
 
     Args:
-        endpoint: Where to.
+        endpoint: The server.
         target: Path and query.
-        headers: All headers but Content-Length.
+        headers: All headers except Content-Length.
         timeouts: How long it may take.
         body: The request's body.
-        tls: Which CAs are trusted, for ``https``.
-        while_waiting: Called when all is sent, before the answer is read.
+        tls: The trusted authorities, for ``https``.
+        while_waiting: Called when the request is sent, before the answer is read.
 
     Raises:
-        OSError: If there is no connection, or it breaks or takes too long; `AnswerError` if what comes is not an answer.
+        OSError: If the connection fails, breaks or takes too long; `AnswerError` if the answer is not a valid one.
         ValueError: If a header cannot be sent.
     """
     if (tls is not None) != (endpoint.scheme == "https"):
@@ -188,7 +174,7 @@ def exchange(  # noqa: PLR0913 (what an exchange is made of)
 
 
 def _over_tls(sock: socket.socket, tls: ssl.SSLContext, host: bytes, timeouts: Timeouts) -> ssl.SSLSocket:
-    """Return *sock* once TLS has begun over it. A fork waits for the cryptography, and not for the network."""
+    """Return *sock* after the TLS handshake. A fork waits for the cryptography, not for the network."""
     until = time.monotonic() + timeouts.connect
     sock.settimeout(0)
     with fork_waits():
@@ -230,9 +216,9 @@ def _request(target: str, headers: Mapping[str, str], body: bytes | None) -> byt
 
 
 def _read_simple(reader: io.BufferedReader) -> Answer | None:
-    """Return the answer if it has the simplest form; else None, and nothing is read.
+    """Return the answer if it has the simplest form of RFC 9112; else return None and read nothing.
 
-    That is RFC 9112 without an option: a head that comes in one piece, each name in it once, the body's length in digits.
+    In that form the head comes in one piece, has each name once, and gives the length of the body in digits.
     """
     head, end, _ = reader.peek().partition(b"\r\n\r\n")
     start, *lines = head.decode("latin-1").split("\r\n")
@@ -258,7 +244,7 @@ def _simple_status(line: str) -> int | None:
 
 
 def _simple_headers(lines: list[str]) -> dict[str, str] | None:
-    """Return the headers if each has a name of its own and stands in one line (RFC 9112, 5)."""
+    """Return the headers if each has a different name and fits one line (RFC 9112, 5)."""
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
@@ -269,7 +255,7 @@ def _simple_headers(lines: list[str]) -> dict[str, str] | None:
 
 
 def _simple_length(headers: Mapping[str, str]) -> int | None:
-    """Return the length of the body if digits say it (RFC 9112, 6.2)."""
+    """Return the length of the body if it is given in digits (RFC 9112, 6.2)."""
     length = headers.get("content-length", "")
     is_number = length.isascii() and length.isdecimal() and len(length) <= len(str(BODY_MAX))
     if not is_number or "transfer-encoding" in headers:

@@ -87,12 +87,12 @@ class AwsKms:
     ) -> bytes:
         """Return the data key in *wrapped_key* (Decrypt).
 
-        Through boto3 each attempt has a time limit, but not all of them together, and *while_waiting* is not called.
+        boto3 limits the time of each attempt, but not of all of them together, and does not call *while_waiting*.
         """
         arn = wrapped_key.reference
 
         def request() -> Any:
-            # boto3 reads the environment of the process itself, so no other one may be given.
+            # Only the process's own environment: boto3 would read that, too.
             is_plain = self._session is None and self._client is None and self._environ is os.environ
             if is_plain and (without_boto3 := KmsHttp.for_key(arn, self._environ)) is not None:
                 return without_boto3.decrypt(wrapped_key.wrapped, context, timeout, while_waiting)
@@ -109,8 +109,8 @@ class AwsKms:
     ) -> WrappedKey | None:
         """Return the data key in *wrapped_key* wrapped under *key*, an ARN or ``alias/<name>`` (ReEncrypt).
 
-        The data key never leaves KMS, so nobody has checked whether it is the one that the key entry names. None if
-        the two keys are in different regions: KMS re-encrypts within one.
+        The data key never leaves KMS, so it is not compared with the key entry. None if the two keys are in different
+        regions, since KMS re-encrypts only within one.
         """
         if (region_of(key) or self.own_region()) != aws_region(wrapped_key.reference):
             return None
@@ -130,7 +130,7 @@ class AwsKms:
         return _wrapped_key(answer)
 
     def replica(self, wrapped_key: WrappedKey) -> WrappedKey | None:
-        """Return *wrapped_key* for the replica of its multi-region key in the process's own region; None if that is none."""
+        """Return *wrapped_key* for the replica of its multi-region key in the process's own region, or None."""
         arn = replica_of(wrapped_key.reference, self.own_region())
         return None if arn is None else wrapped_key._replace(reference=arn)
 
@@ -210,7 +210,7 @@ def _fault(operation: str, key: str, answer: dict[str, Any]) -> EncenvError | No
         not answer.get(member) or not isinstance(answer[member], kind)
         for member, kind in _MEMBERS[operation].items()
     ):
-        # botocore takes an answer that was cut off in the middle for a whole one without members.
+        # To botocore an answer that was cut off in the middle is a whole one without members.
         return KeyUnreachableError(
             f"AWS KMS did not answer {kms_errors.call_name(operation, key)} in full",
             hint="try again, or check the network",
@@ -221,13 +221,13 @@ def _fault(operation: str, key: str, answer: dict[str, Any]) -> EncenvError | No
         return KeyRefusedError(
             f"AWS KMS answered {kms_errors.call_name(operation, key)} with a plaintext that is not"
             f" {DATA_KEY_BYTES} bytes long",
-            hint="restore the key entry from version control; the wrapped key in it is not one of encenv's",
+            hint="restore the key entry from git; the wrapped key in it is not one of encenv's",
         )
     try:
         aws_region(answer["KeyId"])
     except MalformedError:
         return KeyRefusedError(
-            "AWS KMS answered with a key whose ARN encenv cannot write down",
+            "AWS KMS answered with a key whose ARN no key entry can hold",
             hint="name the key by its full ARN, arn:<partition>:kms:<region>:<account>:key/<id>",
         )
     return None

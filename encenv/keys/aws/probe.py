@@ -1,4 +1,4 @@
-"""Ask AWS KMS what it would answer, without doing anything: no data key comes back from any of these calls.
+"""Ask AWS KMS what would work, without doing it: none of these calls returns a data key.
 
 A person waits for the answers, so each call has a time limit, and a region that did not answer is not asked again.
 """
@@ -56,7 +56,7 @@ class KmsProbe:
         """Return where the credentials are from, in boto3's word for it.
 
         Raises:
-            KeyUnreachableError: If there are none, they cannot be had, or not in `CREDENTIALS_SECONDS`.
+            KeyUnreachableError: If there are none, or they cannot be fetched within `CREDENTIALS_SECONDS`.
         """
         answer = _within(CREDENTIALS_SECONDS, self._credentials) or KeyUnreachableError(
             f"no AWS credentials came within {CREDENTIALS_SECONDS:g} seconds",
@@ -70,7 +70,7 @@ class KmsProbe:
         try:
             credentials = self._clients.session().get_credentials()
             if credentials is not None:
-                credentials.get_frozen_credentials()  # those that have to be fetched are fetched here
+                credentials.get_frozen_credentials()  # fetches those that have to be fetched
                 return str(credentials.method)
         except EncenvError as error:
             return error.of()
@@ -82,17 +82,16 @@ class KmsProbe:
         )
 
     def identity(self) -> str | None:
-        """Return the ARN that the credentials belong to (AWS STS, which every identity may ask); None if unknown.
+        """Return the ARN that the credentials belong to (AWS STS, which every identity may call); None if unknown.
 
-        If KMS has an endpoint other than AWS's and STS has not, STS is not asked: it must not see credentials that are
-        for somebody else.
+        If only KMS has an endpoint other than AWS's, STS is not asked: AWS must not see credentials for another server.
         """
         if {name for name in _ENDPOINTS if self._environ.get(name)} == {"AWS_ENDPOINT_URL_KMS"}:
             return None
         return _within(CONNECT_SECONDS + READ_SECONDS, self._identity)
 
     def _identity(self) -> str | None:
-        with suppress(Exception):  # it is a help to know it, and no harm if not
+        with suppress(Exception):  # the ARN is useful, not necessary
             return str(self._clients.client(self._region, "sts").get_caller_identity()["Arn"])
         return None
 
@@ -104,7 +103,7 @@ class KmsProbe:
         """Return the state of *key*, an ARN or ``alias/<name>``, such as ``Enabled`` (DescribeKey).
 
         Raises:
-            KeyRefusedError: If that may not be asked, or there is no such key.
+            KeyRefusedError: If the caller may not describe the key, or there is no such key.
             KeyUnreachableError: If there is no answer.
         """
         answer = self._ask("DescribeKey", key, lambda client: client.describe_key(KeyId=key))
@@ -156,7 +155,7 @@ class KmsProbe:
                 if isinstance(failure, KeyUnreachableError) and not answer:
                     self._silent[region] = failure.of()
         self._compare_clocks(answer)
-        answer.pop("Plaintext", None)  # of a server that does not know dry runs
+        answer.pop("Plaintext", None)  # from a server that does not support dry runs
         if failure is not None:
             raise failure.with_traceback(None)
         return answer
@@ -168,7 +167,7 @@ class KmsProbe:
 
 
 def _within(seconds: float, question: Callable[[], T]) -> T | None:
-    """Return the answer to *question*; None if it takes longer than *seconds*, as not all that it does has a limit."""
+    """Return the answer to *question*; None after *seconds*, since not every step of it has a time limit itself."""
     answers: list[T] = []
     thread = threading.Thread(target=lambda: answers.append(question()), daemon=True)
     thread.start()

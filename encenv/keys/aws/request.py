@@ -1,8 +1,8 @@
 """Call Decrypt of AWS KMS with the standard library, so that a cold start need not import boto3.
 
-This works where the process environment alone gives the credentials, the endpoint and the number of attempts. Where a
-configuration file, a profile, a proxy or an unusual endpoint is needed, boto3 is used. Attempts and pauses are those
-of botocore's standard mode.
+This works if the process environment alone gives the credentials, the endpoint and the number of attempts. boto3 is used
+if a configuration file, a profile, a proxy or an unusual endpoint is needed. Attempts and pauses are those of botocore's
+standard mode.
 """
 
 import json
@@ -58,23 +58,15 @@ _OPERATION = "Decrypt"
 
 
 class KmsHttp:
-    """Calls AWS KMS for one key, without boto3.
-
-    Attributes:
-        arn: The key's full ARN.
-        endpoint: The endpoint of AWS KMS.
-        credentials: The credentials, or the endpoint that gives them.
-        attempts: The largest number of attempts.
-        environ: The process environment, for the certificate authorities.
-    """
+    """Calls AWS KMS for one key, without boto3."""
 
     def __init__(
         self,
-        arn: str,
+        arn: str,  # in full
         endpoint: Endpoint,
         credentials: Credentials | Container,
-        attempts: int,
-        environ: Mapping[str, str],
+        attempts: int,  # at most
+        environ: Mapping[str, str],  # of the process, for the certificate authorities
     ) -> None:
         self.arn, self.endpoint, self.credentials = arn, endpoint, credentials
         self.attempts, self.environ = attempts, environ
@@ -84,7 +76,7 @@ class KmsHttp:
 
     @classmethod
     def for_key(cls, arn: str, environ: Mapping[str, str]) -> Self | None:
-        """Return the caller for the key *arn*; None if boto3 has to call."""
+        """Return an object that calls KMS for the key *arn*; None if boto3 has to call."""
         endpoint = endpoint_of(arn, environ)
         attempts = environ.get("AWS_MAX_ATTEMPTS") or str(ATTEMPTS)
         # On macOS and Windows the system may have a proxy that no variable names. The names may be in any case.
@@ -136,7 +128,7 @@ class KmsHttp:
             attempt += 1
             longest = min(pause * 2 ** min(attempt - 1, _DOUBLINGS), PAUSE_MAX)
             jittered = _random() * longest  # full jitter
-            # An attempt after the deadline is not waited for: the failure of this one says more than a timeout.
+            # Do not wait for an attempt after the deadline: the failure of this one says more than a timeout.
             if not pause or attempt == self.attempts or time.monotonic() + jittered >= until:
                 raise outcome
             wait(jittered)
@@ -144,14 +136,18 @@ class KmsHttp:
     def _attempt(
         self, body: bytes, until: float, seconds: float, while_waiting: Callable[[], None]
     ) -> tuple[dict[str, Any] | EncenvError, float]:
-        """Return the answer or the failure, and the longest pause before the next attempt: 0 for no next attempt."""
+        """Return the answer or the failure, and the longest pause before the next attempt, 0 for no next attempt."""
         try:
             answer = self._exchange(body, until, while_waiting)
         except KeyUnreachableError as error:  # no credentials, no certificate authorities
             return error.of(), 0.0
         except (OSError, ValueError) as error:
             if isinstance(error, TimeoutError) and time.monotonic() >= until:
-                return self._late(seconds), 0.0
+                late = KeyUnreachableError(
+                    f"AWS KMS did not answer kms:{_OPERATION} on {self.arn} within {seconds:.1f} seconds",
+                    hint="check the network, or raise unwrap_timeout",
+                )
+                return late, 0.0
             return self._unanswered(error)
         if answer.status == OK:
             return _with_plaintext(answer.members()), 0.0
@@ -161,12 +157,6 @@ class KmsHttp:
         if name in _THROTTLED or answer.status == _TOO_MANY:
             return failure, PAUSE_THROTTLED
         return failure, PAUSE if name in _TRANSIENT or answer.status in _TRANSIENT_STATUSES else 0.0
-
-    def _late(self, seconds: float) -> EncenvError:
-        return KeyUnreachableError(
-            f"AWS KMS did not answer kms:{_OPERATION} on {self.arn} within {seconds:.1f} seconds",
-            hint="check the network, or raise unwrap_timeout",
-        )
 
     def _unanswered(self, error: Exception) -> tuple[EncenvError, float]:
         """Return the failure for *error*, without its text, which may hold a header; and the pause as above."""
@@ -220,7 +210,7 @@ def _random() -> float:
 
 
 def _with_plaintext(members: dict[str, Any]) -> dict[str, Any]:
-    """Return the *members* of an answer with the plaintext in bytes, or without it; the caller notices if it is missing."""
+    """Return the *members* of an answer with the plaintext in bytes, or None for it, which the caller checks for."""
     text = members.get("Plaintext")
     try:
         members["Plaintext"] = b64decode(text, validate=True) if isinstance(text, str) else None
