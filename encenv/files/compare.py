@@ -84,10 +84,7 @@ def compare_plaintexts(
 ) -> tuple[Difference, ...]:
     """Return *differences* with values that were sealed before and after compared by their plaintexts.
 
-    Args:
-        differences: The differences of the texts.
-        before: The plaintexts in the first file, by the index of the assignment.
-        after: The plaintexts in the second file.
+    *before* and *after* are the plaintexts of the two files, by the index of the assignment.
     """
     compared = []
     for one in differences:

@@ -15,11 +15,10 @@ from encenv.files.encrypt import EncryptResult, drop_unused_entries, encrypt_val
 from encenv.files.lines import classify
 from encenv.files.opening import open_values, reading_session
 from encenv.files.writer import Writer
-from encenv.format.sealed import LOCAL_KEY_NAME, SealedValue, claims, entry_kid
+from encenv.format.sealed import LOCAL_KEY_NAME, SealedValue, claims, entry_kid, kid_shown
 
 # New names are limited to what a shell, docker and systemd can use. A present one may be any.
 _NAME = re.compile(r"[^\W\d][\w.-]*")
-_KID_OF = re.compile(r"encenv:1:([A-Z2-7]{8}):")
 
 
 @frameless
@@ -84,8 +83,8 @@ def unset(text: str, names: Collection[str], where: str = ".env") -> EncryptResu
                 f"{name} is the key entry of values in {where}: without it they are lost",
                 hint="unset those values; the key entry is removed with the last of them",
             )
-    matches = (_KID_OF.match(file.bindings[index].value or "") for index in indexes)
-    after = drop_unused_entries(str(rest), {match[1] for match in matches if match})
+    values = (file.bindings[index].value or "" for index in indexes)
+    after = drop_unused_entries(str(rest), {kid_shown(value) for value in values if claims(value)})
     return EncryptResult(after, tuple(dict.fromkeys(names)))
 
 

@@ -132,12 +132,8 @@ def encrypt_values(
 ) -> EncryptResult:
     """Encrypt *values*, at least one, in *file*, and prove it in memory: a mistake here costs no file.
 
-    Args:
-        file: The file.
-        values: The plaintexts by the index of their lines.
-        choice: The data key to encrypt under; a new key entry is written above the first value.
-        replaced_kids: The data keys of values that these replace: a key entry that is then unused is dropped.
-        progress: Iterates over the values.
+    The values are plaintexts by the index of their lines. A new key entry is written above the first of them. The key
+    entries of *replaced_kids* are dropped if no value uses them any more.
 
     Raises:
         EncenvError: If a value cannot be encrypted, or the result does not give the same values back.

@@ -31,12 +31,7 @@ class NoAnswer:
 
 
 def import_settings(settings: str, folder: Path, where: str) -> FieldSecrecy:
-    """Return which fields of a settings class hold secrets.
-
-    Args:
-        settings: The class, ``module:Class``.
-        folder: The project's folder, from which it is imported.
-        where: What to call the setting in messages.
+    """Return which fields of the class *settings*, ``module:Class``, hold secrets; it is imported in *folder*.
 
     Raises:
         PolicyError: If there is no such class, or no Python to import it with.

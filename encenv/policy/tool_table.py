@@ -18,11 +18,7 @@ _HEADER = re.compile(r"^[ \t]*\[[ \t]*tool[ \t]*\.[ \t]*encenv[ \t]*\][^\r\n]*(?
 def write_keys(path: Path, keys: Sequence[str], context: Pairs, comment: str) -> None:
     """Add *keys* and *context* to the table, which has neither; make the table, and the file, where there is none.
 
-    Args:
-        path: The pyproject.toml.
-        keys: The wrapping keys.
-        context: The encryption context; it is left out if it is empty.
-        comment: A comment behind the keys; "" for none.
+    An empty context is left out; a *comment* is written behind the keys.
 
     Raises:
         FileError: If the file would then say anything but what it said before, and this.

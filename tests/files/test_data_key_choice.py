@@ -122,7 +122,7 @@ def test_two_data_keys_under_one_wrapping_key():
 
 
 def test_a_changed_entry_stops_the_writer():
-    """An entry that does not unwrap although nothing denies it was changed: no second one is made beside it."""
+    """If an entry does not unwrap although nobody denies it, it was changed: no second one is made beside it."""
     text = encrypt("A=1\n", dataclasses.replace(LOCAL, context=CONTEXT)).text
     changed = text.replace("context:stage=prod", "context:stage=test") + "B=2\n"
     for writer in (LOCAL, UNNAMED):
@@ -254,9 +254,9 @@ def test_a_contributor_adds_under_a_new_data_key(encenv_kms):
     assert kids(outcome.text)["B"] not in contributed
     with pytest.raises(PolicyError, match="contributors added all values"):
         encrypt(alone + "B=2\n", kms_writer())
-    folded = reencrypt(outcome.text, kms_writer(arn))
-    assert entries(folded.text) == [folded.entry]
-    assert folded.entry.context == CONTEXT
+    merged = reencrypt(outcome.text, kms_writer(arn))
+    assert entries(merged.text) == [merged.entry]
+    assert merged.entry.context == CONTEXT
 
 
 def test_a_contributor_may_only_make_marked_data_keys(encenv_kms, encenv_kms_key):

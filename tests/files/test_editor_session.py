@@ -1,4 +1,4 @@
-"""encenv.files.edit: a whole file edited by hand, and what its encrypted form becomes."""
+"""encenv.files.editor_session: a whole file edited by hand, and what its encrypted form becomes."""
 
 import pytest
 from hypothesis import given, settings

@@ -171,7 +171,7 @@ def test_a_planted_wrapped_key_never_becomes_valid(encenv_kms, encenv_kms_key, p
         assert not opens(added, theirs)
         assert opens(added, probe)
     moved = rewrap(text, Writer(), add=[KeyName.parse(probe)], remove=[KeyName.parse(encenv_kms_key)]).text
-    assert opens(moved, probe)  # the copy that goes is one that somebody named: that one is the source
+    assert opens(moved, probe)  # the source is the removed copy, which somebody named
     stage = (("stage", "x"),)
     for act in (
         lambda: rotate(text, Writer()),
@@ -200,7 +200,7 @@ def test_nothing_is_added_to_a_planted_data_key(encenv_kms, encenv_kms_key):
             rewrap(text, writer, add=[KeyName.parse(new)])
     named = dataclasses.replace(mine, keys=(*mine.keys, *planter.keys))
     assert all(len(entry.items) == 2 for entry in entries(rewrap(text, named, add=[KeyName.parse(new)]).text))
-    # A contributor's data key is under the same wrapping keys, and goes along.
+    # A contributor's data key is under the same wrapping keys, and is changed as well.
     encenv_kms.deny("Decrypt")
     contributed = set_value(encrypt("A=1\n", mine).text, "C", "3", Writer()).text
     encenv_kms.heal()

@@ -88,7 +88,7 @@ def globs_and_paths(draw):
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(globs_and_paths())
 def test_git_agrees(tmp_path, globs_and_paths):
-    """By the lines that are written for any globs, git selects the same of any paths, where case does not count."""
+    """Git selects the same paths by the lines that are written for the globs, where case does not count."""
     globs, paths = globs_and_paths
     if not (tmp_path / ".git").exists():
         subprocess.run(["git", "init", "-q", tmp_path], check=True)
