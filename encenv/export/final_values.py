@@ -31,11 +31,12 @@ Names = Callable[[str], bool]  # a choice of variables by their names
 
 @dataclass(frozen=True, slots=True)
 class FinalValues:
-    """The variables of a file, each with its final value, and the names of some of them."""
+    """The variables of a file in its order, each with its final value, and the names of some of them.
 
-    values: dict[str, str] = field(
-        repr=False
-    )  # in the file's order; a key entry before the first value that needs it
+    A key entry comes before the first value that needs it.
+    """
+
+    values: dict[str, str] = field(repr=False)
     secret: frozenset[str] = frozenset()  # their values are secrets in plaintext
     encrypted_again: tuple[str, ...] = ()  # their values were expanded and encrypted again
     undecrypted: tuple[

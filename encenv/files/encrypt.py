@@ -36,7 +36,6 @@ def encrypt(
 
     Raises:
         EncenvError: If the file cannot be parsed, there is no data key to use, or a value under it does not decrypt.
-            The result is proven by decrypting it in memory before it is returned.
     """
     lines = classify(parse(text), where)
     plain = lines.plain_values(must_encrypt)

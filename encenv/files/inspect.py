@@ -157,23 +157,17 @@ def _bad_names(bindings: Iterable[Binding]) -> Iterator[Remark]:
     for binding in bindings:
         name = binding.name or ""
         if may_be_secret(name) and entry_kid(name.upper()) is None:
-            yield Remark(
-                binding.line,
-                "the name looks like a piece of a secret, and is not shown",
-                "put the whole value in quotes after NAME=, and encrypt it",
-            )
+            text = "the name looks like a piece of a secret, and is not shown"
+            hint = "put the whole value in quotes after NAME=, and encrypt it"
         elif name == LOCAL_KEY_NAME and binding.value:
-            yield Remark(
-                binding.line,
-                f"{LOCAL_KEY_NAME}: the local key is beside the values that it decrypts",
-                "move it to the local key file (see encenv keygen --help), delete the line, and rotate the file",
-            )
+            text = f"{LOCAL_KEY_NAME}: the local key is beside the values that it decrypts"
+            hint = "move it to the local key file (see encenv keygen --help), delete the line, and rotate the file"
         elif entry_kid(name) is None and entry_kid(name.upper()) is not None:
-            yield Remark(
-                binding.line,
-                f"{name} is a key entry whose name has another case",
-                f"rename it to {name.upper()}",
-            )
+            text = f"{name} is a key entry whose name has another case"
+            hint = f"rename it to {name.upper()}"
+        else:
+            continue
+        yield Remark(binding.line, text, hint)
 
 
 def _same_but_case(variables: Iterable[Variable]) -> Iterator[Remark]:

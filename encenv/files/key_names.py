@@ -68,11 +68,7 @@ class KeyName:
 
 
 def parse_keys(texts: Iterable[str]) -> tuple[KeyName, ...]:
-    """Return the wrapping keys that *texts* name, each once.
-
-    Raises:
-        MalformedError: If one of them is not a key's name.
-    """
+    """Return the wrapping keys that *texts* name, each once; errors as for `KeyName.parse`."""
     return tuple(dict.fromkeys(KeyName.parse(text) for text in texts))
 
 
@@ -84,9 +80,7 @@ def parse_context(pairs: Iterable[tuple[str, str]]) -> Pairs:
     """
     context = tuple(sorted(pairs))
     check_context(context, where="the encryption context")
-    if (
-        ADDED_BY_WRITER in context
-    ):  # as a context of all values, each `set` would make a contributor's data key
+    if ADDED_BY_WRITER in context:  # of all values: each `set` would make a contributor's data key
         raise MalformedError(
             f"the encryption context holds {'='.join(ADDED_BY_WRITER)}, which encenv alone may set",
             hint="leave that pair out",

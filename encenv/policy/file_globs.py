@@ -14,9 +14,8 @@ from functools import cache
 _WILDCARD = re.compile(r"((?:(?<=/)|^)\*\*+(?:/|\Z))|(\*+)|(\?)")
 _REGEXES = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 _SPECIAL = re.compile(r"[\\\[]|\A[!#]")  # more that git gives a meaning
-_QUOTED = re.compile(
-    r'[\0- "\x7f]'
-)  # git reads a pattern with one of these only if it is quoted as a string in C
+# Git reads a pattern with one of these only if it is quoted as a string in C.
+_QUOTED = re.compile(r'[\0- "\x7f]')
 
 
 def covers(globs: Sequence[str], path: str) -> bool:
