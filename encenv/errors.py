@@ -1,4 +1,4 @@
-"""Every error encenv raises on purpose, split by who must act.
+"""The errors that encenv raises, split by who must act.
 
     EncenvError                  never raised bare
     ├── MalformedError           a text breaks the rules of format version 1  who wrote the value
@@ -8,7 +8,7 @@
     ├── KeyUnreachableError      a key provider did not answer                who runs the network
     ├── AuthenticationError      a value was renamed, swapped or changed      who reviews the change
     ├── PolicyError              the reader's own rules forbid it             who wrote the rules
-    ├── ConflictError            two things claim one place                   who merged them
+    ├── ConflictError            two things use the same place                who merged them
     ├── FileError                a file cannot be read or written             who owns the file
     ├── UserCodeError            a validator or source of the application raised
     └── LoadError                failures of several of these kinds in one load
@@ -62,21 +62,12 @@ class EncenvError(Exception):
         failures = () if self.failures == (self,) else self.failures
         own = ("message", "hint", "variables", "failures")
         added = {name: value for name, value in vars(self).items() if name not in own}  # notes, for example
-        return _rebuild, (type(self), self.message, self.hint, self.variables, failures), added or None
+        rebuild = functools.partial(type(self), hint=self.hint, variables=self.variables, failures=failures)
+        return rebuild, (self.message,), added or None
 
     def of(self, *variables: str) -> "Self":
         """Return a copy of this error about *variables*, without traceback, cause or context."""
         return type(self)(self.message, hint=self.hint, variables=variables, missing_key=self.missing_key)
-
-
-def _rebuild(
-    cls: type[EncenvError],
-    message: str,
-    hint: str,
-    variables: tuple[str, ...],
-    failures: tuple[EncenvError, ...],
-) -> EncenvError:
-    return cls(message, hint=hint, variables=variables, failures=failures)
 
 
 class MalformedError(EncenvError):
@@ -94,7 +85,7 @@ class KeyRefusedError(EncenvError):
 class KeyDeniedError(KeyRefusedError):
     """Raised if a key provider refused only because a permission is missing.
 
-    Someone without this permission may still add values; any other refusal may mean that the key entry was changed.
+    Someone without this permission can still add values; any other refusal may mean that the key entry was changed.
     """
 
 
@@ -111,7 +102,7 @@ class PolicyError(EncenvError):
 
 
 class ConflictError(EncenvError):
-    """Raised if two things claim the same place."""
+    """Raised if two things use the same place."""
 
 
 class FileError(EncenvError):
@@ -136,8 +127,8 @@ def combine(
 
     Args:
         failures: At least one. Those with the same message become one line that names all their variables.
-        whole: What they concern, such as a file's name.
-        done: What could not be done with it, as a participle.
+        whole: What they are about, such as a file's name.
+        done: What could not be done with it, as in "cannot be loaded".
 
     Returns:
         An error of the class that all failures share, else a `LoadError`.
@@ -173,14 +164,12 @@ def _with_names(message: str, names: tuple[str, ...]) -> str:
 
 
 def missing_name(error: AttributeError) -> ImportError:
-    """Return what to raise if a name of a library is missing that encenv relies on although it is undocumented.
+    """Return the error for an undocumented name that encenv relies on and that the installed library lacks.
 
     Args:
-        error: What reading the name raised.
+        error: The error that reading the name raised.
     """
-    from importlib.metadata import (
-        version,  # a lazy door: it takes longer than all else, and nothing else needs it
-    )
+    from importlib.metadata import version  # here, because the import takes long and only this needs it
 
     owner = error.obj
     where = (
@@ -203,9 +192,9 @@ def listed(names: "Sequence[str]") -> str:
 
 
 def frameless(function: "Callable[P, R]") -> "Callable[P, R]":
-    """Make *function* raise every exception without frames, cause and context: their locals hold values and keys.
+    """Make *function* raise every exception without frames, cause and context, whose locals hold values and keys.
 
-    The arguments are dropped, too. An exception that is not one of ours gets a note that says where it was raised.
+    The arguments are dropped, too. An exception of another class gets a note that says where it was raised.
     """
 
     @functools.wraps(function)

@@ -1,7 +1,6 @@
 """AES-256-GCM, HKDF and padding over bytes.
 
-This layer is mute: its error is the same whatever is wrong with a ciphertext. The layer above adds which variable it
-was and what to do.
+The error of this layer is the same whatever is wrong with a ciphertext. The layer above adds the variable.
 """
 
 import hmac
@@ -12,8 +11,8 @@ from encenv.errors import AuthenticationError
 from encenv.format.sealed import NONCE_BYTES
 
 try:
-    # The same class as in the public module, taken from where that module takes it. Importing the public module also imports
-    # all other ciphers and modes, which doubles the time. If the class ever moves, the public name below still works.
+    # The public module imports the same class from here, and with it all other ciphers and modes, which doubles the
+    # time. If the class ever moves, the public name below still works.
     from cryptography.hazmat.bindings._rust import openssl
 
     AESGCM = openssl.aead.AESGCM
@@ -28,7 +27,7 @@ _MARK = b"\x80"  # ISO/IEC 7816-4 padding
 def derive(key: bytes, info: bytes) -> bytes:
     """Derive 32 bytes from *key* with HKDF-SHA256, RFC 5869, without salt.
 
-    This uses the standard library's `hmac`, which a request to KMS imports anyway; cryptography's HKDF is three more imports.
+    It uses the standard library's `hmac`, which a request to KMS imports anyway; cryptography's HKDF needs three more imports.
     """
     extracted = hmac.digest(bytes(KEY_BYTES), key, "sha256")  # 2.2: without a salt, zeros as long as the hash
     return hmac.digest(extracted, info + b"\x01", "sha256")  # 2.3: one block suffices; this is its number
@@ -48,7 +47,7 @@ def decrypt(cipher: AESGCM, data: bytes, aad: bytes) -> bytes:
     """Return the plaintext of *data*, which is nonce, ciphertext and tag.
 
     Raises:
-        AuthenticationError: If it does not authenticate under this key and *aad*.
+        AuthenticationError: If *data* does not authenticate under this key and *aad*.
     """
     try:
         return cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], aad)

@@ -59,10 +59,10 @@ class DataKey:
         return f"<DataKey {self.kid}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a data key is not pickled")
+        raise TypeError("a data key cannot be pickled")
 
     def expose_key(self) -> bytes:
-        """Return the 32 bytes, for a key provider to wrap. There is no other way to get them."""
+        """Return the 32 bytes, for a key provider to wrap. Nothing else gives them out."""
         return self._key
 
     def matches(self, commitment: bytes) -> bool:
@@ -122,7 +122,7 @@ class DataKey:
     def decrypt_text(self, name: str, text: str) -> str:
         """Decrypt the sealed value *text* as the value of the variable *name*.
 
-        A load may do this a thousand times, so the head that all texts under this key share is compared, not parsed.
+        A load may do this a thousand times, so the head, which all texts under this key share, is compared, not parsed.
 
         Raises:
             MalformedError: If *text* is not a whole sealed value of version 1.
@@ -132,7 +132,7 @@ class DataKey:
         payload = b64decode(text[HEAD_CHARACTERS:]) if is_own else None
         if payload is None or len(payload) < PAYLOAD_MIN:
             SealedValue.parse(text)  # raises the error that names the fault
-            raise cipher.unauthentic()  # well-formed, but of another key
+            raise cipher.unauthentic()  # well-formed, but under another key
         return self._decrypt(name, payload)
 
     def _decrypt(self, name: str, payload: bytes) -> str:
@@ -145,7 +145,7 @@ class DataKey:
             raise MalformedError(
                 f"{name!a} cannot be the name of a variable", hint="give the variable another name"
             )
-        # bytes.upper maps only a-z, whatever the locale; str.upper would change other alphabets too.
+        # bytes.upper changes only a-z, whatever the locale; str.upper would change other alphabets, too.
         return self._prefix + encoded.upper()
 
 

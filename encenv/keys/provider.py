@@ -1,8 +1,8 @@
 """Define what a key provider is, and find one by its name.
 
-A provider turns a data key into a wrapped key and back. To add one, change no file here: a package declares an entry
-point in the group ``encenv.providers`` with the provider's name. It is called with the process environment and
-returns an object with the four members of `KeyProvider`.
+A provider turns a data key into a wrapped key and back. A package adds one with an entry point in the group
+``encenv.providers``, under the provider's name; no file here changes. The entry point is called with the process
+environment and returns an object with the four members of `KeyProvider`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from encenv.format.sealed import WrappedKey
 
 ENTRY_POINTS = "encenv.providers"
 
-# A literal, so that no plug-in can replace a built-in provider, and finding one needs no scan of all packages.
+# A literal, so that no plug-in can replace a built-in provider, and finding one does not scan all packages.
 _BUILT_IN = {"aws-kms": ("encenv.keys.aws.kms", "AwsKms"), "local": ("encenv.keys.local", "LocalKeys")}
 
 
@@ -31,11 +31,11 @@ class KeyProvider(Protocol):
         ...
 
     def generate(self, key: str, context: Mapping[str, str]) -> tuple[bytes, WrappedKey]:
-        """Return a new data key (32 bytes), and the same wrapped under *key*, as the user names that."""
+        """Return a new data key (32 bytes), and its copy wrapped under *key*, which is named as the user wrote it."""
         ...
 
     def wrap(self, data_key: bytes, key: str, context: Mapping[str, str]) -> WrappedKey:
-        """Return *data_key* (32 bytes) wrapped under *key*, as the user names that."""
+        """Return *data_key* (32 bytes) wrapped under *key*, which is named as the user wrote it."""
         ...
 
     def unwrap(self, wrapped_key: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
@@ -44,7 +44,7 @@ class KeyProvider(Protocol):
 
 
 class RemoteProvider(KeyProvider, Protocol):
-    """A key provider that waits for a network, and lets its caller do something meanwhile."""
+    """A key provider that waits for a network and lets its caller work meanwhile."""
 
     def unwrap(
         self,
@@ -60,7 +60,7 @@ class RemoteProvider(KeyProvider, Protocol):
 def takes_while_waiting(provider: KeyProvider) -> TypeGuard[RemoteProvider]:
     """Return whether the `unwrap` of *provider* has the parameter ``while_waiting``.
 
-    Its code is asked, and not `inspect.signature`: the import of inspect takes as long as an answer of AWS KMS.
+    This reads the code object, because importing inspect for its signature takes as long as an answer of AWS KMS.
     """
     code = getattr(provider.unwrap, "__code__", None)
     return (
@@ -75,7 +75,7 @@ class Rewraps(Protocol):
     def rewrap(
         self, wrapped_key: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
     ) -> WrappedKey | None:
-        """Return the data key in *wrapped_key* wrapped under *key* with *to_context*; None if it cannot go from one to the other."""
+        """Return the data key in *wrapped_key* wrapped under *key* with *to_context*; None if these two keys cannot do it."""
         ...
 
 
@@ -89,7 +89,7 @@ class Replicates(Protocol):
 
 
 def find_provider(name: str, environ: Mapping[str, str], given: Sequence[KeyProvider] = ()) -> KeyProvider:
-    """Return the provider called *name*: one of those *given*, else a built-in one, else a plug-in.
+    """Return the provider called *name*: one of *given*, else a built-in one, else a plug-in.
 
     Args:
         name: The provider's name in a key entry.
@@ -97,7 +97,7 @@ def find_provider(name: str, environ: Mapping[str, str], given: Sequence[KeyProv
         given: Providers that the application made itself.
 
     Raises:
-        KeyRefusedError: If there is none of that name.
+        KeyRefusedError: If no provider has that name.
     """
     for provider in given:
         if provider.name == name:

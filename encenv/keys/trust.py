@@ -13,7 +13,7 @@ from encenv.format.sealed import KeyEntry, WrappedKey, check_context
 
 # Not compiled: most readers have no rules.
 _ACCOUNT = r"[0-9]{12}"
-# A pattern that fits none of these cannot match a wrapping key: it is reported at once, not found out later.
+# A pattern that fits none of these cannot match any wrapping key, so it is reported at once.
 _ARN = r"arn:[a-z0-9*-]+:(?:kms|\*):[a-z0-9*-]+:[0-9*]+:(?:\*|key(?=[/*]))[A-Za-z0-9/*-]*"
 _LOCAL = r"local:(?=.*\*|.{8}$)[A-Z2-7*]{1,8}"
 _PLUG_IN = r"(?!(?:arn|aws-kms|context|local):)[a-z][a-z0-9-]{0,31}:[A-Za-z0-9_.:/*-]{1,512}"
@@ -38,10 +38,10 @@ class Trust(NamedTuple):
         trusted_keys: str | Iterable[str] | None = None,
         encryption_context: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return the rules that a reader's options state.
+        """Return the rules in a reader's options.
 
         Raises:
-            PolicyError: If a pattern is none of the accepted forms, or no key entry could carry the context.
+            PolicyError: If a pattern has none of the accepted forms, or no key entry could carry the context.
         """
         if isinstance(trusted_keys, str):
             trusted_keys = (trusted_keys,)
