@@ -4,7 +4,10 @@ Another hook of the same name is never overwritten: it is kept beside ours, whic
 """
 
 import os
+import shlex
+import sys
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 from encenv.errors import ConflictError
@@ -12,7 +15,6 @@ from encenv.files.atomic import create, edit_file
 from encenv.files.disk import attempt
 from encenv.files.text import printable
 from encenv.git.repository import config, git, remove_config
-from encenv.git.script import read_script
 
 HOOKS = ("pre-commit", "pre-merge-commit")  # git calls the second for a merge that it commits by itself
 ENABLED = "encenv.hook"  # set in each clone, for a folder of hooks may serve other repositories as well
@@ -21,6 +23,12 @@ LEGACY = ".legacy"  # behind the name of a hook that pre-commit found; it calls 
 _PRE_COMMIT = b"pre-commit.com"  # is in each hook that pre-commit writes
 _MARK = b"# encenv hook"
 _MODE = 0o777  # before the umask
+
+
+def read_script(name: str) -> str:
+    """Return the text of the shell program *name*, a file beside this one, with this Python written into it."""
+    text = resources.files(__package__).joinpath(name).read_text("utf-8")
+    return text.replace("@PYTHON@", shlex.quote(Path(sys.executable).as_posix()))
 
 
 def install_hooks(top: Path) -> Iterator[str]:

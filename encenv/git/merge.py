@@ -14,8 +14,7 @@ from itertools import groupby
 
 from encenv.errors import EncenvError, FileError
 from encenv.files.document import Binding, EnvFile, parse
-from encenv.format.sealed import ENTRY_PREFIX, SealedValue, claims, entry_kid
-from encenv.git.merge_entry import merged_entry
+from encenv.format.sealed import ENTRY_PREFIX, KeyEntry, SealedValue, claims, entry_kid
 
 MARKER_SIZE = 7  # git's own, where no attribute sets another
 _NEWLINES = ("\r\n", "\n", "\r")
@@ -257,11 +256,30 @@ def _line(text: str, name: str | None = None, value: str | None = None, *, error
 
 
 def _merged_entry(kid: str, base: _Line | None, ours: _Line | None, theirs: _Line | None) -> _Line | None:
-    """Return the line of a key entry that both sides have changed; None if their changes contradict each other."""
+    """Return the line of a key entry with the wrapped copies that either side added or removed.
+
+    None if that does not add up: another data key, another context, no wrapped copy left or too many, no key entry.
+    """
     if ours is None or theirs is None or not ours.value or ours.body.count(ours.value) != 1:
         return None
-    text = merged_entry(kid, (base and base.value) or None, ours.value, theirs.value or "")
-    return None if text is None else replace(ours, value=text, body=ours.body.replace(ours.value, text))
+    try:
+        entry, other = (KeyEntry.parse(kid, line.value or "") for line in (ours, theirs))
+        ancestor = KeyEntry.parse(kid, base.value).items if base and base.value else ()
+        if (entry.commitment, {*entry.context}) != (other.commitment, {*other.context}):
+            return None
+        before, mine, others = (
+            {(item.provider, item.reference): item for item in items}
+            for items in (ancestor, entry.items, other.items)
+        )
+        keys = [key for key in {**mine, **others} if key not in before or (key in mine and key in others)]
+        # One that was refreshed on both sides opens to the same data key, whichever is taken.
+        items = [
+            others[key] if key in others and mine.get(key) == before.get(key) else mine[key] for key in keys
+        ]
+        text = str(KeyEntry.parse(kid, str(entry._replace(items=tuple(items)))))
+    except EncenvError:
+        return None
+    return replace(ours, value=text, body=ours.body.replace(ours.value, text))
 
 
 def _with_entries(

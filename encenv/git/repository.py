@@ -216,21 +216,14 @@ def staged_files() -> dict[str, str]:
     return blobs
 
 
-def is_ignored(path: str) -> bool:
-    """Return whether a rule of .gitignore makes git leave *path* alone; a tracked file is not ignored."""
+def ignore_rule(path: str) -> str | None:
+    """Return the rule, as FILE:LINE:PATTERN, that makes git ignore *path*; None if it does not, as for a tracked file."""
     try:
-        git("check-ignore", "--quiet", "--", path)
+        git("check-ignore", "--quiet", "--", path)  # --verbose succeeds for a rule, too, that ignores nothing
     except GitError as error:
         if error.code == 1:
-            return False
+            return None
         raise
-    return True
-
-
-def ignore_rule(path: str) -> str | None:
-    """Return the rule, as FILE:LINE:PATTERN, that makes git ignore *path*; None if git does not ignore it."""
-    if not is_ignored(path):
-        return None
     return os.fsdecode(git("check-ignore", "--verbose", "--", path)).partition("\t")[0]
 
 

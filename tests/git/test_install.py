@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from encenv.git.attributes import add_attributes, has_attributes
-from encenv.git.script import read_script
+from encenv.git.hooks import read_script
 
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
 SCRIPTS = ("hook.sh", "driver.sh")

@@ -117,12 +117,12 @@ def test_history(repo):
         list(repository.history("none..main"))
 
 
-def test_is_ignored(repo):
+def test_ignore_rule(repo):
     """Only what a rule leaves out is ignored, and no longer once it is tracked."""
     Path(".gitignore").write_text("*.env\n.env\n")
-    assert repository.is_ignored("x.env")
-    assert not repository.is_ignored(".env")
-    assert not repository.is_ignored("x.txt")
+    assert repository.ignore_rule("x.env")
+    assert not repository.ignore_rule(".env")
+    assert not repository.ignore_rule("x.txt")
 
 
 def test_outside(repo, tmp_path, monkeypatch):
