@@ -10,6 +10,7 @@ named every wrapping key that differs between data keys.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError, frameless
 from encenv.files.document import parse, with_value
@@ -17,8 +18,10 @@ from encenv.files.key_names import KeyName, Pairs
 from encenv.files.opening import entry_kids
 from encenv.files.writer import UNWRAP_SECONDS, Writer
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, WrappedKey, check_context, encryption_context
-from encenv.keys.provider import Rewraps
 from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap
+
+if TYPE_CHECKING:
+    from encenv.keys.provider import Rewraps
 
 _Entries = Mapping[int, KeyEntry]  # by the index of their lines
 
@@ -179,9 +182,9 @@ class _Change:
             sources = [source for source in sources if source[0] == present]
         provider = self.writer.find(key.provider)
         whole = encryption_context(context)
-        if isinstance(provider, Rewraps):
+        if hasattr(provider, "rewrap"):
             near = [source for source in sources if source[0].provider == key.provider]
-            item = _rewrap_by_provider(provider, key, near, whole)
+            item = _rewrap_by_provider(cast("Rewraps", provider), key, near, whole)
             if item is not None:
                 return item
         requests = [UnwrapRequest(item, entry.context, entry.commitment) for item, entry in sources]
@@ -192,7 +195,7 @@ class _Change:
 
 
 def _rewrap_by_provider(
-    provider: Rewraps,
+    provider: "Rewraps",
     key: KeyName,
     sources: Iterable[tuple[WrappedKey, KeyEntry]],
     context: Mapping[str, str],

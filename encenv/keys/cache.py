@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from encenv import errors
 from encenv.errors import EncenvError, KeyRefusedError
@@ -31,24 +31,28 @@ JOIN_SECONDS = 1.0  # for a thread that has only to return
 CacheKey = tuple[str, bytes, str, bytes, bytes]
 
 
-class UnwrapRequest(NamedTuple):
-    """One wrapped key with all that decides what it unwraps to.
+class UnwrapRequest:
+    """One wrapped key with all that decides what it unwraps to; two that unwrap to the same are equal.
 
-    Attributes:
+    Args:
         wrapped_key: Provider, wrapped bytes and reference.
-        context: The pairs of its key entry.
+        context: The pairs of its key entry, whose order makes no difference.
         commitment: 32 bytes: the data key that it must unwrap to.
     """
 
-    wrapped_key: WrappedKey
-    context: tuple[tuple[str, str], ...]
-    commitment: bytes
+    def __init__(
+        self, wrapped_key: WrappedKey, context: tuple[tuple[str, str], ...], commitment: bytes
+    ) -> None:
+        self.wrapped_key, self.context, self.commitment = wrapped_key, context, commitment
+        provider, reference, wrapped = wrapped_key.provider, wrapped_key.reference, wrapped_key.wrapped
+        pairs = canonical(encryption_context(context))
+        self.cache_key: CacheKey = provider, wrapped, reference, pairs, commitment
 
-    @property
-    def cache_key(self) -> CacheKey:
-        """The key under which the cache keeps the data key; the order of the context's pairs makes no difference."""
-        wrapped_key, context = self.wrapped_key, canonical(encryption_context(self.context))
-        return wrapped_key.provider, wrapped_key.wrapped, wrapped_key.reference, context, self.commitment
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UnwrapRequest) and self.cache_key == other.cache_key
+
+    def __hash__(self) -> int:
+        return hash(self.cache_key)
 
 
 class Attempt:

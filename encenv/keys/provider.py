@@ -6,7 +6,7 @@ environment and returns an object with the four members of `KeyProvider`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from encenv.errors import KeyRefusedError
 from encenv.format.sealed import WrappedKey
@@ -43,21 +43,40 @@ class KeyProvider(Protocol):
         ...
 
 
-class RemoteProvider(KeyProvider, Protocol):
-    """A key provider that waits for a network and lets its caller work meanwhile."""
+if TYPE_CHECKING:
+    # What a provider may have as well. At run time it is looked for by name.
 
-    def unwrap(
-        self,
-        wrapped_key: WrappedKey,
-        context: Mapping[str, str],
-        timeout: float,
-        while_waiting: Callable[[], None] = ...,
-    ) -> bytes:
-        """Return the data key in *wrapped_key*; call *while_waiting* when a request is sent, before its answer is read."""
-        ...
+    class RemoteProvider(KeyProvider, Protocol):
+        """A key provider that waits for a network and lets its caller work meanwhile."""
+
+        def unwrap(
+            self,
+            wrapped_key: WrappedKey,
+            context: Mapping[str, str],
+            timeout: float,
+            while_waiting: Callable[[], None] = ...,
+        ) -> bytes:
+            """Return the data key in *wrapped_key*; call *while_waiting* when a request is sent, before its answer is read."""
+            ...
+
+    class Rewraps(Protocol):
+        """An optional part of a key provider: it re-wraps a data key without unwrapping it here."""
+
+        def rewrap(
+            self, wrapped_key: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
+        ) -> WrappedKey | None:
+            """Return the data key in *wrapped_key* wrapped under *key* with *to_context*; None if these two keys cannot do it."""
+            ...
+
+    class Replicates(Protocol):
+        """An optional part of a key provider: its wrapping keys may have replicas in several places."""
+
+        def replica(self, wrapped_key: WrappedKey) -> WrappedKey | None:
+            """Return *wrapped_key* for the replica of its wrapping key nearest to this process; None if there is none."""
+            ...
 
 
-def takes_while_waiting(provider: KeyProvider) -> TypeGuard[RemoteProvider]:
+def takes_while_waiting(provider: KeyProvider) -> "TypeGuard[RemoteProvider]":
     """Return whether the `unwrap` of *provider* has the parameter ``while_waiting``.
 
     This reads the code object, because importing inspect for its signature takes as long as an answer of AWS KMS.
@@ -66,26 +85,6 @@ def takes_while_waiting(provider: KeyProvider) -> TypeGuard[RemoteProvider]:
     return (
         code is not None and "while_waiting" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     )
-
-
-@runtime_checkable
-class Rewraps(Protocol):
-    """An optional part of a key provider: it re-wraps a data key without unwrapping it here."""
-
-    def rewrap(
-        self, wrapped_key: WrappedKey, key: str, context: Mapping[str, str], to_context: Mapping[str, str]
-    ) -> WrappedKey | None:
-        """Return the data key in *wrapped_key* wrapped under *key* with *to_context*; None if these two keys cannot do it."""
-        ...
-
-
-@runtime_checkable
-class Replicates(Protocol):
-    """An optional part of a key provider: its wrapping keys may have replicas in several places."""
-
-    def replica(self, wrapped_key: WrappedKey) -> WrappedKey | None:
-        """Return *wrapped_key* for the replica of its wrapping key nearest to this process; None if there is none."""
-        ...
 
 
 def find_provider(name: str, environ: Mapping[str, str], given: Sequence[KeyProvider] = ()) -> KeyProvider:

@@ -15,7 +15,7 @@ from encenv.keys import cache
 from encenv.keys.cache import Attempt
 from encenv.keys.cache import UnwrapRequest as UnwrapRequest  # noqa: PLC0414 (callers make them)
 from encenv.keys.process_safety import fork_waits
-from encenv.keys.provider import KeyProvider, Replicates
+from encenv.keys.provider import KeyProvider
 
 if TYPE_CHECKING:
     from encenv.format.envelope import DataKey
@@ -103,10 +103,12 @@ class _Call:
         """Return *request* for a replica of its wrapping key nearer to this process; None if there is none."""
         provider = self._provider(request)
         try:
-            wrapped_key = provider.replica(request.wrapped_key) if isinstance(provider, Replicates) else None
+            wrapped_key = provider.replica(request.wrapped_key) if hasattr(provider, "replica") else None
         except Exception:  # noqa: BLE001 (a plug-in may raise anything)
             return None
-        return None if wrapped_key is None else request._replace(wrapped_key=wrapped_key)
+        if wrapped_key is None:
+            return None
+        return UnwrapRequest(wrapped_key, request.context, request.commitment)
 
     def _provider(self, request: UnwrapRequest) -> KeyProvider | EncenvError:
         name = request.wrapped_key.provider
@@ -144,18 +146,19 @@ class _HedgedUnwrap:
         self._pending = [*requests]  # not tried yet
         self._tries: list[_Try] = []
         self._next_at = 0.0
-        self._cached: UnwrapResult | None = None
+        self._result: UnwrapResult | None = None
         for request in requests:
             if (key := cache.current().data_keys.get(request.cache_key)) is not None:
-                self._cached = UnwrapResult(key, request.wrapped_key.provider, cached=True)
+                self._result = UnwrapResult(key, request.wrapped_key.provider, cached=True)
                 break
 
     def result(self) -> UnwrapResult | None:
         """Return the data key as soon as one attempt has it."""
-        for one in self._tries:
+        for one in self._tries if self._result is None else ():
             if (key := one.attempt.data_key) is not None:
-                return UnwrapResult(key, one.request.wrapped_key.provider, cached=not one.is_own)
-        return self._cached
+                self._result = UnwrapResult(key, one.request.wrapped_key.provider, cached=not one.is_own)
+                break
+        return self._result
 
     def is_over(self) -> bool:
         """Return whether there is nothing left to try or to wait for."""
