@@ -142,7 +142,7 @@ def _rewrapped(before: EnvFile, after: EnvFile) -> dict[str, tuple[str, ...]]:
     for kid in new_entries.texts():
         if kid not in old_entries.texts():
             continue
-        old, new = _parsed(old_entries, kid), _parsed(new_entries, kid)
+        old, new = _entries(old_entries, kid), _entries(new_entries, kid)
         if old != new:
             removed, added = sorted(_parts(old) - _parts(new)), sorted(_parts(new) - _parts(old))
             parts = [f"- {part}" for part in removed] + [f"+ {part}" for part in added]
@@ -150,7 +150,7 @@ def _rewrapped(before: EnvFile, after: EnvFile) -> dict[str, tuple[str, ...]]:
     return rewrapped
 
 
-def _parsed(entries: KeyEntries, kid: str) -> set[KeyEntry] | set[str]:
+def _entries(entries: KeyEntries, kid: str) -> set[KeyEntry] | set[str]:
     """Return the key entries of *kid*; their texts if one is malformed or they name different data keys."""
     try:
         return {*entries.of(kid)}

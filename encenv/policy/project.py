@@ -46,7 +46,7 @@ class Project:
     @property
     def where(self) -> str:
         """What to call the table in messages."""
-        return f"{TABLE} of {_shown(self.path or Path('pyproject.toml'))}"
+        return f"{TABLE} of {_path_text(self.path or Path('pyproject.toml'))}"
 
     def writer(
         self, keys: tuple[KeyName, ...] = (), context: Pairs | None = None, progress: Progress = iter
@@ -125,7 +125,7 @@ def _table(path: Path) -> Mapping[str, Any] | None:
         if table is None or isinstance(table, dict):
             return table
     raise FileError(
-        f"{_shown(path)} is not valid TOML",
+        f"{_path_text(path)} is not valid TOML",
         hint="fix its syntax: other tools that read it name the line",
     )
 
@@ -180,7 +180,7 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-def _shown(path: Path) -> str:
+def _path_text(path: Path) -> str:
     """Return *path* as a person in the current folder would write it."""
     with suppress(ValueError, OSError):
         path = path.relative_to(Path.cwd())
