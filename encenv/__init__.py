@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from encenv.keys.cache import clear_cache as clear_cache
     from encenv.keys.local import LocalKeys as LocalKeys
     from encenv.keys.provider import KeyProvider as KeyProvider
-    from encenv.load.config import EncryptedSettingsConfigDict as EncryptedSettingsConfigDict
     from encenv.load.dotenv import dotenv_values as dotenv_values
     from encenv.load.dotenv import load_dotenv as load_dotenv
     from encenv.load.environ import decrypt_environ as decrypt_environ
+    from encenv.load.options import EncryptedSettingsConfigDict as EncryptedSettingsConfigDict
     from encenv.load.prefetch import prefetch as prefetch
     from encenv.load.settings import EncryptedSettings as EncryptedSettings
 
@@ -37,7 +37,7 @@ _HOMES = {
     "ConflictError": "encenv.errors",
     "EncenvError": "encenv.errors",
     "EncryptedSettings": "encenv.load.settings",
-    "EncryptedSettingsConfigDict": "encenv.load.config",
+    "EncryptedSettingsConfigDict": "encenv.load.options",
     "FileError": "encenv.errors",
     "KeyDeniedError": "encenv.errors",
     "KeyEntryError": "encenv.errors",

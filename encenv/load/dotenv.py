@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from encenv.errors import FileError, MalformedError, combine, frameless
 from encenv.files.disk import is_file_or_fifo, read_text
@@ -18,6 +18,7 @@ from encenv.keys.session import Session
 from encenv.load.reader_session import ReaderSession
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Unpack
 
     from encenv.load.options import ReaderOptions
@@ -97,6 +98,23 @@ class LoadedFile:
     def sealed_texts(self, names: Iterable[str]) -> list[str]:
         """Return the sealed values that *names* need, as far as is visible without a key."""
         return [text for text in self._texts(names) if claims(text)]
+
+    def values(
+        self, encrypted: "Callable[[str, str, list[str], Callable[[], str | None]], Any]"
+    ) -> dict[str, Any]:
+        """Return the values by name; for one that is not plaintext what *encrypted* makes of it.
+
+        Args:
+            encrypted: Takes name, raw value, the encrypted values that it needs, and a function that decrypts it.
+        """
+        return {
+            name: self.value(name)
+            if self.is_plain(name)
+            else encrypted(
+                name, self.raw(name) or "", self.sealed_texts([name]), functools.partial(self.value, name)
+            )
+            for name in self.last
+        }
 
     def is_plain(self, name: str) -> bool:
         """Return whether nothing in the value of *name*, or in what it refers to, is encrypted."""

@@ -1,7 +1,8 @@
-"""The options that every reader takes: the settings class, `decrypt_environ`, `load_dotenv`, `dotenv_values`."""
+"""The options that every reader takes, and what `model_config` of a settings class may hold."""
 
 from collections.abc import Mapping, Sequence
 
+from pydantic_settings import SettingsConfigDict
 from typing_extensions import TypedDict  # pydantic's, which SettingsConfigDict can be joined with
 
 from encenv.keys.provider import KeyProvider
@@ -14,7 +15,7 @@ class ReaderOptions(TypedDict, total=False):
         trusted_keys: Patterns of the wrapping keys that this reader accepts: an ARN with ``*`` inside its
             fields, an account id of 12 digits, ``local:<id>``. Any key that the process may use, if left out.
         encryption_context: Pairs that a key entry's encryption context must carry.
-        encrypted_prefix: A sealed variable ``<prefix>NAME`` supplies ``NAME``. ``ENC_`` for a settings class,
+        encrypted_prefix: An encrypted variable ``<prefix>NAME`` supplies ``NAME``. ``ENC_`` for a settings class,
             else none; an empty text turns it off.
         key_providers: Providers to use instead of the built-in ones of their names, for example
             ``[AwsKms(session=my_session)]``.
@@ -29,3 +30,7 @@ class ReaderOptions(TypedDict, total=False):
     key_providers: Sequence[KeyProvider] | None
     unwrap_timeout: float | None
     hedge_delay: float | None
+
+
+class EncryptedSettingsConfigDict(SettingsConfigDict, ReaderOptions, total=False):
+    """`SettingsConfigDict` with the reader's own options, see `ReaderOptions`."""

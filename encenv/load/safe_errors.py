@@ -32,27 +32,15 @@ from encenv.load.variables import MASK
 WITHHELD = "withheld: it may hold a decrypted value"
 
 # The parts of pydantic's messages that come from the model, never from the input: pydantic_core's list of errors.
-_OF_THE_SCHEMA = {"class", "class_name", "decimal_places", "discriminator", "encoding", "expected"}
-_OF_THE_SCHEMA |= {
-    "expected_schemes",
-    "expected_tags",
-    "expected_version",
-    "field_type",
-    "ge",
-    "gt",
-    "le",
-    "lt",
-}
-_OF_THE_SCHEMA |= {
-    "max_digits",
-    "max_length",
-    "method_name",
-    "min_length",
-    "multiple_of",
-    "pattern",
-    "tz_expected",
-}
-_OF_THE_SCHEMA |= {"whole_digits"}
+_OF_THE_SCHEMA = set(
+    re.findall(
+        r"\w+",
+        """
+        class class_name decimal_places discriminator encoding expected expected_schemes expected_tags expected_version
+        field_type ge gt le lt max_digits max_length method_name min_length multiple_of pattern tz_expected whole_digits
+        """,
+    )
+)
 _OF_THE_INPUT = {"actual_length", "attribute", "encoding_error", "error", "tag", "tz_actual"}
 # Words that pydantic itself puts into those of the schema.
 _WORDS_OF_PYDANTIC = {"and", "data", "dictionary", "frozenset", "generator", "or", "value"}

@@ -28,7 +28,7 @@ from encenv.load.sources import HiddenEnvFile, adopt, forget, states
 
 if TYPE_CHECKING:
     from encenv.load import safe_errors, snapstart
-    from encenv.load.config import EncryptedSettingsConfigDict
+    from encenv.load.options import EncryptedSettingsConfigDict
 else:
     safe_errors = lazily("encenv.load.safe_errors")
     snapstart = lazily("encenv.load.snapstart")

@@ -157,17 +157,7 @@ def _files(session: SettingsSession, source: DotEnvSettingsSource) -> Sequence[P
         return [_place(session, _names_upper(source))]
     encoding = source.env_file_encoding or "utf-8"
     files = [dotenv.LoadedFile(session, disk.read_text(path, encoding), str(path)) for path in paths]
-    places: list[Place] = [
-        {
-            name: file.value(name)
-            if file.is_plain(name)
-            else EncryptedVariable(
-                name, file.raw(name) or "", file.sealed_texts([name]), functools.partial(file.value, name)
-            )
-            for name in file.last
-        }
-        for file in files
-    ]
+    places: list[Place] = [file.values(EncryptedVariable) for file in files]
     is_plain = not any(isinstance(value, EncryptedVariable) for place in places for value in place.values())
     if not is_plain or any(file.has_entries for file in files):
         return places

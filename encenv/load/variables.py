@@ -1,6 +1,5 @@
 """The variables that a source reads while a settings class loads, decrypted where the model uses them."""
 
-import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,14 +25,10 @@ class EncryptedVariable:
     """
 
     def __init__(self, name: str, raw: str, texts: list[str], decrypt: Callable[[], str | None]) -> None:
-        self.name, self.raw, self.texts, self._decrypt = name, raw, texts, decrypt
+        self.name, self.raw, self.texts, self.decrypt = name, raw, texts, decrypt
+        self.value: object = _ABSENT  # once it is decrypted
         self.below: object = _ABSENT  # what it replaces, used again where its value is empty and ignored
         self.rival = ""  # a variable of the same place that supplies the same name
-
-    @functools.cached_property
-    def value(self) -> str | None:
-        """Its value, decrypted once."""
-        return self._decrypt()
 
 
 # The variables of one place by name, without key entries.
@@ -190,7 +185,8 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
         skip = {*skip, *withheld}
         for name, variable in self._variables.items():
             if withheld or isinstance(variable, EncryptedVariable):
-                below = [role for role in self._model.roles(name) if role.path]
+                roles = self._model.roles(name) if self._source.env_nested_delimiter else ()
+                below = [role for role in roles if role.path]
                 hidden.update(name for role in below if role.field in withheld)
                 fields = ((self._model.fields[role.field], role) for role in below)
                 is_used = any(
@@ -234,6 +230,8 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
             before = len(session.failures)
             if variable.rival:
                 session.fail(variable.rival, both_set(variable.rival, variable.name))
+            if variable.value is _ABSENT:
+                variable.value = variable.decrypt()
             value = variable.value
             if len(session.failures) > before:
                 session.lost.update((role.field, *role.path) for role in self._model.roles(name))

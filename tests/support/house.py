@@ -98,7 +98,6 @@ ROOMS = (
         "from sources to settings",
         (
             "load.options",
-            "load.config",
             "load.reader_session",
             "load.environ",
             "load.dotenv",
@@ -232,7 +231,7 @@ OWNERS = {
     "pydantic_core": {"load.safe_errors"},
     "pydantic_settings": {
         "policy.settings_class",  # where no settings class loads
-        "load.config",
+        "load.options",
         "policy.secret_types",
         "load.pydantic_names",
         "load.field_names",
