@@ -1,4 +1,4 @@
-"""The primitives are those of the libraries they come from."""
+"""The primitives agree with the libraries that they come from."""
 
 import os
 
@@ -14,7 +14,7 @@ from encenv.format import cipher
 
 @given(st.binary(min_size=1, max_size=200), st.binary(max_size=100))
 def test_derivation(key, info):
-    """HKDF is cryptography's."""
+    """derive() gives what cryptography's HKDF gives."""
     theirs = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
     assert cipher.derive(key, info) == theirs
     assert cipher.derives(key, info, theirs)
@@ -22,12 +22,12 @@ def test_derivation(key, info):
 
 
 def test_aes_gcm():
-    """The class is the one with the public name."""
+    """The AESGCM class is the one that cryptography's public name has."""
     assert cipher.AESGCM is AESGCM
 
 
 def test_another_cryptography():
-    """Where the class is found under its public name alone, that is taken."""
+    """If cryptography moves the class, its public name is used."""
     code = """
     from cryptography.hazmat.bindings._rust import openssl
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -28,7 +28,7 @@ batches = settings(max_examples=12, deadline=None)
 
 @pytest.fixture(autouse=True, scope="module")
 def local_key():
-    """Both sides have the same one local key, and neither has anything in its cache."""
+    """Give both sides the same local key and an empty cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENCENV_LOCAL_KEY", KEY_TEXT)
         clear_cache()
@@ -37,7 +37,7 @@ def local_key():
 
 
 def node_open(environments, key_text=KEY_TEXT):
-    """Return for each environment the bytes that JavaScript reads, None for what it refuses."""
+    """Return the bytes that JavaScript reads from each environment, None where it refuses."""
     answers = call_javascript(
         "open", [{"localKeys": key_text, "variables": variables} for variables in environments]
     )
@@ -49,7 +49,7 @@ def node_open(environments, key_text=KEY_TEXT):
 
 
 def python_open(variables):
-    """Return the bytes that Python reads, None for what it refuses."""
+    """Return the bytes that Python reads, None where it refuses."""
     clear_cache()
     refused = set()
     while True:  # a load is all or nothing: what it refuses is named, and the others are asked for again
@@ -73,7 +73,7 @@ def entry_of(data_key, pairs=(), key_text=KEY_TEXT):
 
 
 def node_seal(environments, context=None):
-    """Return each environment of text values as JavaScript seals it."""
+    """Return each environment of text values, encrypted by JavaScript."""
     requests = [
         {
             "localKeys": KEY_TEXT,
@@ -111,7 +111,7 @@ contexts = st.lists(
 
 
 def test_the_known_answers_of_the_specification_open_in_both():
-    """Section 12 of FORMAT.md says the truth about both implementations."""
+    """Both implementations read the known answers in section 12 of FORMAT.md."""
     section = FORMAT.read_text("utf-8").split("## 12. Known answers")[1]
     key_text = re.search(r"encenv-local-key:1:\S+", section)[0]
     samples = re.findall(r" name +(\S+)\n +value +(.+)\n(?:.*\n){2} +sealed value +(\S+)", section)
@@ -132,7 +132,7 @@ def test_the_known_answers_of_the_specification_open_in_both():
     )
 )
 def test_what_python_writes_opens_in_javascript(environments):
-    """Whatever Python seals, and the plaintext beside it, JavaScript reads as the same bytes."""
+    """JavaScript reads every value that Python encrypts, and the plaintext beside it, as the same bytes."""
     written = []
     for pairs, content in environments:
         data_key = DataKey.generate()
@@ -149,7 +149,7 @@ def test_what_python_writes_opens_in_javascript(environments):
 @batches
 @given(contexts, st.lists(st.dictionaries(names, values, max_size=6), max_size=6))
 def test_what_javascript_writes_opens_in_python(pairs, environments):
-    """Whatever JavaScript seals, Python reads as the same text, and its key entry is written as Python writes it."""
+    """Python reads every value that JavaScript encrypts as the same text, and would write the same key entry."""
     written = node_seal(environments, dict(pairs))
     assert [decrypt_environ(variables) for variables in written] == environments
     for variables in written:
@@ -161,19 +161,19 @@ def test_what_javascript_writes_opens_in_python(pairs, environments):
 
 
 def python_sealed():
-    """Return an environment of one sealed value, written by Python."""
+    """Return an environment of one sealed value that Python wrote."""
     data_key = DataKey.generate()
     return dict([entry_of(data_key)]) | {"TOKEN": data_key.encrypt("TOKEN", "s3cret")}
 
 
 def javascript_sealed():
-    """Return an environment of one sealed value, written by JavaScript."""
+    """Return an environment of one sealed value that JavaScript wrote."""
     return node_seal([{"TOKEN": "s3cret"}])[0]
 
 
 @pytest.mark.parametrize("write", [python_sealed, javascript_sealed])
 def test_a_changed_value_is_refused_by_both(write):
-    """A sealed value that was flipped in any character, cut anywhere, extended or wrapped is never read."""
+    """Both refuse a sealed value with a flipped character, a missing part, an addition or a line break."""
     variables = write()
     sealed = variables["TOKEN"]
     changed = [sealed[:end] for end in range(len("encenv:1"), len(sealed))]
@@ -190,7 +190,7 @@ def test_a_changed_value_is_refused_by_both(write):
 
 
 def test_a_value_opens_under_its_own_name_only():
-    """A value moved to another name is refused by both; only the case of ASCII letters is not part of a name."""
+    """Both refuse a value moved to another name; only the case of ASCII letters may change."""
     data_key = DataKey.generate()
     named = ["TOKEN", "caf\u00e9", "stra\u00dfe", "K", "i", "\udcffX", "\udce9"]
     moved = [
@@ -226,7 +226,7 @@ def test_a_value_opens_under_its_own_name_only():
 
 
 def entry_cases():
-    """Return a data key, then by description the text of an entry and whether it lets the data key's values be read."""
+    """Return a data key and, by description, texts of entries with whether they give access to its values."""
     data_key = DataKey.generate()
     other = DataKey.generate()
 
@@ -362,7 +362,7 @@ def entry_cases():
 
 
 def test_key_entries_are_judged_alike():
-    """Each well-formed entry is used by both sides and each malformed one by neither."""
+    """Both use each well-formed entry, and neither uses a malformed one."""
     data_key, cases = entry_cases()
     name = f"ENCENV_KEY_{data_key.kid}"
     sealed = data_key.encrypt("TOKEN", "s3cret")
@@ -377,7 +377,7 @@ def test_key_entries_are_judged_alike():
 @batches
 @given(st.data())
 def test_damaged_key_entries_are_judged_alike(data):
-    """However an entry is edited, what one side can read with it the other can."""
+    """Whatever one side can read with an edited entry, the other can read, too."""
     data_key = DataKey.generate()
     name, text = entry_of(data_key, (("stage", "prod"), ("a-b", "1")))
     sealed = data_key.encrypt("TOKEN", "s3cret")
@@ -397,7 +397,7 @@ def test_damaged_key_entries_are_judged_alike(data):
     )
 )
 def test_values_are_recognised_alike(texts):
-    """Which text is plaintext, which is claimed and which embeds a sealed value, both sides say alike."""
+    """Both agree which text is plaintext, which claims to be a sealed value and which embeds one."""
     data_key = DataKey.generate()
     sealed = data_key.encrypt("TEXT", "s3cret")
     entry = dict([entry_of(data_key)])
@@ -408,7 +408,7 @@ def test_values_are_recognised_alike(texts):
 
 
 def test_one_bad_variable_leaves_the_others_to_both():
-    """A variable without its key entry, or under another one, fails alone."""
+    """A variable without its key entry, or with a wrong one, fails alone."""
     own, lost, foreign = DataKey.generate(), DataKey.generate(), DataKey.generate()
     variables = dict([entry_of(own), entry_of(foreign, key_text=generate_key_text())])
     for name, data_key in {"OWN": own, "LOST": lost, "FOREIGN": foreign}.items():
@@ -421,7 +421,7 @@ def test_one_bad_variable_leaves_the_others_to_both():
 
 
 def test_more_than_32_data_keys_are_opened_by_neither():
-    """32 data keys in one load are unwrapped by both sides, of 33 not one."""
+    """Both unwrap 32 data keys in one load; of 33, neither unwraps any."""
     keys = [DataKey.generate() for _ in range(33)]
     for count, value in ((32, b"x"), (33, None)):
         variables = dict(map(entry_of, keys[:count]))
@@ -433,7 +433,7 @@ def test_more_than_32_data_keys_are_opened_by_neither():
 
 @pytest.mark.parametrize("padding", [1, 2, 7, 8, 9, 500])
 def test_any_padding_is_read_by_both(padding):
-    """A writer may pad as it likes, and a reader takes the value out of any padding."""
+    """A writer may choose any padding; both read the value without it."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     from encenv.format import cipher
@@ -470,7 +470,7 @@ def test_any_padding_is_read_by_both(padding):
     ],
 )
 def test_local_key_texts_are_judged_alike(pattern, good, monkeypatch):
-    """A local key file is read by both sides or by neither."""
+    """Both read a local key file, or neither does."""
     variables = python_sealed()
     text = pattern.format(key=KEY_TEXT, other=generate_key_text())
     monkeypatch.setenv("ENCENV_LOCAL_KEY", text)
@@ -484,7 +484,7 @@ def test_local_key_texts_are_judged_alike(pattern, good, monkeypatch):
     ["encenv:1", "encenv:1:AAAAAAAA:", "encenv:9x", "x encenv:2:AAAAAAAA:", "a\0b", "x" * (LONGEST + 1)],
 )
 def test_what_must_not_be_sealed_is_sealed_by_neither(value):
-    """Neither side seals a value twice, one with NUL, or one whose text would be too long."""
+    """Neither encrypts a sealed value again, a value with NUL, or one whose text would be too long."""
     request = {
         "localKeys": KEY_TEXT,
         "context": {},
@@ -498,7 +498,7 @@ def test_what_must_not_be_sealed_is_sealed_by_neither(value):
 
 
 def test_the_longest_value_is_read_by_both():
-    """The longest value that either side seals is read by the other; one byte more is sealed by neither."""
+    """Each reads the longest value that the other encrypts; neither encrypts one byte more."""
     text = "x" * LONGEST
     (from_javascript,) = node_seal([{"V": text}])
     data_key = DataKey.generate()

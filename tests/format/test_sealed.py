@@ -1,4 +1,4 @@
-"""The two texts are taken apart by hand: they are what the grammar of the specification says, and nothing else is."""
+"""The two texts of the format are parsed by hand; the parser agrees with the specification's grammar."""
 
 import re
 from base64 import urlsafe_b64decode
@@ -34,7 +34,7 @@ ARN_OF_A_KEY = "arn:aws:kms:us-east-1:111122223333:key/mrk-0"
 
 
 def near(*texts):
-    """Return a strategy of texts that are, or nearly are, one of *texts*: a character taken out, put in or changed."""
+    """Return a strategy of *texts*, some with a character removed, added or changed."""
     strange = st.sampled_from([*"Aa09:-_/.=+ \n\0é²Ⅷ", "", "٣"])
 
     @st.composite
@@ -49,7 +49,7 @@ def near(*texts):
 
 
 def parses(parse, *args):
-    """Return whether *parse* takes it."""
+    """Return whether *parse* accepts the text."""
     try:
         parse(*args)
     except MalformedError:
@@ -59,7 +59,7 @@ def parses(parse, *args):
 
 @given(near("us-east-1", "us-gov-west-1", "eu-isoe-west-12", "us-1", "a-b-c-d-1", "ap--1", ""))
 def test_a_region(text):
-    """The name of a region."""
+    """The name of an AWS region."""
     assert is_region(text) == bool(REGION.fullmatch(text))
 
 
@@ -84,7 +84,7 @@ def test_an_arn(text):
 
 @given(near("ENCENV_KEY_ABCDEFG7", "ENCENV_KEY_", "encenv_key_ABCDEFG7", "ENCENV_KEY_ABCDEFG"))
 def test_the_name_of_an_entry(name):
-    """The KID that a variable is the entry of."""
+    """The KID in the name of a key entry."""
     match = re.fullmatch(f"ENCENV_KEY_({KID})", name)
     assert entry_kid(name) == (match[1] if match else None)
 
@@ -116,7 +116,7 @@ def test_a_sealed_value(text):
     )
 )
 def test_an_item(text):
-    """A wrapped copy of a provider that nobody knows."""
+    """A wrapped copy of an unknown provider."""
     assume("+" not in text and not text.startswith(("context:", "aws-kms:", "local:")))
     is_canonical = ITEM.fullmatch(text) and b64encode_again(text.split(":")[1])
     assert parses_entry(str(LOCAL), text) == bool(is_canonical)
@@ -130,10 +130,10 @@ def test_a_pair(text):
 
 
 def parses_entry(*items):
-    """Return whether an entry with *items* is one."""
+    """Return whether an entry with *items* parses."""
     return parses(KeyEntry.parse, kid_of(COMMITMENT), "+".join([f"1:{b64encode(COMMITMENT)}", *items]))
 
 
 def b64encode_again(text):
-    """Return whether *text* is what its bytes are encoded as."""
+    """Return whether encoding the bytes of *text* gives *text*."""
     return len(text) % 4 != 1 and b64encode(urlsafe_b64decode(text + "=" * (-len(text) % 4))) == text

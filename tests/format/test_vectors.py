@@ -41,12 +41,12 @@ class Vector:
 
     @property
     def expect(self):
-        """What is to happen: opens, refused, refused early."""
+        """The expected result: opens, refused, refused early."""
         return self.header["expect"][0]
 
     @property
     def plain(self):
-        """What the variables decrypt to."""
+        """The plaintexts of the variables."""
         return dict(line.split("=", 1) for line in self.header.get("plain", []))
 
     @property
@@ -60,7 +60,7 @@ class Vector:
         return "\n".join(self.header["local_key"]) if "local_key" in self.header else None
 
     def options(self):
-        """Return the reader's options, those that the header names."""
+        """Return the reader's options in the header."""
         options = {}
         if "trusted_keys" in self.header:
             options["trusted_keys"] = self.header["trusted_keys"]
@@ -187,7 +187,7 @@ def refusal(vector, **options):
 
 
 def what_happened(error):
-    """Return the class, name and text of *error*, and the names that it concerns."""
+    """Return the class, name and text of *error*, and the names of its variables."""
     return type(error).__name__, str(error), set(error.variables)
 
 
@@ -213,7 +213,7 @@ def test_a_vector_is_as_it_says(vector):
     "vector", [v for v in VECTORS if v.expect == "refused early"], ids=lambda vector: vector.name
 )
 def test_an_early_refusal_asks_nobody(vector, monkeypatch):
-    """It is the same without any key, with the right key, and with providers that are not asked."""
+    """An early refusal is the same without a key and with the right key, and calls no provider."""
     asked = []
     providers = [Untouchable(name, asked) for name in ("aws-kms", "local", "vault")]
     without_key = what_happened(refusal(vector))
@@ -225,7 +225,7 @@ def test_an_early_refusal_asks_nobody(vector, monkeypatch):
 
 @each_vector
 def test_what_parses_writes_itself_back(vector):
-    """A sealed value or key entry that parses is its own text; only a context in another order is sorted."""
+    """A sealed value or key entry that parses is written as the same text, except that a context is sorted."""
     for name, text in (item for source in vector.sources for item in source.items()):
         kid = entry_kid(name)
         if not kid and not claims(text):
@@ -243,7 +243,7 @@ def test_what_parses_writes_itself_back(vector):
 
 @each_vector
 def test_a_writer_gives_the_same_text(vector):
-    """Given key and nonce, Python writes what opens to the last character, except what only a reader may meet."""
+    """With the same key and nonce, Python writes the same text, except for vectors that only a reader may meet."""
     written = 0
     for name, text in vector.plain.items():
         for sealed in (source.get(name, "") for source in vector.sources):
@@ -259,7 +259,7 @@ def test_a_writer_gives_the_same_text(vector):
 
 @pytest.mark.parametrize("name", ["known_answers", "entry_minimal", "entry_context_sorted_as_strings"])
 def test_a_writer_gives_the_same_entry(name):
-    """Given both keys and the nonce, Python writes the key entry to the last character."""
+    """With both keys and the nonce, Python writes the same key entry."""
     vector = next(vector for vector in VECTORS if vector.name == name)
     text = vector.sources[0][f"ENCENV_KEY_{DATA_KEY.kid}"]
     pairs = KeyEntry.parse(DATA_KEY.kid, text).context
@@ -269,7 +269,7 @@ def test_a_writer_gives_the_same_entry(name):
 
 
 def test_what_does_not_authenticate_says_one_thing():
-    """A wrong tag, a wrong name, a missing mark and a zero inside cannot be told apart by the error."""
+    """A wrong tag, a wrong name, a missing mark and a zero inside give the same error."""
     texts = set()
     for vector in VECTORS:
         if vector.header.get("error") == ["AuthenticationError"]:
@@ -300,7 +300,7 @@ def test_javascript_agrees():
 
 
 def test_the_specification_and_its_vector_are_one():
-    """The known answers stand in FORMAT.md as they stand in their vector."""
+    """FORMAT.md has the known answers of their vector."""
     specification = (Path(encenv.__file__).parent / "format" / "FORMAT.md").read_text("utf-8")
     section = specification.split("## 12. Known answers")[1]
     (vector,) = [vector for vector in VECTORS if vector.name == "known_answers"]
@@ -310,7 +310,7 @@ def test_the_specification_and_its_vector_are_one():
 
 
 def test_every_file_is_a_vector_that_the_readme_explains():
-    """The folder holds vectors and their README, which documents each key of their headers."""
+    """The folder holds only vectors and their README, which documents each key of their headers."""
     readme = (FOLDER / "README.md").read_text("utf-8")
     assert {path.suffix for path in FOLDER.iterdir()} == {".txt", ".md"}
     for vector in VECTORS:

@@ -41,7 +41,7 @@ ARN = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567
 
 @pytest.fixture(autouse=True)
 def local_key(monkeypatch):
-    """A process that has the local key and has unwrapped nothing."""
+    """Set the local key and empty the cache."""
     monkeypatch.setenv("ENCENV_LOCAL_KEY", KEY_TEXT)
     clear_cache()
     yield
@@ -57,7 +57,7 @@ def entry(*pairs):
 
 
 def sealed(**values):
-    """Return an environment of these values and their key entry, of the context stage=prod."""
+    """Return an environment of these values, encrypted, with their key entry for the context stage=prod."""
     return {ENTRY: entry(("stage", "prod"))} | {
         name: DATA_KEY.encrypt(name, value) for name, value in values.items()
     }
@@ -89,12 +89,12 @@ def sealed(**values):
     ],
 )
 def test_the_four_labels(key, label, expected):
-    """Each label derives its own key from a fixed one."""
+    """Each label derives a different key from the same one."""
     assert cipher.derive(key, label).hex() == expected
 
 
 def test_names_come_from_what_was_derived():
-    """The KID is cut from the commitment, the local key id from what its label gives, and each is public."""
+    """The KID is the start of the commitment, and the local key id that of its derived key; both are public."""
     assert DATA_KEY.commitment.hex().startswith("4656847f36")
     assert DATA_KEY.kid == "IZLII7ZW"
     assert local_key_id(LOCAL_KEY) == "4N5EJIMW"
@@ -103,13 +103,13 @@ def test_names_come_from_what_was_derived():
 
 @pytest.mark.parametrize("length", [0, 16, 31, 33, 64])
 def test_a_data_key_has_32_bytes(length):
-    """A data key of another length is refused where it is made, too."""
+    """A data key of another length is refused when it is created, too."""
     with pytest.raises(KeyRefusedError, match="32 bytes"):
         DataKey(bytes(length))
 
 
 def test_a_writer_never_seals_twice():
-    """A writer refuses a value that is a sealed value, claims to be one, or has one inside."""
+    """A writer refuses a value that is, claims to be, or contains a sealed value."""
     value = DATA_KEY.encrypt("TOKEN", "s3cret")
     for text in (value, f"postgres://app:{value}@db", f'"{value}"', "encenv:1st", "encenv:2:x"):
         with pytest.raises(ConflictError):
@@ -119,14 +119,14 @@ def test_a_writer_never_seals_twice():
 
 @pytest.mark.parametrize("name", ["", "A\0B", "A\ud800B"])
 def test_a_writer_refuses_what_is_no_name(name):
-    """A name that no environment can carry is refused."""
+    """A name that no environment can have is refused."""
     with pytest.raises(MalformedError, match="name"):
         DATA_KEY.encrypt(name, "s3cret")
 
 
 @pytest.mark.parametrize("name", [ENTRY, "ENCENV_KEY_AAAAAAAA", "ENCENV_LOCAL_KEY"])
 def test_a_writer_does_not_seal_keys(name):
-    """A key entry or local key sealed under its own name could never be read."""
+    """A key entry or local key is not encrypted under its own name, since nobody could read it."""
     with pytest.raises(ConflictError, match=name):
         DATA_KEY.encrypt(name, "s3cret")
     assert DATA_KEY.encrypt(f"{name}_OF_MINE", "s3cret")
@@ -134,13 +134,13 @@ def test_a_writer_does_not_seal_keys(name):
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800", "\udcc3\udca9"])
 def test_a_writer_refuses_what_would_not_come_back(text):
-    """NUL, a surrogate that stands for no byte, and two that together are UTF-8 are refused."""
+    """NUL, a surrogate that represents no byte, and two that together are UTF-8 are refused."""
     with pytest.raises(MalformedError):
         DATA_KEY.encrypt("TOKEN", text)
 
 
 def test_no_default_stands_in_for_a_value_that_fails(monkeypatch):
-    """A sealed value that does not open never leaves the field to its default, nor to a lower source."""
+    """If a sealed value does not open, neither the default nor a lower source replaces it."""
     variables = sealed(TOKEN="s3cret") | {"API_KEY": DATA_KEY.encrypt("TOKEN", "s3cret")}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -161,7 +161,7 @@ def test_no_default_stands_in_for_a_value_that_fails(monkeypatch):
 
 
 def test_no_lower_source_stands_in_for_a_value_that_fails(monkeypatch, tmp_path):
-    """Plaintext in the .env file is not read in place of a process variable that does not open."""
+    """If a process variable does not open, plaintext in the .env file does not replace it."""
     (tmp_path / ".env").write_text("TOKEN=plaintext\n")
     monkeypatch.setenv(ENTRY, entry())
     monkeypatch.setenv("TOKEN", DATA_KEY.encrypt("OTHER", "s3cret"))
@@ -174,7 +174,7 @@ def test_no_lower_source_stands_in_for_a_value_that_fails(monkeypatch, tmp_path)
 
 
 def test_a_rewritten_context_is_not_served_from_the_cache():
-    """After a good load the same copy under another context is unwrapped anew, and fails."""
+    """After a successful load, the same copy under another context is unwrapped again, and fails."""
     variables = sealed(TOKEN="s3cret")
     assert decrypt_environ(variables) == {"TOKEN": "s3cret"}
     for context in ("stage=test", "stage=prod+context:team=a"):
@@ -194,7 +194,7 @@ def test_a_rewritten_context_is_not_served_from_the_cache():
     ],
 )
 def test_strict_rules_after_a_lax_load(rules):
-    """Pins and required context are checked on every load, before the data key that is there already."""
+    """Trusted keys and required context are checked on every load, before the cached data key."""
     variables = sealed(TOKEN="s3cret")
     assert decrypt_environ(variables) == {"TOKEN": "s3cret"}
     with pytest.raises(PolicyError):
@@ -209,7 +209,7 @@ def test_strict_rules_after_a_lax_load(rules):
     [(ARN, True), (ARN.replace("-1:", "-2:"), False), (ARN[:-1], False), ("alias/app", False)],
 )
 def test_kms_answers_with_another_key(answered, good):
-    """A data key that AWS KMS says it unwrapped under another key than the one asked for is not used."""
+    """If AWS KMS answers with another key than the one in the request, its data key is not used."""
     client = boto3.client(
         "kms", region_name="eu-central-1", aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="x"
     )
@@ -233,7 +233,7 @@ def test_kms_answers_with_another_key(answered, good):
 
 
 def holds(error, canary):
-    """Return whether *canary* can be reached from *error* or what it was raised from: texts and attributes."""
+    """Return whether *canary* can be reached from *error*, its causes and contexts, in texts and attributes."""
     seen = "".join(traceback.format_exception(error))
     chain = [error]
     while chain[-1].__cause__ or chain[-1].__context__:
@@ -245,7 +245,7 @@ def holds(error, canary):
 
 
 def test_no_unicode_error_keeps_a_value(tmp_path):
-    """A UnicodeError holds the whole text in its `object`; none is left in an error about undecodable text."""
+    """An error about undecodable text keeps no UnicodeError, whose `object` holds the whole text."""
     file = tmp_path / ".env"
     file.write_bytes(f"TOKEN={CANARY}\xff".encode("latin-1"))
     with pytest.raises(FileError) as unreadable:
@@ -262,7 +262,7 @@ def test_no_unicode_error_keeps_a_value(tmp_path):
 
 
 def test_a_value_that_is_not_utf8_raises_no_unicode_error():
-    """Bytes that are not UTF-8 decrypt to what the environment would have shown."""
+    """Bytes that are not UTF-8 decrypt to the text that the environment would show for them."""
     text = b"\xff\xc3".decode("utf-8", "surrogateescape") + CANARY
     assert decrypt_environ(sealed(TOKEN=text)) == {"TOKEN": text}
 
@@ -286,7 +286,7 @@ def test_a_local_key_text(text):
     "white", ["\v", "\f", "\x1c", "\x1f", "\x85", "\xa0", "\u2028", "\u3000", "\ufeff", "\0"]
 )
 def test_no_other_white_space_in_a_local_key_text(white):
-    """What Unicode calls a line end or white space is an error beside a key."""
+    """Other line ends and white space of Unicode beside a key are an error."""
     for text in (white + KEY_TEXT, KEY_TEXT + white, f"{KEY_TEXT}\n{white}\n"):
         with pytest.raises(MalformedError, match=r"line [12] of here"):
             parse_keys(text, "here")
@@ -306,7 +306,7 @@ def test_no_other_white_space_in_a_local_key_text(white):
     ],
 )
 def test_a_bad_line_spoils_a_local_key_text(text, line):
-    """A line that is no key, or not ASCII, is an error that names the line and not what it says."""
+    """A line that is not a key, or not ASCII, is an error that names the line and does not quote it."""
     with pytest.raises(MalformedError, match=f"line {line} of here") as caught:
         parse_keys(text, "here")
     assert "ICEiIyQl" not in str(caught.value)
@@ -314,14 +314,14 @@ def test_a_bad_line_spoils_a_local_key_text(text, line):
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n"])
 def test_a_local_key_text_without_a_key(text):
-    """A key file that holds no key is an error, not a file of no keys."""
+    """A key file without a key is an error."""
     with pytest.raises(KeyUnreachableError, match="holds no local key"):
         parse_keys(text, "here")
 
 
 @pytest.mark.parametrize("content", [b"# caf\xc3\xa9\n" + KEY_TEXT.encode(), KEY_TEXT.encode() + b"\n\xff"])
 def test_a_local_key_file_is_ascii(content, tmp_path):
-    """A byte outside ASCII makes a key file an error, in a comment too."""
+    """A byte outside ASCII is an error, in a comment too."""
     path = tmp_path / "local.key"
     path.write_bytes(content)
     path.chmod(0o600)
@@ -334,7 +334,7 @@ def test_a_local_key_file_is_ascii(content, tmp_path):
 
 @pytest.mark.parametrize("line", [f"ENCENV_LOCAL_KEY={KEY_TEXT}", "export ENCENV_LOCAL_KEY = 'x'"])
 def test_a_local_key_in_a_dotenv_file(line, tmp_path):
-    """A local key beside what it opens is an error to every reader of the file; an empty one is no key."""
+    """Every reader refuses a .env file that holds a local key; an empty one is not a key."""
     path = tmp_path / ".env"
     path.write_text(f"{line}\nTOKEN=plaintext\n")
 
