@@ -152,7 +152,7 @@ class Attempt:
             return data_key
         return KeyRefusedError(
             f"{_name_of(request)} gives another data key than {kid_of(request.commitment)}, which its key entry names",
-            hint="restore the key entry from version control",
+            hint="restore the key entry from git",
         )
 
     def _import(self) -> None:

@@ -79,7 +79,7 @@ def check_agreement(entries: Sequence[KeyEntry]) -> None:
     if len({entry.commitment for entry in entries}) > 1:
         raise ConflictError(
             f"two key entries {entries[0].name} name different data keys",
-            hint="keep the key entry that belongs to the values, as version control shows it",
+            hint="keep the key entry that belongs to the values, as git shows it",
         )
 
 

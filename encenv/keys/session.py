@@ -37,7 +37,7 @@ class Session:
         trust: The wrapping keys and the encryption context that are accepted; None for any.
         providers: Key providers to use instead of the built-in ones of their names.
         seconds: How long all unwraps may take together.
-        hedge_delay: Seconds after which another wrapped copy of a data key is tried as well; None for the default.
+        hedge_delay: Seconds after which another wrapped key of the same data key is tried as well; None for the default.
         data_keys_max: How many data keys may be needed; None for any number.
 
     Attributes:
