@@ -151,4 +151,9 @@ def _contributor_condition(context: Pairs) -> _Condition:
 def _runtime_condition(context: Pairs) -> _Condition:
     condition = _contributor_condition(context)
     added = f"kms:EncryptionContext:{ADDED_BY_WRITER[0]}"
-    return condition | {"StringEqualsIfExists": {added: condition["StringEquals"].pop(added)}}
+    optional = {added: condition["StringEquals"].pop(added)}
+    return {
+        "StringEquals": condition["StringEquals"],
+        "StringEqualsIfExists": optional,
+        "ForAllValues:StringEquals": condition["ForAllValues:StringEquals"],
+    }
