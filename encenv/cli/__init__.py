@@ -1,4 +1,7 @@
 """The command line. Only in this room is anything printed or exited.
 
-main · group · terminal · files · options · key_options · ram_folder · verbs/: one file a verb.
+From the bottom up:
+terminal · report · options · files: what a person sees and gives.
+editor · ram_folder · key_health: what one or two verbs need.
+group · main: the call itself. verbs/ has one file a verb.
 """

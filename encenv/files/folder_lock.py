@@ -16,7 +16,7 @@ try:
 except ImportError:  # Windows: there only the comparison just before the replacement protects the file
     fcntl = None  # type: ignore[assignment]
 
-# A change takes milliseconds, or up to data_key_choice.UNWRAP_SECONDS (20) if it must unwrap a data key first.
+# A change takes milliseconds, or up to writer.UNWRAP_SECONDS (20) if it must unwrap a data key first.
 LOCK_SECONDS = 30.0
 _TEMPORARY = re.compile(r"\.encenv-[0-9a-f]{16}\.tmp")
 

@@ -64,5 +64,5 @@ def _words(glob: str) -> tuple[str, ...]:
 
 
 def _gives(line: str, pattern: str, words: Sequence[str]) -> bool:
-    """Return whether *line* gives *pattern* the attributes *words*, perhaps among others."""
+    """Return whether *line* gives *pattern* the attributes *words*, alone or among others."""
     return line.startswith((f"{pattern} ", f"{pattern}\t")) and {*words} <= {*line[len(pattern) :].split()}

@@ -1,4 +1,4 @@
-"""Sealed ``.env`` files with python-dotenv's two functions: same signatures, same results as for the plain file."""
+"""Load encrypted ``.env`` files with python-dotenv's two functions: same signatures, same results as for a plain one."""
 
 import functools
 import logging

@@ -23,7 +23,7 @@ StrPath = str | os.PathLike[str]
 
 
 def prefetch(env_file: StrPath | Sequence[StrPath] | None = None, **options: "Unpack[ReaderOptions]") -> None:
-    """Begin to unwrap the data keys that sealed variables need; the load that comes later joins in.
+    """Begin to unwrap the data keys that encrypted variables need; the load that comes later joins in.
 
     To be called above the application's own imports, which then take place while AWS KMS answers:
 
@@ -34,7 +34,7 @@ def prefetch(env_file: StrPath | Sequence[StrPath] | None = None, **options: "Un
     it says so.
 
     Args:
-        env_file: A ``.env`` file, or several, whose sealed variables count besides those of the process environment.
+        env_file: A ``.env`` file, or several, whose encrypted variables count besides those of the process environment.
         **options: The reader's rules, see `ReaderOptions`. Give those of the settings class, so that no wrapping key
             is asked that it does not trust.
 
@@ -73,5 +73,5 @@ def _lines(path: StrPath) -> list[tuple[str, str | None]]:
     ]
 
 
-# A snapshot waits for the thread, which imports what drops its data key, perhaps too late to be heard otherwise.
+# Makes a snapshot wait for the thread: only there may keys.cache be imported, which drops the data keys then.
 on_snapshot(lambda: None)

@@ -98,7 +98,7 @@ def _rebuild(
         return None
     if isinstance(error, SystemExit) and not isinstance(error.code, (int, NoneType)):
         return SystemExit(f"exit {_place(error.__traceback__)}; its text is {WITHHELD}")
-    # Ctrl-C, a cancelled task, an exit: whoever stops a program must get the very object back.
+    # Ctrl-C, a cancelled task, an exit: the code that stops a program must get this very object back.
     error.args = ()
     vars(error).clear()
     error.__cause__ = error.__context__ = None

@@ -84,12 +84,12 @@ def merge_driver(ctx: click.Context, texts: tuple[str, str, str], marker_size: i
     base, ours, theirs = texts
     try:
         merged = merge(*(read(file).decode() for file in texts), marker_size=marker_size)
-        # git's own temporary file, and git reads it as it stands: nothing to lock, nobody to lose it.
+        # git's own temporary file, which git reads next: it needs no lock and no safe replacement.
         Path(ours).write_bytes(merged.text.encode())
-    except Exception:  # noqa: BLE001 (whatever it is, their side must not get lost over it)
+    except Exception:  # noqa: BLE001 (whatever it is, their changes must not be lost)
         merged = None
     if merged is None:
-        say(f"{printable(path)}: merged as text, for it cannot be read variable by variable")
+        say(f"{printable(path)}: merged as text, because it cannot be read variable by variable")
         ctx.exit(_as_text(ours, base, theirs, marker_size))
     if merged.conflicts:
         say(f"{printable(path)}: changed on both sides: {', '.join(map(printable, merged.conflicts))}")
