@@ -98,14 +98,14 @@ def _settings(here: Project) -> str:
 
 def _file(path: str, inspection: Inspection, policy: Policy) -> Iterator[Finding]:
     where = place(path)
-    how_to_encrypt = f"run: encenv encrypt {shlex.quote(where)}"
+    how_to_encrypt = f"run: encenv encrypt {shlex.quote(path)}"
     # Plaintext does not keep encenv from working; `encenv check` fails for it.
     exposed = report.plaintext(where, inspection, policy, how_to_encrypt)
     damaged = sorted(report.damage(where, inspection), key=lambda one: one.line or 0)
     for findings in (damaged, [replace(one, severity="warning") for one in exposed]):
         yield from findings[:SHOWN_MAX]
         if more := findings[SHOWN_MAX:]:
-            hint = f"see them all: encenv check {shlex.quote(where)}"
+            hint = f"see them all: encenv check {shlex.quote(path)}"
             yield Finding(more[0].severity, where, f"{len(more)} more", hint)
     encrypted = sum(one.state == "sealed" for one in inspection.variables)
     yield Finding("ok", where, f"{encrypted} of {count(len(inspection.variables), 'variable')} encrypted")

@@ -1,6 +1,7 @@
 """``encenv init``: make a repository ready for encrypted .env files."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def _say_what_is_next(here: Project) -> None:
         if any(one.state == "plain" for one in inspection.variables)
     ]
     if plain:
-        files = " ".join(map(printable, plain))
+        files = " ".join(shlex.quote(printable(path)) for path in plain)
         say(f"next: encenv encrypt {files} && git add {files}")
 
 
