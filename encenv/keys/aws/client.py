@@ -52,10 +52,10 @@ class Clients:
         self._begin()
 
     def _begin(self) -> None:
-        self._process = os.getpid()
         self._lock = threading.Lock()
         self._session = self._given_session
         self._clients: dict[tuple[str, str | None], Any] = {}
+        self._process = os.getpid()  # last: another thread that sees it must not see the parent's lock
 
     def session(self) -> "boto3.session.Session":
         """Return the one session, so that credentials that are slow to get are fetched once.
