@@ -5,11 +5,11 @@ entry of the file that names no wrapping key but the configured ones, that opens
 least one), and that is not a contributor's. So nobody who plants an entry can read what is encrypted later.
 """
 
-import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from encenv.errors import ConflictError, KeyDeniedError, KeyRefusedError, KeyUnreachableError, PolicyError
+from encenv.files.disk import file_argument
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.lines import FileKey, FileLines
 from encenv.files.opening import open_values
@@ -105,7 +105,7 @@ def agreed_keys(lines: FileLines) -> tuple[KeyName, ...]:
             f"no key is named, and contributors added all values in {where}",
             hint="name the one to use: --key …",
         )
-    file = "-" if where == "standard input" else shlex.quote(where)
+    file = file_argument(where)
     raise PolicyError(
         f"no key is named, and there is none in {where}",
         hint=f"run: encenv keygen && encenv encrypt --key local {file}   or, with AWS KMS: "

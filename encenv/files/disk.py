@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -85,3 +86,13 @@ def attempt(doing: Doing, path: Path, act: Callable[[], T], what: str = "file") 
     names = {"name": printable(path), "folder": printable(path.parent)}
     kind = ConflictError if code == errno.EEXIST else FileError
     raise kind(message.format(**names, doing=doing, what=what, reason=reason), hint=hint.format(**names))
+
+
+def file_argument(where: str) -> str:
+    """Return the file called *where* in messages as the argument of a command to paste."""
+    return "-" if where == "standard input" else shlex.quote(where)
+
+
+def file_option(where: str) -> str:
+    """Return the option ``-f`` for a command to paste, after a space; empty for ``.env``, which is its default."""
+    return "" if where == ".env" else f" -f {file_argument(where)}"

@@ -244,7 +244,7 @@ def check_context(pairs: tuple[tuple[str, str], ...], *, where: str) -> None:
     if len(pairs) > CONTEXT_MAX:
         raise _bad_context(where, f"has more than {CONTEXT_MAX} context pairs")
     if len({key.lower() for key, _ in pairs}) != len(pairs):
-        raise _bad_context(where, "has two context keys that differ only in case")
+        raise _bad_context(where, "has the same context key twice (upper and lower case are one)")
     for pair in pairs:
         if not _is_pair(*pair):
             raise _bad_context(

@@ -60,7 +60,7 @@ def test_nearest_within_the_repository(tmp_path):
         ('settings = "app"', "settings has a wrong value"),
         ('context = {encenv = "x"}', "which is reserved"),
         ('context = {encenv-add = "1"}', "context: the encryption context holds encenv-add=1"),
-        ('context = {stage = "a", STAGE = "b"}', "differ only in case"),
+        ('context = {stage = "a", STAGE = "b"}', "the same context key twice"),
         ('context = {stage = "a b"}', "context: the encryption context has a context key or value"),
         ("files = [1]", "files has a wrong value"),
         ('keys = ["nonsense"]', "keys: 'nonsense' does not name a key"),
