@@ -1,6 +1,6 @@
 """Decide which wrapping keys and which encryption context this reader accepts.
 
-A key entry comes with the values it opens, so whoever can write the one can write the other. By default the
+A key entry comes with the values it opens, so anyone who can write the one can write the other. By default the
 wrapping keys that this process may use (IAM, the local key file) are the only limit; a `Trust` narrows it.
 """
 
