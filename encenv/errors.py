@@ -22,7 +22,7 @@ import functools
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, ParamSpec, Self, TypeVar
+    from typing import Any, ParamSpec, TypeVar
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -65,9 +65,16 @@ class EncenvError(Exception):
         rebuild = functools.partial(type(self), hint=self.hint, variables=self.variables, failures=failures)
         return rebuild, (self.message,), added or None
 
-    def of(self, *variables: str) -> "Self":
-        """Return a copy of this error about *variables*, without traceback, cause or context."""
-        return type(self)(self.message, hint=self.hint, variables=variables, missing_key=self.missing_key)
+    def of(self, *variables: str) -> "EncenvError":
+        """Return a copy of this error about *variables*, without traceback, cause or context.
+
+        A plug-in's error becomes one of the nearest class of this module: its own class may take other arguments.
+        """
+        ours = next(cls for cls in type(self).__mro__ if cls.__module__ == __name__)
+        copy: EncenvError = ours(
+            self.message, hint=self.hint, variables=variables, missing_key=self.missing_key
+        )
+        return copy
 
 
 class MalformedError(EncenvError):

@@ -12,7 +12,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from encenv import errors
 from encenv.errors import EncenvError, KeyRefusedError
 from encenv.format.sealed import WrappedKey, canonical, encryption_context, kid_of
 from encenv.keys.process_safety import fork_waits, lazily, on_snapshot
@@ -208,10 +207,10 @@ def clear_cache() -> None:
 
 
 def without_frames(error: EncenvError) -> EncenvError:
-    """Return *error* without its frames, as one of our own classes: a plug-in's class may take other arguments."""
-    ours = next(cls for cls in type(error).__mro__ if cls.__module__ == errors.__name__)
-    kind = KeyRefusedError if ours is EncenvError else ours
-    copy: EncenvError = kind(error.message, hint=error.hint, missing_key=error.missing_key)
+    """Return *error* of a provider without its frames; an `EncenvError` of no kind becomes a `KeyRefusedError`."""
+    copy = error.of()
+    if type(copy) is EncenvError:
+        return KeyRefusedError(copy.message, hint=copy.hint, missing_key=copy.missing_key)
     return copy
 
 

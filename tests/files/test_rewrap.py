@@ -218,3 +218,26 @@ def test_entries_of_one_data_key_are_rewrapped_together():
     outcome = rewrap(split, BOTH, remove=[MINE])
     assert entries(outcome.text) == [halves[1]]
     assert decrypted(outcome.text, OTHER_KEYS) == {"A": "1"}
+
+
+class OwnError(KeyUnreachableError):
+    """An error of a plug-in, whose class takes no message."""
+
+    def __init__(self):
+        super().__init__("the vault is down", hint="start it")
+
+
+def test_a_plug_ins_own_error(encenv_kms_key, monkeypatch):
+    """An error of a plug-in's own class that re-wrapping raises keeps its message and hint."""
+
+    def refuse(self, *_):
+        raise OwnError
+
+    key = KeyName.parse(encenv_kms_key)
+    writer = Writer(keys=(key,))
+    text = encrypt("A=1\n", writer).text
+    monkeypatch.setattr(AwsKms, "rewrap", refuse)
+    clear_cache()
+    with pytest.raises(KeyUnreachableError, match="the vault is down") as caught:
+        rewrap(text, writer)
+    assert (type(caught.value), caught.value.hint) == (KeyUnreachableError, "start it")
