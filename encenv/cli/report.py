@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
 from encenv.errors import EncenvError
-from encenv.files.disk import file_option
+from encenv.files.disk import shell_option
 from encenv.files.inspect import Inspection
 from encenv.files.plaintext_leaks import mask_name
 from encenv.files.text import printable
@@ -48,7 +48,7 @@ def damage(where: str, inspection: Inspection) -> Iterator[Finding]:
     for variable in inspection.variables:
         if variable.problem is not None:
             name = mask_name(variable.name)
-            hint = f"restore the line from git, or set it again: encenv set {name}{file_option(where)}"
+            hint = f"restore the line from git, or set it again: encenv set {name}{shell_option(where)}"
             yield Finding("error", where, variable.problem, hint, variable.line, name)
     for remark in inspection.problems:
         yield Finding("error", where, remark.text, remark.hint, remark.line)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from encenv.errors import ConflictError, KeyDeniedError, KeyRefusedError, KeyUnreachableError, PolicyError
-from encenv.files.disk import file_argument
+from encenv.files.disk import shell_argument
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.lines import FileKey, FileLines
 from encenv.files.opening import open_values
@@ -105,7 +105,7 @@ def agreed_keys(lines: FileLines) -> tuple[KeyName, ...]:
             f"no key is named, and contributors added all values in {where}",
             hint="name the one to use: --key …",
         )
-    file = file_argument(where)
+    file = shell_argument(where)
     raise PolicyError(
         f"no key is named, and there is none in {where}",
         hint=f"run: encenv keygen && encenv encrypt --key local {file}   or, with AWS KMS: "

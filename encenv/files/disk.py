@@ -88,11 +88,12 @@ def attempt(doing: Doing, path: Path, act: Callable[[], T], what: str = "file") 
     raise kind(message.format(**names, doing=doing, what=what, reason=reason), hint=hint.format(**names))
 
 
-def file_argument(where: str) -> str:
+def shell_argument(where: str) -> str:
     """Return the file called *where* in messages as the argument of a command to paste."""
-    return "-" if where == "standard input" else shlex.quote(where)
+    # As ./-x, the file -x is no option of the command.
+    return "-" if where == "standard input" else shlex.quote(f"./{where}" if where.startswith("-") else where)
 
 
-def file_option(where: str) -> str:
+def shell_option(where: str) -> str:
     """Return the option ``-f`` for a command to paste, after a space; empty for ``.env``, which is its default."""
-    return "" if where == ".env" else f" -f {file_argument(where)}"
+    return "" if where == ".env" else f" -f {shell_argument(where)}"

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from encenv.errors import AuthenticationError, ConflictError, FileError, MalformedError, frameless
 from encenv.files.data_key_choice import DataKeyChoice, choose_data_key
-from encenv.files.disk import file_argument, file_option
+from encenv.files.disk import shell_argument, shell_option
 from encenv.files.document import EnvFile, parse, with_name
 from encenv.files.encrypt import EncryptResult, drop_unused_entries, encrypt_values
 from encenv.files.lines import classify
@@ -34,7 +34,7 @@ def get_value(text: str, name: str, where: str, environ: Mapping[str, str]) -> s
     value = file.bindings[index].value
     if value is None:
         raise FileError(
-            f"{name} has no value in {where}", hint=f"give it one: encenv set {name}{file_option(where)}"
+            f"{name} has no value in {where}", hint=f"give it one: encenv set {name}{shell_option(where)}"
         )
     return open_values({index: (name, value)}, reading_session(file, environ))[index]
 
@@ -110,7 +110,7 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
     if old != new and _indexes(file, new):
         raise ConflictError(
             f"{where} has a variable {new} already",
-            hint=f"choose another name, or remove that one first: encenv unset {new}{file_option(where)}",
+            hint=f"choose another name, or remove that one first: encenv unset {new}{shell_option(where)}",
         )
     renamed = file.replace({index: with_name(file.bindings[index], new) for index in indexes})
     sealed = [index for index in indexes if claims(file.bindings[index].value or "")]
@@ -152,7 +152,7 @@ def _existing(file: EnvFile, name: str, where: str) -> list[int]:
     hint = (
         f"did you mean {' or '.join(close)}?"
         if close
-        else f"see its variables: encenv status {file_argument(where)}"
+        else f"see its variables: encenv status {shell_argument(where)}"
     )
     raise FileError(f"there is no variable {name!a} in {where}".replace("'", ""), hint=hint)
 

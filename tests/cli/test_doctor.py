@@ -1,6 +1,7 @@
 """``encenv doctor``: each thing that can be wrong is made wrong, and doctor says what to do."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -310,3 +311,26 @@ def test_nothing_there(workspace):
     bad, code, _ = look(workspace)
     assert code == 0
     assert {one[0] for one in bad} == {"skipped"}
+
+
+def test_a_file_that_begins_with_a_dash(workspace):
+    """A command that doctor suggests does not take such a file for an option."""
+    workspace.write("-x.env", "A=1\n")
+    result = workspace.call("doctor", "--offline", "--", "-x.env")
+    assert "run: encenv encrypt ./-x.env" in result.out
+
+
+def test_the_identity_is_not_logged(workspace, kms, monkeypatch, caplog):
+    """Nothing of the question to AWS STS is in botocore's debug log."""
+    caplog.set_level(logging.DEBUG)
+    sts = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    sts.start()
+    try:
+        workspace.environ["AWS_ENDPOINT_URL_STS"] = "http://{}:{}".format(*sts.get_host_and_port())
+        for variable, text in workspace.environ.items():
+            monkeypatch.setenv(variable, text)
+        identity = KmsProbe().identity()
+    finally:
+        sts.stop()
+    assert identity is not None
+    assert identity not in caplog.text

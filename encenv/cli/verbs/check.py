@@ -1,7 +1,6 @@
 """``encenv check``: fail, before a commit, a push or a release, on what must not be committed; it shows no value."""
 
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,10 +11,11 @@ import click
 
 from encenv.cli import report
 from encenv.cli.files import place, read_text
-from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, json_option, named_files_argument, quiet
+from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument, quiet
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
 from encenv.cli.terminal import progress, say
 from encenv.errors import EncenvError
+from encenv.files.disk import shell_argument
 from encenv.files.document import parse
 from encenv.files.inspect import Inspection, inspect
 from encenv.files.opening import entries_of, open_possible, values_of
@@ -45,8 +45,7 @@ class _Version(NamedTuple):
             return (
                 "encrypt the file and rewrite these commits; change the secret if anyone else may have them"
             )
-        is_option = self.path.startswith("-") and self.path != STANDARD_INPUT
-        file = shlex.quote(f"./{self.path}" if is_option else self.path)
+        file = shell_argument(place(self.path))
         return f"run: encenv encrypt {file}" + (f" && git add {file}" if self.is_staged else "")
 
 

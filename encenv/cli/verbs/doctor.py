@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import platform
-import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from encenv.cli.key_health import local_keys, with_aws, without_aws
 from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
 from encenv.errors import EncenvError
+from encenv.files.disk import shell_argument
 from encenv.files.inspect import Inspection, inspect
 from encenv.files.key_names import AWS_KMS, KeyName
 from encenv.format.sealed import KeyEntry
@@ -98,14 +98,14 @@ def _settings(here: Project) -> str:
 
 def _file(path: str, inspection: Inspection, policy: Policy) -> Iterator[Finding]:
     where = place(path)
-    how_to_encrypt = f"run: encenv encrypt {shlex.quote(path)}"
+    how_to_encrypt = f"run: encenv encrypt {shell_argument(where)}"
     # Plaintext does not keep encenv from working; `encenv check` fails for it.
     exposed = report.plaintext(where, inspection, policy, how_to_encrypt)
     damaged = sorted(report.damage(where, inspection), key=lambda one: one.line or 0)
     for findings in (damaged, [replace(one, severity="warning") for one in exposed]):
         yield from findings[:SHOWN_MAX]
         if more := findings[SHOWN_MAX:]:
-            hint = f"see them all: encenv check {shlex.quote(path)}"
+            hint = f"see them all: encenv check {shell_argument(where)}"
             yield Finding(more[0].severity, where, f"{len(more)} more", hint)
     encrypted = sum(one.state == "sealed" for one in inspection.variables)
     yield Finding("ok", where, f"{encrypted} of {count(len(inspection.variables), 'variable')} encrypted")
@@ -118,7 +118,8 @@ def _permissions(path: str, *, has_plaintext: bool) -> Iterator[Finding]:
         mode = stat.S_IMODE(Path(path).stat().st_mode)
     except OSError:
         return
-    where, file = place(path), shlex.quote(path)
+    where = place(path)
+    file = shell_argument(where)
     if mode & stat.S_IWOTH:
         yield Finding("error", where, f"everybody can write it (mode {mode:o})", f"run: chmod go-w {file}")
     if has_plaintext and mode & (stat.S_IRGRP | stat.S_IROTH):

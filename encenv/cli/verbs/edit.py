@@ -1,7 +1,6 @@
 """``encenv edit``: edit a .env file as plaintext, and encrypt what changed."""
 
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from encenv.cli.report import count
 from encenv.cli.terminal import fail, is_terminal, progress, say, warn
 from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import PRIVATE, create, edit_file
-from encenv.files.disk import read
+from encenv.files.disk import read, shell_argument
 from encenv.files.editor_session import UNSAVED, EditorSession, encrypt_draft, finish_edit, start_edit
 from encenv.files.encrypt import EncryptResult
 from encenv.files.key_names import KeyName, Pairs
@@ -131,7 +130,7 @@ def _keep(file: str, path: Path, session: EditorSession, writer: Writer) -> None
     except EncenvError as error:
         warn(f"your text could not be kept: {error.message}")
     else:
-        warn(f"your text is kept, encrypted; to see it: encenv get {UNSAVED} -f {shlex.quote(beside)}")
+        warn(f"your text is kept, encrypted; to see it: encenv get {UNSAVED} -f {shell_argument(beside)}")
 
 
 def _replace(file: str, before: str, after: str) -> None:

@@ -1,7 +1,6 @@
 """``encenv init``: make a repository ready for encrypted .env files."""
 
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from encenv.cli.report import count
 from encenv.cli.terminal import fail, is_terminal, say
 from encenv.cli.verbs import keygen
 from encenv.errors import ConflictError, EncenvError, MalformedError, listed
-from encenv.files.disk import read
+from encenv.files.disk import read, shell_argument
 from encenv.files.inspect import Inspection, inspect
 from encenv.files.key_names import KeyName, Pairs, parse_keys
 from encenv.files.text import printable
@@ -149,7 +148,7 @@ def _say_what_is_next(here: Project) -> None:
         if any(one.state == "plain" for one in inspection.variables)
     ]
     if plain:
-        files = " ".join(shlex.quote(printable(path)) for path in plain)
+        files = " ".join(shell_argument(printable(path)) for path in plain)
         say(f"next: encenv encrypt {files} && git add {files}")
 
 

@@ -8,7 +8,7 @@ from encenv.cli import options
 from encenv.cli.files import exists, place, read_text, report, rewrite_or_create
 from encenv.cli.terminal import is_terminal, progress, say, warn
 from encenv.errors import FileError, PolicyError
-from encenv.files.disk import file_option
+from encenv.files.disk import shell_option
 from encenv.files.edit import set_value
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.text import printable
@@ -78,7 +78,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
         raise FileError(
             f"the file {printable(file)} does not exist",
             hint="check the path, or create the file by naming a key:"
-            f" encenv set {printable(name)}{file_option(printable(file))} --key local",
+            f" encenv set {printable(name)}{shell_option(printable(file))} --key local",
         )
     value = _ask(name) if from_file is None else _read(from_file)
     outcome = rewrite_or_create(file, lambda text: set_value(text, name, value, writer, place(file)))

@@ -91,7 +91,7 @@ class KmsProbe:
         return _within(CONNECT_SECONDS + READ_SECONDS, self._identity)
 
     def _identity(self) -> str | None:
-        with suppress(Exception):  # the ARN is useful, not necessary
+        with suppress(Exception), no_debug_log():  # the ARN is useful, not necessary
             return str(self._clients.client(self._region, "sts").get_caller_identity()["Arn"])
         return None
 
