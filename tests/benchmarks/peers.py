@@ -57,7 +57,7 @@ class Peers:
     def environ(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return a whole environment that holds nothing of the developer's own but the search path.
 
-        No ``PYTHONDONTWRITEBYTECODE``, with which every start would compile anew; no CA settings; a home and a
+        No ``PYTHONDONTWRITEBYTECODE``, with which every start would compile again; no CA settings; a home and a
         git configuration that dotenvx and npm may write to.
         """
         return {

@@ -86,7 +86,7 @@ def applied(text, changes):
 
 @given(edits())
 def test_disjoint_changes_are_both_applied(edits):
-    """Changes of different variables merge without a conflict, to the same variables whoever merges whom."""
+    """Changes of different variables merge without a conflict, to the same variables in either direction."""
     base, mine, others = edits
     others = {name: value for name, value in others.items() if name not in mine}
     ours, theirs = applied(base, mine), applied(base, others)

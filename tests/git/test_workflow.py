@@ -433,7 +433,7 @@ def test_any_file_can_be_shown(protected):
 
 
 def test_set_is_one_line_of_the_diff(protected):
-    """A value that is set anew changes one line; what was never sealed before brings its key entry as well."""
+    """A value that is set again changes one line; the first encrypted value of a file also adds a key entry."""
     assert protected.shell("printf x | encenv set B --stdin").code == 0
     assert protected.git("diff --no-textconv --numstat").split() == ["1", "1", ".env"]
     protected.git("commit --quiet -a -m x")
@@ -638,7 +638,7 @@ def test_init_makes_a_local_key(repo):
 
 
 def test_init_in_a_clone_without_the_key(repo):
-    """A second developer is told whom to ask for what, and the clone is protected all the same."""
+    """A second developer is told who can help with what, and the clone is protected all the same."""
     repo.shell("encenv init --yes")
     repo.git("add .")
     repo.git("commit --quiet -m base")

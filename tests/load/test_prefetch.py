@@ -406,7 +406,7 @@ def test_a_fork(encenv_kms, secret, moment):
 
 
 def test_a_fork_that_prefetches(encenv_kms, secret):
-    """A child may call it anew, as a worker does, also if its parent's is under way."""
+    """A child may call it again, as a worker does, even while its parent's call runs."""
     encenv_kms.delay(0.7)
     code = """
     import os, signal, encenv

@@ -276,7 +276,7 @@ def test_hook_that_returns_no_tuple(tmp_path, kind):
 
 
 def test_sources_that_the_application_keeps(tmp_path, monkeypatch):
-    """A source object that serves several loads reads, and fails, in each of them anew."""
+    """A source object that serves several loads reads, and fails, again in each of them."""
     monkeypatch.chdir(tmp_path)
     kept = {}
 
