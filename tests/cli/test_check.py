@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from support.programs import skip_without
-from support.workspace import CANARY, PROGRAM, without_coverage
+from support.workspace import CANARY, PROGRAM, in_words, without_coverage
 
 from encenv.cli import terminal
 
@@ -342,3 +342,13 @@ def test_progress_within_a_file(repo, monkeypatch):
         monkeypatch.setattr(module, "progress", lambda items: told.append(len(items)) or iter(items))
         assert repo.call(verb).code == 0
         assert told.count(3) == expected, verb
+
+
+def test_staged_files_outside_of_a_repository(workspace):
+    """Without a repository, or without git, check --staged says which of the two is missing."""
+    skip_without("git")
+    result = workspace.call("check", "--staged")
+    assert in_words(result)[0] == "this folder is not in a git repository"
+    workspace.environ["PATH"] = str(workspace.folder)
+    result = workspace.call("check", "--staged")
+    assert in_words(result)[0] == "git was not found"
