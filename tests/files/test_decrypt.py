@@ -57,7 +57,7 @@ def test_key_entry_in_the_environment():
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        (lambda text: text.replace("A=", "OTHER="), AuthenticationError),
+        (lambda text: text.replace("\nA=", "\nOTHER="), AuthenticationError),
         (lambda text: text.partition("\n")[2], KeyEntryError),
         (lambda text: text + f"X='see {text.split('A=')[1].strip()}'\n", MalformedError),
     ],
@@ -76,7 +76,7 @@ def test_refuses(change, error):
 
 def test_reports_all_failures():
     """All values that cannot be decrypted are in one error."""
-    text = sealed("A=1\nB=2\n").replace("A=", "C=") + "D=encenv:1:ABCDEFGH:" + "A" * 40 + "\n"
+    text = sealed("A=1\nB=2\n").replace("\nA=", "\nC=") + "D=encenv:1:ABCDEFGH:" + "A" * 40 + "\n"
     with pytest.raises(LoadError, match="2 variables cannot be decrypted") as caught:
         decrypted(text)
     assert caught.value.variables == ("C", "D")

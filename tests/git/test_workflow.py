@@ -356,7 +356,7 @@ def test_encenv_is_gone(protected):
     for path in (protected.folder / ".git" / "config", protected.folder / ".git" / "hooks" / "pre-commit"):
         path.write_text(path.read_text().replace(old, new))
     protected.environ["PATH"] = "/usr/bin:/bin"
-    protected.write(".env", (protected.folder / ".env").read_text().replace("A=", "Z=") + f"P={CANARY}\n")
+    protected.write(".env", (protected.folder / ".env").read_text().replace("\nA=", "\nZ=") + f"P={CANARY}\n")
     shown = protected.git("diff")
     assert "+masked: encenv is not found" in shown
     assert CANARY not in shown
