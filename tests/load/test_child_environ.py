@@ -52,7 +52,7 @@ def test_a_line_without_a_value():
 
 def test_only_values_of_the_child_are_decrypted():
     """A value that the process replaces need not decrypt; one that the child would get is an error without it."""
-    text = encrypted(f"A={CANARY}\nB=1\n").replace("A=", "C=")
+    text = encrypted(f"A={CANARY}\nB=1\n").replace("\nA=", "\nC=")
     files = [(text, ".env")]
     assert child_environ(files, {**ENVIRON, "C": "x"}, override=False)["C"] == "x"
     with pytest.raises(AuthenticationError, match=r"^C: ") as caught:
