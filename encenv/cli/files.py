@@ -118,4 +118,4 @@ def report(path: str, what: str, outcome: EncryptResult) -> None:
 
 def key_texts(entry: KeyEntry) -> set[str]:
     """Return the wrapping keys of *entry*, as a person reads them."""
-    return {f"{item.provider}:{item.reference}" for item in entry.items}
+    return {item.wrapping_key for item in entry.items}

@@ -165,5 +165,5 @@ def _parts(entries: Iterable[KeyEntry | str]) -> set[str]:
             parts.add("a malformed key entry")
         else:
             parts.update(f"context {key}={value}" for key, value in entry.context)
-            parts.update(f"{item.provider}:{item.reference}" for item in entry.items)
+            parts.update(item.wrapping_key for item in entry.items)
     return parts

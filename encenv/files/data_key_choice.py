@@ -143,7 +143,7 @@ def _check_wrapped_keys(file_keys: Iterable[FileKey], writer: Writer, where: str
         results = data_keys.unwrap([[request] for request in requests], writer.find, UNWRAP_SECONDS)
         for request, result in zip(requests, results, strict=True):
             if not isinstance(result, data_keys.UnwrapResult):
-                name = f"{request.wrapped_key.provider}:{request.wrapped_key.reference}"
+                name = request.wrapped_key.wrapping_key
                 raise PolicyError(
                     f"nothing shows that {name} belongs in {where}: it cannot decrypt the values here: {result.message}",
                     hint="name the keys for the file: --key …, or keys in [tool.encenv]",

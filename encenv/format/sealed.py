@@ -150,6 +150,11 @@ class WrappedKey(NamedTuple):
     wrapped: bytes
     reference: str
 
+    @property
+    def wrapping_key(self) -> str:
+        """The wrapping key that wrapped it, as a person reads it: ``<provider>:<reference>``."""
+        return f"{self.provider}:{self.reference}"
+
     def __str__(self) -> str:
         return f"{self.provider}:{b64encode(self.wrapped)}:{self.reference}"
 

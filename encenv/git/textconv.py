@@ -93,7 +93,7 @@ def _key(kid: str, value: str, key: bytes) -> Iterator[str]:
     context = ", ".join(f"{name}={text}" for name, text in entry.context)
     yield f"data key {kid}{', context ' if context else ''}{context}"
     for item in entry.items:
-        yield f"  for {item.provider}:{item.reference}{_mark(str(item))}"
+        yield f"  for {item.wrapping_key}{_mark(str(item))}"
 
 
 def _comment(text: str, key: bytes) -> str:

@@ -223,7 +223,7 @@ def provider_failure(request: UnwrapRequest, kind: str) -> EncenvError:
 
 
 def _name_of(request: UnwrapRequest) -> str:
-    return f"{request.wrapped_key.provider}:{request.wrapped_key.reference}"
+    return request.wrapped_key.wrapping_key
 
 
 def _after_fork_in_child() -> None:

@@ -102,9 +102,7 @@ def _fault(context: tuple[tuple[object, object], ...]) -> PolicyError | None:
 
 def _matches(pattern: str, wrapped_key: WrappedKey) -> bool:
     if wrapped_key.provider != "aws-kms":
-        return not pattern.startswith("arn:") and _glob(
-            pattern, f"{wrapped_key.provider}:{wrapped_key.reference}"
-        )
+        return not pattern.startswith("arn:") and _glob(pattern, wrapped_key.wrapping_key)
     if re.fullmatch(_ACCOUNT, pattern):
         return wrapped_key.reference.split(":")[4] == pattern
     if not pattern.startswith("arn:"):

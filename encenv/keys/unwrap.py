@@ -226,6 +226,6 @@ class _HedgedUnwrap:
 
 def _late(request: UnwrapRequest, seconds: float) -> EncenvError:
     return KeyUnreachableError(
-        f"{request.wrapped_key.provider}:{request.wrapped_key.reference} did not unwrap the data key within {seconds:g} seconds",
+        f"{request.wrapped_key.wrapping_key} did not unwrap the data key within {seconds:g} seconds",
         hint="check the network, or raise unwrap_timeout",
     )
