@@ -87,6 +87,24 @@ def test_show(repository):
     assert "; without --show no key is needed" in hint
 
 
+@pytest.mark.parametrize(
+    ("args", "advice"),
+    [
+        (["diff", "HEAD", "--show"], "without --show no key is needed"),
+        (["export", "--format", "json"], "or, if no value refers to others by ${NAME}: --as-is"),
+    ],
+    ids=["diff", "export"],
+)
+def test_the_hint_names_who_added_the_key(repository, args, advice):
+    """Someone without the key learns whom to ask for it, after the advice of the command."""
+    change(repository)
+    repository.write(".env", (repository.folder / ".env").read_text().rpartition("D=")[0])
+    (repository.home / ".config/encenv/local.key").unlink()
+    repository.environ |= {"GIT_AUTHOR_NAME": "me", "GIT_AUTHOR_EMAIL": "me@example.org"}
+    _, hint = in_words(repository.call(*args))
+    assert hint.endswith(f"; {advice}; x <x@example.org> added the key here"), hint
+
+
 def test_encrypted_again(repository):
     """Whether a value under another data key has changed shows only with the key."""
     (repository.folder / "copy.env").write_text("A=new\n" + repository.call("decrypt").out.split("\n", 1)[1])

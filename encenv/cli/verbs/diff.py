@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import click
 
@@ -30,13 +30,17 @@ _WORDS = {
 _WORDS_SHOWN = _WORDS | {"re-encrypted": "re-encrypted: same value"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Side:
     """One of the two texts; with --show, the values that differ by their indexes, decrypted."""
 
     where: str
     text: str = field(repr=False)
     values: dict[int, str] = field(repr=False, default_factory=dict)
+
+    def value(self, of: Assignment | None) -> str | None:
+        """Return the decrypted value *of* an assignment; None if there is none."""
+        return None if of is None else self.values.get(of.index)
 
 
 @click.command()
@@ -64,16 +68,14 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
                 say(f"{side.where}: line {binding.line} cannot be parsed, and is not compared")
     differences = comparison.differences
     if show:
-        first = _decrypted(first, (one.before for one in differences))
-        second = _decrypted(second, (one.after for one in differences))
+        first.values = _decrypted(first, (one.before for one in differences))
+        second.values = _decrypted(second, (one.after for one in differences))
         differences = compare_plaintexts(differences, first.values, second.values)
     if as_json:
         report = {
             "from": first.where,
             "to": second.where,
-            "variables": [
-                _as_json(one) | (_values_as_json(one, first, second) if show else {}) for one in differences
-            ],
+            "variables": [_as_json(one, first, second, show=show) for one in differences],
             "rewrapped": {kid: list(parts) for kid, parts in comparison.rewrapped.items()},
         }
         write_json(report)
@@ -142,8 +144,8 @@ def _content(revision: str, path: str, text: str) -> bytes | None:
     raise failure.with_traceback(None)
 
 
-def _decrypted(side: _Side, values: Iterable[Assignment | None]) -> _Side:
-    """Return *side* with *values* decrypted; the key entries of the other side are not used.
+def _decrypted(side: _Side, values: Iterable[Assignment | None]) -> dict[int, str]:
+    """Return the *values* of *side* decrypted, by index; the key entries of the other side are not used.
 
     Raises:
         EncenvError: If a value cannot be decrypted.
@@ -154,9 +156,10 @@ def _decrypted(side: _Side, values: Iterable[Assignment | None]) -> _Side:
     plaintexts |= open_possible({i: text for i, text in texts.items() if i not in plaintexts}, session)
     failure = session.failure(whole="the file", done="decrypted")
     if failure is not None:
-        hint = f"{failure.hint}; without --show no key is needed"
-        raise type(failure)(f"{side.where}: {failure.message}", hint=hint)
-    return replace(side, values=plaintexts)
+        failure.message = f"{side.where}: {failure.message}"
+        failure.hint += "; without --show no key is needed"
+        raise failure
+    return plaintexts
 
 
 def _line(one: Difference, width: int, words: dict[str, str]) -> str:
@@ -177,7 +180,7 @@ def _style(one: Difference) -> str:
 def _value_lines(one: Difference, first: _Side, second: _Side) -> Iterator[str]:
     for sign, value, side in (("-", one.before, first), ("+", one.after, second)):
         if value is not None:
-            yield f"    {sign} {_quoted(side.values.get(value.index))}"
+            yield f"    {sign} {_quoted(side.value(value))}"
 
 
 def _quoted(text: str | None) -> str:
@@ -191,17 +194,12 @@ def _quoted(text: str | None) -> str:
         return ascii(text)
 
 
-def _as_json(one: Difference) -> dict[str, str | None]:
+def _as_json(one: Difference, first: _Side, second: _Side, *, show: bool) -> dict[str, str | None]:
+    values = {"value_before": first.value(one.before), "value_after": second.value(one.after)}
     return {
         "name": mask_name(one.name),
         "change": one.change,
         "before": STATES[one.before.form] if one.before else None,
         "after": STATES[one.after.form] if one.after else None,
-    }
-
-
-def _values_as_json(one: Difference, first: _Side, second: _Side) -> dict[str, str | None]:
-    return {
-        "value_before": first.values.get(one.before.index) if one.before else None,
-        "value_after": second.values.get(one.after.index) if one.after else None,
+        **(values if show else {}),
     }

@@ -112,11 +112,9 @@ def _encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requ
     try:
         return encrypted_values(text, where, writer, chosen, requires)
     except EncenvError as error:
-        failure = error
-    if needs_a_key(failure):
-        hint = f"{failure.hint}; or, if no value refers to others by ${{NAME}}: --as-is"
-        failure = type(failure)(failure.message, hint=hint, variables=failure.variables)
-    raise failure.with_traceback(None)
+        if needs_a_key(error):
+            error.hint += "; or, if no value refers to others by ${NAME}: --as-is"
+        raise
 
 
 def _report(where: str, final: FinalValues) -> None:
