@@ -61,7 +61,9 @@ def plaintext(where: str, inspection: Inspection, policy: Policy, hint: str) -> 
     message = "plaintext that must be encrypted"
     for variable in inspection.variables:
         if variable.state == "plain" and policy.requires(variable.name):
-            yield Finding("error", where, message, hint, variable.line, mask_name(variable.name))
+            hint_of_value = "encode the value, for example as base64, and encrypt it: it holds a NUL"
+            hint_of_value = hint_of_value if variable.has_nul else hint
+            yield Finding("error", where, message, hint_of_value, variable.line, mask_name(variable.name))
     for name, line in inspection.commented:
         if policy.requires(name):
             hint_of_comment = "delete the comment, or its value"

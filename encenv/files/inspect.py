@@ -44,6 +44,7 @@ class Variable:
     kid: str | None  # the data key that it names, if it is a sealed value
     size: int  # its bytes, as AWS Lambda counts them
     problem: str | None = None  # why it cannot be decrypted
+    has_nul: bool = False  # then it cannot be encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,12 @@ class Inspection:
     def bytes_left(self) -> int:
         """How many of Lambda's bytes are left; below 0 if the file has too many."""
         return LAMBDA_BYTES - self.size
+
+    @property
+    def entries_in_use(self) -> tuple[KeyEntry, ...]:
+        """The well-formed key entries of data keys that values name."""
+        kids = {variable.kid for variable in self.variables}
+        return tuple(entry for entry in self.entries if entry.kid in kids)
 
 
 def inspect(text: str) -> Inspection:
@@ -131,7 +138,9 @@ def _variable(index: int, binding: Binding, entries: dict[str, KeyEntry | None])
                 state, problem = "unopenable", f"its key entry {ENTRY_PREFIX}{kid} {what}"
     elif value is not None and embeds(value):
         state, problem = "damaged", embedded_value().message
-    return Variable(name, binding.line, index, state, kid, _size(name, value), problem)
+    return Variable(
+        name, binding.line, index, state, kid, _size(name, value), problem, has_nul="\0" in (value or "")
+    )
 
 
 def _entries(bindings: Iterable[Binding], problems: list[Remark]) -> dict[str, KeyEntry | None]:

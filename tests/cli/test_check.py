@@ -258,6 +258,34 @@ def test_two_thousand_variables(repo):
     assert (repo.folder / ".env").read_bytes() == before
 
 
+def test_more_data_keys_than_a_load_takes(repo):
+    """--open says that no program loads a file with so many data keys; nothing is decrypted. rotate makes one of them."""
+    texts = []
+    for i in range(33):
+        path = repo.write(f"{i}.env", f"NAME_{i}={CANARY}\n")
+        assert repo.call("encrypt", path.name).code == 0
+        texts.append(path.read_text())
+    repo.write("-all.env", "".join(texts))
+    assert repo.call("check", "--", "-all.env").code == 0
+    result = repo.call("check", "--open", "--", "-all.env")
+    assert (
+        result.out == "-all.env: has 33 data keys, and a program loads at most 32: no value was decrypted\n"
+    )
+    assert result.err == "encenv: error: 1 problem\nencenv: hint: run: encenv rotate ./-all.env\n"
+    assert repo.call("rotate", "./-all.env").code == 0
+    assert repo.call("check", "--open", "./-all.env").code == 0
+
+
+def test_a_value_with_a_nul(repo):
+    """What encrypt refuses, check does not suggest to encrypt as it is."""
+    repo.write(".env", f"A={CANARY}\0\n")
+    assert repo.call("encrypt").code == 1
+    result = repo.call("check")
+    assert result.out == ".env:1: A: plaintext that must be encrypted\n"
+    hint = "encode the value, for example as base64, and encrypt it: it holds a NUL"
+    assert result.err == f"encenv: error: 1 problem\nencenv: hint: {hint}\n"
+
+
 def test_completion(repo):
     """A shell completes the names of the file's variables, without key entries."""
     repo.write(".env", "ALPHA=1\nAlpine=2\nBETA=3\n")

@@ -13,7 +13,7 @@ from encenv.cli import report
 from encenv.cli.files import place, read_text
 from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument, quiet
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
-from encenv.cli.terminal import progress, say
+from encenv.cli.terminal import fail, progress, say
 from encenv.errors import EncenvError
 from encenv.files.disk import shell_argument
 from encenv.files.document import parse
@@ -23,10 +23,11 @@ from encenv.files.plaintext_leaks import mask_name
 from encenv.files.text import decode, printable
 from encenv.format.sealed import claims
 from encenv.git import repository as git
-from encenv.keys.session import Session
+from encenv.keys.session import DATA_KEYS_MAX, Session
 from encenv.policy.project import Projects
 
 SHORT = 10  # characters of a commit's id
+_REWRITE = "encrypt the file and rewrite these commits; change the secret if anyone else may have them"
 _Blob = tuple[str, str, str | None]  # the path of a file, the id of its content, and its commit; staged: None
 
 
@@ -36,17 +37,8 @@ class _Version(NamedTuple):
     path: str
     where: str
     read: Callable[[], str]
+    hint: str  # what to do about plaintext in it
     commit: str | None = None
-    is_staged: bool = False
-
-    def how_to_encrypt(self) -> str:
-        """Return what to do about plaintext in this version."""
-        if self.commit is not None:
-            return (
-                "encrypt the file and rewrite these commits; change the secret if anyone else may have them"
-            )
-        file = shell_argument(place(self.path))
-        return f"run: encenv encrypt {file}" + (f" && git add {file}" if self.is_staged else "")
 
 
 @click.command()
@@ -60,7 +52,7 @@ class _Version(NamedTuple):
 @quiet
 def command(
     files: tuple[str, ...], staged: bool, revisions: str | None, is_opening: bool, as_json: bool
-) -> None:
+) -> int:
     """Fail if FILE (.env) holds what must not be committed, and name it by file, line and variable.
 
     That is plaintext that must be encrypted (also in a commented-out assignment), the text of a private key, a line
@@ -90,7 +82,12 @@ def command(
     elif revisions is not None:
         versions = [*_recorded(_in_history(revisions), files, projects)]
     else:
-        versions = [_Version(one, place(one), partial(read_text, one)) for one in files or (DEFAULT_FILE,)]
+        versions = [
+            _Version(
+                one, place(one), partial(read_text, one), f"run: encenv encrypt {shell_argument(place(one))}"
+            )
+            for one in files or (DEFAULT_FILE,)
+        ]
     findings: dict[Finding, None] = {}
     for version in progress(versions, "checking"):
         of_version = sorted(
@@ -102,19 +99,13 @@ def command(
     else:
         write_lines(report.as_lines(findings))
     if failures := errors(findings):
-        raise _Failed(failures)
+        hint, *others = dict.fromkeys(one.hint or "" for one in failures)
+        rest = "; then see the rest: encenv check --json" if others else ""
+        return fail(count(len(failures), "problem"), hint + rest)
     if not as_json:
         noun = "staged file" if staged else "file" if revisions is None else "version"
         say(f"{count(len(versions), noun)} checked: nothing to fix")
-
-
-class _Failed(click.ClickException):
-    """There is something to fix."""
-
-    def __init__(self, failures: Sequence[Finding]) -> None:
-        super().__init__(count(len(failures), "problem"))
-        first, *others = dict.fromkeys(finding.hint or "" for finding in failures)
-        self.hint = f"{first}; then see the rest: encenv check --json" if others else first
+    return 0
 
 
 def _in_history(revisions: str) -> Iterator[_Blob]:
@@ -130,8 +121,9 @@ def _recorded(blobs: Iterable[_Blob], files: Sequence[str], projects: Projects) 
     chosen = {_whole(file) for file in files}
     for path, blob, commit in blobs:
         if _whole(path) in chosen if files else projects.of(path).covers(os.path.abspath(path)):  # noqa: PTH100 (a link stays one)
-            read = partial(_recorded_text, path, blob)
-            yield _Version(path, printable(path), read, commit, is_staged=commit is None)
+            read, file = partial(_recorded_text, path, blob), shell_argument(place(path))
+            hint = f"run: encenv encrypt {file} && git add {file}" if commit is None else _REWRITE
+            yield _Version(path, printable(path), read, hint, commit)
 
 
 def _recorded_text(path: str, blob: str) -> str:
@@ -155,7 +147,7 @@ def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Ite
             raise
         yield failure(where, error)  # an old version may be anything
         return
-    yield from report.plaintext(where, inspection, projects.policy(version.path), version.how_to_encrypt())
+    yield from report.plaintext(where, inspection, projects.policy(version.path), version.hint)
     yield from report.damage(where, inspection)
     if is_opening:
         yield from _unopened(where, text, inspection)
@@ -163,6 +155,13 @@ def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Ite
 
 def _unopened(where: str, text: str, inspection: Inspection) -> Iterator[Finding]:
     """Yield the encrypted values that cannot be decrypted, but for those that `damage` names."""
+    kids = {one.kid for one in inspection.variables if one.state == "sealed"}
+    if len(kids) > DATA_KEYS_MAX:
+        message = (
+            f"has {len(kids)} data keys, and a program loads at most {DATA_KEYS_MAX}: no value was decrypted"
+        )
+        yield Finding("error", where, message, f"run: encenv rotate {shell_argument(where)}")
+        return
     lines = {one.name: one.line for one in inspection.variables if one.state == "sealed"}
     file = parse(text)
     values = {index: value for index, value in values_of(file).items() if claims(value[1])}
