@@ -7,7 +7,7 @@ import pytest
 from moto.iam.policy_validation import IAMPolicyDocumentValidator
 from support.workspace import in_words
 
-from encenv.cli.verbs.iam_policy import contributor_policy, runtime_policy
+from encenv.cli.verbs.iam_policy import iam_policy
 from encenv.format.sealed import KeyEntry, WrappedKey
 from encenv.testing import Call, KmsServer
 
@@ -137,19 +137,19 @@ def test_several_entries():
         entry(ARN, context=(("stage", "a"),), seed=1),
         entry(f"{ARN}3", context=(("stage", "a"), ("encenv-add", "1")), seed=2),
     ]
-    policy = valid_policy(json.dumps(runtime_policy(entries)))
-    assert policy == runtime_policy(entries[::-1])
+    policy = valid_policy(json.dumps(iam_policy(entries)))
+    assert policy == iam_policy(entries[::-1])
     assert [one["Sid"] for one in policy["Statement"]] == ["EncenvOpen1", "EncenvOpen2"]
     assert [one["Resource"] for one in policy["Statement"]] == [[ARN, f"{ARN}3"], [f"{ARN}2"]]
-    assert contributor_policy(entries) == contributor_policy(entries[::-1])
+    assert iam_policy(entries, contributor=True) == iam_policy(entries[::-1], contributor=True)
 
 
 def test_multi_region():
     """--region allows replicas of multi-Region keys, in these regions and of no other key."""
     multi = "arn:aws:kms:eu-west-1:111122223333:key/mrk-1"
-    (statement,) = runtime_policy([entry(ARN, multi)], ["us-east-1"])["Statement"]
+    (statement,) = iam_policy([entry(ARN, multi)], ["us-east-1"])["Statement"]
     assert statement["Resource"] == [ARN, multi, multi.replace("eu-west-1", "us-east-1")]
-    (statement,) = runtime_policy([entry(ARN, multi)], ["cn-north-1"])["Statement"]
+    (statement,) = iam_policy([entry(ARN, multi)], ["cn-north-1"])["Statement"]
     assert statement["Resource"] == [ARN, multi]  # another partition has no replicas
 
 

@@ -5,7 +5,7 @@ The encryption context is pinned both ways: each pair must have its value, and t
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -21,7 +21,6 @@ from encenv.keys.aws.kms import replica_of
 
 VERSION = "2012-10-17"  # IAM user guide, "IAM JSON policy elements: Version"
 CHARACTERS_MAX = 6144  # IAM and AWS STS quotas: a managed policy, white space not counted
-_Condition = dict[str, dict[str, Any]]
 
 
 @click.command()
@@ -53,7 +52,7 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
         if not is_region(region):
             raise click.UsageError(f"--region: {region!r} is not the name of a region")
     entries = [entry for path in files for entry in _entries(path)]
-    policy = contributor_policy(entries, regions) if contributor else runtime_policy(entries, regions)
+    policy = iam_policy(entries, regions, contributor=contributor)
     if not policy["Statement"]:
         raise KeyEntryError(
             f"no value in {', '.join(map(place, files))} is encrypted with an AWS KMS key",
@@ -83,77 +82,53 @@ def _entries(path: str) -> tuple[KeyEntry, ...]:
     ]
     if failures:
         raise combine(failures, whole=place(path), done="used")
-    used = {variable.kid for variable in inspection.variables}
-    return tuple(entry for entry in inspection.entries if entry.kid in used)
+    return inspection.entries_in_use
 
 
-def runtime_policy(entries: Iterable[KeyEntry], regions: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the policy of a role that decrypts values.
+def iam_policy(
+    entries: Iterable[KeyEntry], regions: Sequence[str] = (), *, contributor: bool = False
+) -> dict[str, Any]:
+    """Return the policy of a role that decrypts values, or of a contributor, who adds values and decrypts none.
+
+    It has one statement for each encryption context and action. A contributor's data key is generated with the first
+    wrapping key of a key entry, and encrypted with the others.
 
     Args:
         entries: The key entries of the values; wrapped keys of other providers than AWS KMS are ignored.
         regions: Where replicas of multi-Region keys are allowed as well.
+        contributor: Whether it is the policy of a contributor.
     """
-    return _policy("EncenvOpen", entries, regions, ("kms:Decrypt", "kms:Decrypt"), _runtime_condition)
-
-
-def contributor_policy(entries: Iterable[KeyEntry], regions: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the policy of a role that adds values and decrypts none; arguments as for `runtime_policy`.
-
-    A data key is generated with the first wrapping key, and encrypted with the others.
-    """
-    actions = ("kms:GenerateDataKey", "kms:Encrypt")
-    return _policy("EncenvAdd", entries, regions, actions, _contributor_condition)
-
-
-def _policy(
-    sid: str,
-    entries: Iterable[KeyEntry],
-    regions: Sequence[str],
-    actions: tuple[str, str],
-    condition: Callable[[Pairs], _Condition],
-) -> dict[str, Any]:
-    """Return a policy with one statement for each encryption context and action.
-
-    *actions* are the one with the first wrapping key of a key entry and the one with the others. If there are several
-    statements, their names are *sid* and a number.
-    """
+    sid, first, other = "EncenvOpen", "kms:Decrypt", "kms:Decrypt"
+    if contributor:
+        sid, first, other = "EncenvAdd", "kms:GenerateDataKey", "kms:Encrypt"
     arns: dict[tuple[Pairs, str], set[str]] = {}
     for entry in entries:
         context = tuple(sorted({*entry.context} - {ADDED_BY_WRITER}))
         for position, item in enumerate(entry.items):
             if item.provider == AWS_KMS:
                 copies = {item.reference, *(replica_of(item.reference, region) for region in regions)}
-                arns.setdefault((context, actions[min(position, 1)]), set()).update(filter(None, copies))
-    groups = sorted(arns.items(), key=lambda group: (group[0][0], actions.index(group[0][1])))
+                arns.setdefault((context, other if position else first), set()).update(filter(None, copies))
+    groups = sorted(arns.items(), key=lambda group: (group[0][0], group[0][1] != first))
     statements = [
         {
             "Sid": f"{sid}{number}" if len(groups) > 1 else sid,
             "Effect": "Allow",
             "Action": action,
             "Resource": sorted(keys),
-            "Condition": condition(context),
+            "Condition": _condition(context, contributor=contributor),
         }
         for number, ((context, action), keys) in enumerate(groups, start=1)
     ]
     return {"Version": VERSION, "Statement": statements}
 
 
-def _contributor_condition(context: Pairs) -> _Condition:
+def _condition(context: Pairs, *, contributor: bool) -> dict[str, dict[str, Any]]:
     whole = encryption_context((*context, ADDED_BY_WRITER))
     pairs = {f"kms:EncryptionContext:{key}": value for key, value in sorted(whole.items())}
+    added = f"kms:EncryptionContext:{ADDED_BY_WRITER[0]}"
+    optional = {} if contributor else {"StringEqualsIfExists": {added: pairs.pop(added)}}
     return {
         "StringEquals": pairs,
+        **optional,
         "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": sorted(whole)},
-    }
-
-
-def _runtime_condition(context: Pairs) -> _Condition:
-    condition = _contributor_condition(context)
-    added = f"kms:EncryptionContext:{ADDED_BY_WRITER[0]}"
-    optional = {added: condition["StringEquals"].pop(added)}
-    return {
-        "StringEquals": condition["StringEquals"],
-        "StringEqualsIfExists": optional,
-        "ForAllValues:StringEquals": condition["ForAllValues:StringEquals"],
     }
