@@ -1,7 +1,7 @@
 """Find out whether the keys that files and settings name can be used here. AWS decrypts nothing for it."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from encenv.cli.report import Finding, Severity, failure
@@ -27,8 +27,43 @@ _STATE_HINTS = {
 }
 
 
-def local_keys(keys: Iterable[KeyName]) -> Iterator[Finding]:
-    """Yield whether this machine has the local keys among *keys*, the wrapping keys of the project."""
+def key_findings(
+    entries: Collection[KeyEntry], keys: Sequence[KeyName], context: Pairs, *, offline: bool
+) -> Iterator[Finding]:
+    """Yield whether the data keys of *entries* can be unwrapped here, and new ones made.
+
+    Args:
+        entries: The key entries of the files.
+        keys: The wrapping keys of the project.
+        context: The encryption context of the project.
+        offline: Whether AWS is left alone.
+    """
+    yield from _local_keys(keys)
+    aws_keys = [key.key for key in keys if key.provider == AWS_KMS]
+    probe = reason = None
+    if not aws_keys and not any(item.provider == AWS_KMS for entry in entries for item in entry.items):
+        reason = "not contacted: no file and no setting names an AWS KMS key"
+    elif offline:
+        reason = "not contacted, because of --offline: credentials, clock and keys are not checked"
+    else:
+        probe = KmsProbe()
+        credentials = _credentials(probe)
+        yield credentials
+        yield _region(probe, aws_keys)
+        if credentials.severity == "error":
+            probe, reason = None, "not contacted without credentials: clock and keys are not checked"
+    if reason is not None:
+        yield Finding("skipped", "AWS", reason)
+    for entry in entries:
+        yield from _data_key(entry, probe)
+    if probe is not None:
+        for aws_key in aws_keys:
+            yield _encrypting(aws_key, context, probe)
+        yield _clock(probe)
+
+
+def _local_keys(keys: Iterable[KeyName]) -> Iterator[Finding]:
+    """Yield whether this machine has the local keys among *keys*."""
     if os.environ.get(LOCAL_KEY_NAME):
         yield Finding("ok", "local key", f"{LOCAL_KEY_NAME} is set, and is used instead of any key file")
     for key in keys:
@@ -41,46 +76,14 @@ def local_keys(keys: Iterable[KeyName]) -> Iterator[Finding]:
                 yield Finding("ok", "local key", f"{item.reference} is here")
 
 
-def without_aws(entries: Iterable[KeyEntry], reason: str) -> Iterator[Finding]:
-    """Yield which data keys of *entries* open without AWS; *reason* says why AWS is not contacted."""
-    yield Finding("skipped", "AWS", reason)
-    for entry in entries:
-        yield from _data_key(entry, None)
-
-
-def with_aws(
-    entries: Iterable[KeyEntry], keys: Sequence[str], context: Pairs, probe: KmsProbe
-) -> Iterator[Finding]:
-    """Yield whether the data keys of *entries* can be unwrapped, and new ones made, with AWS's help.
-
-    Args:
-        entries: The key entries of the files.
-        keys: The AWS KMS keys of the project.
-        context: The encryption context of the project.
-        probe: Asks AWS.
-    """
-    credentials = _credentials(probe)
-    yield credentials
-    yield _region(probe, keys)
-    if credentials.severity == "error":
-        yield from without_aws(entries, "not contacted without credentials: clock and keys are not checked")
-        return
-    for entry in entries:
-        yield from _data_key(entry, probe)
-    for key in keys:
-        yield _encrypting(key, context, probe)
-    yield _clock(probe)
-
-
 def _credentials(probe: KmsProbe) -> Finding:
     try:
         source = probe.credentials()
     except EncenvError as error:
         return failure("credentials", error)
     identity = probe.identity()
-    return Finding(
-        "ok", "credentials", f"found, by {source}" + (f"; they are {identity}" if identity else "")
-    )
+    owner = f"; they are {identity}" if identity else ""
+    return Finding("ok", "credentials", f"found, by {source}{owner}")
 
 
 def _region(probe: KmsProbe, keys: Iterable[str]) -> Finding:
@@ -92,15 +95,17 @@ def _region(probe: KmsProbe, keys: Iterable[str]) -> Finding:
     return Finding("ok", "region", "none is set; ARNs need none")
 
 
-def _data_key(entry: KeyEntry, probe: KmsProbe | None) -> Iterator[Finding]:
-    """Yield which wrapping keys unwrap the data key of *entry* here. One is enough, so others then only warn."""
+def _data_key(entry: KeyEntry, probe: KmsProbe | None) -> list[Finding]:
+    """Return which wrapping keys unwrap the data key of *entry* here. One is enough, so others then only warn."""
     findings = [finding for item in entry.items for finding in _unwrapping(item, entry, probe)]
-    opens = any(one.severity == "ok" for one in findings)
-    for one in findings:
-        if opens and one.severity == "error":
-            yield replace(one, severity="warning", message=f"{one.message}; another key opens it")
-        else:
-            yield one
+    if not any(one.severity == "ok" for one in findings):
+        return findings
+    return [
+        replace(one, severity="warning", message=f"{one.message}; another key opens it")
+        if one.severity == "error"
+        else one
+        for one in findings
+    ]
 
 
 def _unwrapping(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> Iterator[Finding]:
@@ -113,13 +118,12 @@ def _unwrapping(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> It
             return
         provider = find_provider(item.provider, os.environ)
         if item.provider != LOCAL:
-            yield Finding(
-                "skipped", where, f"{item.provider} is installed; it was not tried"
-            )  # its calls may cost money
+            # Its calls may cost money.
+            yield Finding("skipped", where, f"{item.provider} is installed; it was not tried")
         elif DataKey(provider.unwrap(item, context, UNWRAP_SECONDS)).matches(entry.commitment):
-            yield Finding("ok", where, f"{LOCAL}:{item.reference} opens it")
+            yield Finding("ok", where, f"{item.wrapping_key} opens it")
         else:
-            message = f"{LOCAL}:{item.reference} gives another data key"
+            message = f"{item.wrapping_key} gives another data key"
             yield Finding("error", where, message, "restore the key entry from git")
     except EncenvError as error:
         yield failure(where, error)

@@ -83,10 +83,9 @@ def command(
         versions = [*_recorded(_in_history(revisions), files, projects)]
     else:
         versions = [
-            _Version(
-                one, place(one), partial(read_text, one), f"run: encenv encrypt {shell_argument(place(one))}"
-            )
-            for one in files or (DEFAULT_FILE,)
+            _Version(path, where, partial(read_text, path), f"run: encenv encrypt {shell_argument(where)}")
+            for path in files or (DEFAULT_FILE,)
+            for where in (place(path),)
         ]
     findings: dict[Finding, None] = {}
     for version in progress(versions, "checking"):

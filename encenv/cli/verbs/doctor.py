@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import platform
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +13,15 @@ import click
 from encenv import __version__
 from encenv.cli import report
 from encenv.cli.files import place, read_text
-from encenv.cli.key_health import local_keys, with_aws, without_aws
+from encenv.cli.key_health import key_findings
 from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
 from encenv.errors import EncenvError
 from encenv.files.disk import shell_argument
 from encenv.files.inspect import Inspection, inspect
-from encenv.files.key_names import AWS_KMS, KeyName
-from encenv.format.sealed import KeyEntry
 from encenv.git.install import status
 from encenv.git.repository import is_repository
-from encenv.keys.aws.probe import KmsProbe
-from encenv.policy.project import Project, project, project_of
+from encenv.policy.project import Project, project_of
 from encenv.policy.rules import Policy
 
 SHOWN_MAX = 5  # findings of one kind in one file
@@ -59,29 +56,29 @@ def _findings(files: tuple[str, ...], *, offline: bool) -> Iterator[Finding]:
     versions = [f"Python {platform.python_version()}", *map(_version, _PACKAGES)]
     yield Finding("ok", "versions", f"encenv {__version__} on {', '.join(versions)}")
     here, policy = Project(), Policy()
-    keys: tuple[KeyName, ...] = ()
     try:
-        here = project_of(files[0]) if files else project()
-        keys = here.keys
-        yield Finding("ok", "settings", _settings(here))
+        here = project_of(files[0] if files else DEFAULT_FILE)
+        no_table = "no [tool.encenv]: every value must be encrypted"
+        yield Finding("ok", "settings", no_table if here.path is None else here.where)
         policy = here.policy()
     except EncenvError as error:
         yield failure("settings", error)
-    if not files and not os.path.lexists(DEFAULT_FILE):
+    if not files and os.path.lexists(DEFAULT_FILE):
+        files = (DEFAULT_FILE,)
+    elif not files:
         hint = "name one: encenv doctor FILE"
         yield Finding("skipped", "files", f"there is no {DEFAULT_FILE} in this folder", hint)
-    entries: dict[str, KeyEntry] = {}
-    for path in files or ((DEFAULT_FILE,) if os.path.lexists(DEFAULT_FILE) else ()):
+    inspections: list[Inspection] = []
+    for path in files:
         try:
             inspection = inspect(read_text(path))
         except EncenvError as error:
             yield failure(place(path), error)
         else:
             yield from _file(path, inspection, policy)
-            used = {variable.kid for variable in inspection.variables}
-            entries |= {entry.kid: entry for entry in inspection.entries if entry.kid in used}
-    yield from local_keys(keys)
-    yield from _aws([*entries.values()], keys, here, offline=offline)
+            inspections.append(inspection)
+    entries = {entry.kid: entry for one in inspections for entry in one.entries_in_use}
+    yield from key_findings(entries.values(), here.keys, here.context or (), offline=offline)
     yield from _git(here)
 
 
@@ -92,21 +89,16 @@ def _version(package: str) -> str:
         return f"{package} (version unknown)"
 
 
-def _settings(here: Project) -> str:
-    return "no [tool.encenv]: every value must be encrypted" if here.path is None else here.where
-
-
 def _file(path: str, inspection: Inspection, policy: Policy) -> Iterator[Finding]:
     where = place(path)
-    how_to_encrypt = f"run: encenv encrypt {shell_argument(where)}"
+    file = shell_argument(where)
     # Plaintext does not keep encenv from working; `encenv check` fails for it.
-    exposed = report.plaintext(where, inspection, policy, how_to_encrypt)
+    exposed = report.plaintext(where, inspection, policy, f"run: encenv encrypt {file}")
     damaged = sorted(report.damage(where, inspection), key=lambda one: one.line or 0)
     for findings in (damaged, [replace(one, severity="warning") for one in exposed]):
         yield from findings[:SHOWN_MAX]
         if more := findings[SHOWN_MAX:]:
-            hint = f"see them all: encenv check {shell_argument(where)}"
-            yield Finding(more[0].severity, where, f"{len(more)} more", hint)
+            yield Finding(more[0].severity, where, f"{len(more)} more", f"see them all: encenv check {file}")
     encrypted = sum(one.state == "sealed" for one in inspection.variables)
     yield Finding("ok", where, f"{encrypted} of {count(len(inspection.variables), 'variable')} encrypted")
     if path != "-" and os.name == "posix":  # elsewhere the permission bits say nothing
@@ -126,19 +118,6 @@ def _permissions(path: str, *, has_plaintext: bool) -> Iterator[Finding]:
         yield Finding(
             "warning", where, f"others can read its plaintext (mode {mode:o})", f"run: chmod 600 {file}"
         )
-
-
-def _aws(
-    entries: Sequence[KeyEntry], keys: Sequence[KeyName], here: Project, *, offline: bool
-) -> Iterator[Finding]:
-    named = [key.key for key in keys if key.provider == AWS_KMS]
-    if not named and not any(item.provider == AWS_KMS for entry in entries for item in entry.items):
-        return without_aws(entries, "not contacted: no file and no setting names an AWS KMS key")
-    if offline:
-        return without_aws(
-            entries, "not contacted, because of --offline: credentials, clock and keys are not checked"
-        )
-    return with_aws(entries, named, here.context or (), KmsProbe())
 
 
 def _git(here: Project) -> Iterator[Finding]:

@@ -1,44 +1,24 @@
 """``encenv status``: show what .env files hold, without a key."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
 from encenv.cli.files import place, read_text
-from encenv.cli.options import STANDARD_INPUT, files_argument, json_option
+from encenv.cli.options import files_argument, json_option
 from encenv.cli.report import STATES, count, write_json, write_lines
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted
 from encenv.files.inspect import LAMBDA_BYTES, Inspection, Variable, inspect
 from encenv.files.plaintext_leaks import mask_name
 from encenv.files.text import printable
-from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
+from encenv.format.sealed import ADDED_BY_WRITER
 from encenv.policy.project import Projects
 from encenv.policy.rules import Policy
 
 NAME_WIDTH_MAX = 40
 _STYLES = {"sealed": GREEN, "plain": DIM, "bare": DIM, "damaged": RED, "unopenable": RED}
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file and the rules for it."""
-
-    path: str
-    inspection: Inspection
-    policy: Policy
-
-    def word(self, variable: Variable) -> tuple[str, str]:
-        """Return the state of *variable* in words, and their style."""
-        if variable.state == "plain" and self.policy.requires(variable.name):
-            return "must be encrypted", RED
-        return STATES[variable.state], _STYLES[variable.state]
-
-    def values(self) -> Counter[str | None]:
-        """Return the number of values by data key."""
-        return Counter(variable.kid for variable in self.inspection.variables)
 
 
 @click.command()
@@ -56,24 +36,23 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
       encenv status .env .env.staging
     """
     projects = Projects()
-    inspections = [(path, inspect(read_text(path))) for path in files]
-    reports = [_File(path, inspection, projects.policy(path)) for path, inspection in inspections]
+    reports = [(path, inspect(read_text(path)), projects.policy(path)) for path in files]
     if as_json:
-        write_json({"files": [_as_json(file) for file in reports]})
+        write_json({"files": [_as_json(*one) for one in reports]})
     else:
-        write_lines(line for i, file in enumerate(reports) for line in ([""] if i else []) + [*_lines(file)])
+        write_lines(line for i, one in enumerate(reports) for line in ([""] if i else []) + [*_lines(*one)])
 
 
-def _as_json(file: _File) -> dict[str, Any]:
-    inspection, values = file.inspection, file.values()
+def _as_json(path: str, inspection: Inspection, policy: Policy) -> dict[str, Any]:
+    values = Counter(variable.kid for variable in inspection.variables)
     return {
-        "path": file.path if file.path == STANDARD_INPUT else place(file.path),
+        "path": printable(path),
         "variables": [
             {
                 "name": mask_name(variable.name),
                 "line": variable.line,
                 "state": STATES[variable.state],
-                "must_be_encrypted": file.policy.requires(variable.name),
+                "must_be_encrypted": policy.requires(variable.name),
                 "kid": variable.kid,
                 "bytes": variable.size,
                 "problem": variable.problem,
@@ -83,7 +62,7 @@ def _as_json(file: _File) -> dict[str, Any]:
         "keys": [
             {
                 "kid": entry.kid,
-                "wrapping_keys": _wrapping_keys(entry),
+                "wrapping_keys": [item.wrapping_key for item in entry.items],
                 "context": {key: value for key, value in entry.context if (key, value) != ADDED_BY_WRITER},
                 "contributed": ADDED_BY_WRITER in entry.context,
                 "values": values[entry.kid],
@@ -98,17 +77,17 @@ def _as_json(file: _File) -> dict[str, Any]:
     }
 
 
-def _lines(file: _File) -> Iterator[str]:
-    inspection, values = file.inspection, file.values()
-    words = Counter(file.word(variable)[0] for variable in inspection.variables)
+def _lines(path: str, inspection: Inspection, policy: Policy) -> Iterator[str]:
+    values = Counter(variable.kid for variable in inspection.variables)
+    words = Counter(_word(variable, policy)[0] for variable in inspection.variables)
     summary = ", ".join(f"{number:,} {word}" for word, number in words.items()) or "no variables"
-    yield f"{painted(place(file.path), BOLD)}  {summary}"
+    yield f"{painted(place(path), BOLD)}  {summary}"
     for entry in inspection.entries:
         about = [count(values[entry.kid], "value")]
         about += [f"{key}={value}" for key, value in entry.context if (key, value) != ADDED_BY_WRITER]
         if ADDED_BY_WRITER in entry.context:
             about.append("added by someone who cannot decrypt; encenv rotate merges it")
-        first, *others = _wrapping_keys(entry)
+        first, *others = (item.wrapping_key for item in entry.items)
         yield f"  {entry.kid}  {first}  {', '.join(about)}"
         yield from (f"  {'':{len(entry.kid)}}  {other}" for other in others)
     left = (
@@ -117,15 +96,22 @@ def _lines(file: _File) -> Iterator[str]:
         else painted(f"{-inspection.bytes_left:,} too many", RED)
     )
     yield f"  {inspection.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {left}"
-    yield from _table(file)
+    yield from _table(inspection.variables, policy)
     for remarks, style in ((inspection.problems, RED), (inspection.warnings, YELLOW)):
         yield from (f"  line {one.line}: {painted(printable(one.text), style)}" for one in remarks)
 
 
-def _table(file: _File) -> Iterator[str]:
+def _word(variable: Variable, policy: Policy) -> tuple[str, str]:
+    """Return the state of *variable* in words, and their style."""
+    if variable.state == "plain" and policy.requires(variable.name):
+        return "must be encrypted", RED
+    return STATES[variable.state], _STYLES[variable.state]
+
+
+def _table(variables: Sequence[Variable], policy: Policy) -> Iterator[str]:
     rows = [
-        (printable(mask_name(one.name)), *file.word(one), one.kid or "", f"{one.size:,}")
-        for one in file.inspection.variables
+        (printable(mask_name(one.name)), *_word(one, policy), one.kid or "", f"{one.size:,}")
+        for one in variables
     ]
     if rows:
         names, words, sizes = (max(len(row[column]) for row in rows) for column in (0, 1, 4))
@@ -133,7 +119,3 @@ def _table(file: _File) -> Iterator[str]:
         yield ""
         for name, word, style, kid, size in rows:
             yield f"  {name:{names}}  {painted(f'{word:{words}}', style)}  {kid:8}  {size:>{sizes}}"
-
-
-def _wrapping_keys(entry: KeyEntry) -> list[str]:
-    return [f"{item.provider}:{item.reference}" for item in entry.items]
