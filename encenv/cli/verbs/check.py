@@ -82,11 +82,10 @@ def command(
     elif revisions is not None:
         versions = [*_recorded(_in_history(revisions), files, projects)]
     else:
-        versions = [
-            _Version(path, where, partial(read_text, path), f"run: encenv encrypt {shell_argument(where)}")
-            for path in files or (DEFAULT_FILE,)
-            for where in (place(path),)
-        ]
+        versions = []
+        for path in files or (DEFAULT_FILE,):
+            hint = f"run: encenv encrypt {shell_argument(place(path))}"
+            versions.append(_Version(path, place(path), partial(read_text, path), hint))
     findings: dict[Finding, None] = {}
     for version in progress(versions, "checking"):
         of_version = sorted(
@@ -98,9 +97,9 @@ def command(
     else:
         write_lines(report.as_lines(findings))
     if failures := errors(findings):
-        hint, *others = dict.fromkeys(one.hint or "" for one in failures)
+        first, *others = dict.fromkeys(one.hint or "" for one in failures)
         rest = "; then see the rest: encenv check --json" if others else ""
-        return fail(count(len(failures), "problem"), hint + rest)
+        return fail(count(len(failures), "problem"), first + rest)
     if not as_json:
         noun = "staged file" if staged else "file" if revisions is None else "version"
         say(f"{count(len(versions), noun)} checked: nothing to fix")
