@@ -44,10 +44,7 @@ WRONG_CALL = 2
 
 class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        return click.Command(cmd_name, short_help=_VERBS[cmd_name]) if cmd_name in _VERBS else None
+        return list(self.commands)  # click would sort them
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -61,6 +58,7 @@ class _Verbs(click.Group):
 
 @click.group(
     cls=_Verbs,
+    commands={name: click.Command(name, short_help=text) for name, text in _VERBS.items()},
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="A first look: encenv demo",

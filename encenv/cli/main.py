@@ -1,4 +1,4 @@
-"""The command line. Only in this room is anything printed or exited.
+"""Run the command line, from the imports to the exit code.
 
 Data goes to standard output, everything else to standard error: ``encenv: error:`` says what happened,
 ``encenv: hint:`` what to do. Exit code 0 is success, 1 an error, 2 a wrong call.

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from support.python_process import WITHOUT_PRIVILEGE
 from support.workspace import CANARY, PROGRAM, in_words, matches, perform, read_script
@@ -93,6 +94,12 @@ def test_listing_the_verbs_imports_none(workspace):
         assert "status" in done.stdout
         assert "encenv.cli.group" in done.stderr.split()
         assert "encenv.cli.verbs.status" not in done.stderr.split()
+
+
+@pytest.mark.skipif(not hasattr(click.exceptions, "NoSuchCommand"), reason="click suggests verbs from 8.4 on")
+def test_a_misspelt_verb(workspace):
+    """An unknown verb is answered with the verb that is spelt most like it."""
+    assert "'encrypt'" in in_words(workspace.call("enrcypt"), code=2)[0]
 
 
 @pytest.mark.parametrize(
