@@ -8,7 +8,14 @@ least one), and that is not a contributor's. So nobody who plants an entry can r
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from encenv.errors import ConflictError, KeyDeniedError, KeyRefusedError, KeyUnreachableError, PolicyError
+from encenv.errors import (
+    ConflictError,
+    EncenvError,
+    KeyDeniedError,
+    KeyRefusedError,
+    KeyUnreachableError,
+    PolicyError,
+)
 from encenv.files.disk import shell_argument
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.lines import FileKey, FileLines
@@ -20,8 +27,10 @@ from encenv.keys.process_safety import lazily
 
 if TYPE_CHECKING:
     from encenv.format.envelope import DataKey
+    from encenv.keys import local as local_keys
     from encenv.keys import unwrap as data_keys
 else:
+    local_keys = lazily("encenv.keys.local")
     data_keys = lazily("encenv.keys.unwrap")
 
 
@@ -49,7 +58,7 @@ def choose_data_key(lines: FileLines, writer: Writer) -> DataKeyChoice:
             exact = FileKey((new[1],), {}).wrapping_keys
             candidates = [key for key in lines.keys if key.is_only_under(exact)]
     else:
-        keys, candidates = agreed_keys(lines), lines.trusted_keys
+        keys, candidates = agreed_keys(lines, writer), lines.trusted_keys
     context = tuple(sorted(_agreed_context(candidates, writer, lines.where)))
     session = writer.session(lines.entries)
     denial: KeyDeniedError | None = None
@@ -81,12 +90,12 @@ def wrapping_of_new_key(lines: FileLines, writer: Writer) -> tuple[Sequence[KeyN
     Raises:
         EncenvError: If the writer names none and those of the file differ or cannot be trusted.
     """
-    keys, trusted = writer.keys or agreed_keys(lines), lines.trusted_keys
+    keys, trusted = writer.keys or agreed_keys(lines, writer), lines.trusted_keys
     _check_wrapped_keys(trusted, writer, lines.where)
     return keys, _agreed_context(trusted, writer, lines.where)
 
 
-def agreed_keys(lines: FileLines) -> tuple[KeyName, ...]:
+def agreed_keys(lines: FileLines, writer: Writer) -> tuple[KeyName, ...]:
     """Return the wrapping keys that all data keys of the file are under, contributors' aside.
 
     Raises:
@@ -105,12 +114,22 @@ def agreed_keys(lines: FileLines) -> tuple[KeyName, ...]:
             f"no key is named, and contributors added all values in {where}",
             hint="name the one to use: --key …",
         )
-    file = shell_argument(where)
-    raise PolicyError(
-        f"no key is named, and there is none in {where}",
-        hint=f"run: encenv keygen && encenv encrypt --key local {file}   or, with AWS KMS: "
-        f"encenv encrypt --key alias/NAME {file}",
-    )
+    if _has_local_key(writer):
+        hint = "name the one to use: --key local   or, with AWS KMS: --key alias/NAME"
+    else:
+        file = shell_argument(where)
+        hint = (
+            f"run: encenv keygen && encenv encrypt --key local {file}   or, with AWS KMS: "
+            f"encenv encrypt --key alias/NAME {file}"
+        )
+    raise PolicyError(f"no key is named, and there is none in {where}", hint=hint)
+
+
+def _has_local_key(writer: Writer) -> bool:
+    try:
+        return local_keys.LocalKeys(writer.environ).exist()
+    except (EncenvError, OSError):  # this user has no home directory, or may not look into it
+        return False
 
 
 def _agreed_context(file_keys: Iterable[FileKey], writer: Writer, where: str) -> Pairs:

@@ -44,7 +44,7 @@ def start_edit(text: str, writer: Writer, where: str = ".env") -> EditorSession:
     """
     lines = classify(parse(text), where)
     if not writer.keys:  # an error now, before somebody writes a value that cannot be encrypted
-        agreed_keys(lines)
+        agreed_keys(lines, writer)
     bindings = lines.file.bindings
     changes = {index: with_value(bindings[index], value) for index, value in lines.decrypt(writer).items()}
     marks: dict[str, int] = {}
