@@ -165,3 +165,11 @@ def test_a_clone_without_permission(repo, kms):
     assert message.endswith("AccessDeniedException")
     assert hint.startswith("allow kms:Decrypt on this key")
     assert hint.endswith(f"; {ANN}")
+
+
+def test_a_name_like_an_option(repo):
+    """A suggested command takes a file whose name begins with ``-`` as a file."""
+    repo.write("pyproject.toml", '[tool.encenv]\nfiles = ["*.env"]\n')
+    repo.write("-q.env", f"A={CANARY}\n")
+    assert "next: encenv encrypt ./-q.env && git add ./-q.env\n" in repo.run("init", "-y").err
+    assert repo.shell("encenv encrypt ./-q.env && git add ./-q.env").code == 0
