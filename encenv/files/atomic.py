@@ -1,12 +1,14 @@
 """Replace a file as a whole or not at all, and never over a change that the writer has not seen.
 
 The steps: lock the folder, read the file, write a temporary file beside it, fsync, compare the original once more,
-rename the temporary file over it, fsync the folder.
+rename the temporary file over it, fsync the folder. A writer deletes the temporary files of writers that were killed.
 """
 
 import errno
 import os
+import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,12 +16,19 @@ from typing import NamedTuple
 
 from encenv.errors import ConflictError, FileError
 from encenv.files.disk import attempt
-from encenv.files.folder_lock import lock, remove, temporary_beside
 from encenv.files.text import StrPath, printable
+
+try:
+    import fcntl
+except ImportError:  # Windows: there only the comparison just before the replacement protects the file
+    fcntl = None  # type: ignore[assignment]
 
 PRIVATE = 0o600
 # NONBLOCK: opening a FIFO that took the file's place must not wait for its other end. Windows has neither flag.
 _REGULAR_ONLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# A change takes milliseconds, or up to writer.UNWRAP_SECONDS (20) if it must unwrap a data key first.
+LOCK_SECONDS = 30.0
+_TEMPORARY = re.compile(r"\.encenv-[0-9a-f]{16}\.tmp")
 _NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -52,7 +61,7 @@ class FileEdit:
         """
         if data == self._state.data:
             return
-        temporary = temporary_beside(self._path)
+        temporary = _temporary_beside(self._path)
         try:
             attempt("write", self._path, lambda: _write(temporary, data, PRIVATE, like=self._state))
             state, _ = attempt("read", temporary, lambda: _read_state(temporary))
@@ -63,7 +72,7 @@ class FileEdit:
                 )
             attempt("write", self._path, lambda: temporary.replace(self._path))
         finally:
-            remove(temporary)
+            _remove(temporary)
         self._state, self.data = state, data
         _sync_folder(self._path.parent)
 
@@ -81,11 +90,11 @@ def edit_file(path: StrPath) -> Iterator[FileEdit]:
     Must not be nested for two files of one folder: the inner block would wait for the outer one.
 
     Raises:
-        ConflictError: If another writer keeps the folder for more than `folder_lock.LOCK_SECONDS`.
+        ConflictError: If another writer keeps the folder for more than `LOCK_SECONDS`.
         FileError: If it cannot be read, or is not a regular file with one name.
     """
     path = Path(path)
-    with lock(path.parent):
+    with _lock(path.parent):
         yield FileEdit(path, _read_regular(path))
 
 
@@ -97,15 +106,74 @@ def create(path: StrPath, data: bytes, mode: int = PRIVATE) -> None:
         FileError: If it cannot be written. Nothing exists there then.
     """
     path = Path(path)
-    temporary = temporary_beside(path)
-    with lock(path.parent):
+    temporary = _temporary_beside(path)
+    with _lock(path.parent):
         if not attempt("write", path, lambda: _create_nameless(path, data, mode)):
             try:
                 attempt("write", path, lambda: _write(temporary, data, mode))
                 attempt("write", path, lambda: _rename_to_new(temporary, path))
             finally:
-                remove(temporary)
+                _remove(temporary)
         _sync_folder(path.parent)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Keep other encenv writers out of *folder* until the block ends.
+
+    The folder itself is locked: a lock on the file would go with the file that is replaced, and a lock file would
+    stay behind.
+    """
+    if fcntl is None:
+        yield
+        return
+    holder = os.getpid()
+    descriptor = attempt("read", folder, lambda: os.open(folder, os.O_RDONLY | os.O_DIRECTORY), "folder")
+    try:
+        if _wait_for_lock(descriptor, folder):
+            for path in folder.iterdir():
+                if _TEMPORARY.fullmatch(path.name):  # no other writer is at work: this one's was killed
+                    _remove(path)
+        yield
+    finally:
+        # A child forked meanwhile shares the lock: it must not keep it from others, nor release it for us.
+        if os.getpid() == holder:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, folder: Path) -> bool:
+    """Wait for the lock; return False on a file system without locks, such as some network ones."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    pause = 0.001
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        except OSError:
+            return False
+        else:
+            return True
+        if time.monotonic() >= deadline:
+            raise ConflictError(
+                f"another encenv has been changing a file in {printable(folder)} for more than {LOCK_SECONDS:g} seconds",
+                hint="wait for it to end, or stop it, and run the command again",
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def _temporary_beside(path: Path) -> Path:
+    """Return a new name in the folder of *path* for a file that the next writer may delete."""
+    return path.parent / f".encenv-{os.urandom(8).hex()}.tmp"
+
+
+def _remove(path: Path) -> None:
+    """Delete the file *path*, if it is there."""
+    with suppress(OSError):  # it may have its final name by now, or was never created
+        path.unlink()
 
 
 def _read_regular(path: Path) -> _State:
@@ -212,7 +280,7 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
         is_done = True
     finally:
         if not is_done:
-            remove(path)
+            _remove(path)
 
 
 def _sync_folder(folder: Path) -> None:

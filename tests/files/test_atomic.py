@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from encenv.errors import ConflictError, EncenvError, FileError
-from encenv.files import atomic, disk, folder_lock
+from encenv.files import atomic, disk
 from encenv.files.atomic import create, edit_file
 from encenv.files.disk import read
 
@@ -325,7 +325,7 @@ def test_odd_names_are_shown_escaped(tmp_path):
         rewrite(tmp_path / "\x1b[2J")
 
 
-MODULES = (atomic.__file__, folder_lock.__file__, disk.__file__)
+MODULES = (atomic.__file__, disk.__file__)
 
 
 class _Steps:
@@ -339,7 +339,7 @@ class _Steps:
     def __call__(self, frame, event, _):
         if event in ("c_call", "c_return") and frame.f_code.co_filename in MODULES:
             # An interrupt during the clean-up, which would be the second, is not promised anything.
-            if frame.f_code.co_name in ("remove", "lock") and self.act is _interrupt:
+            if frame.f_code.co_name in ("_remove", "_lock") and self.act is _interrupt:
                 return
             self.seen += 1
             if self.seen == self.at:
@@ -505,7 +505,7 @@ def test_one_of_many_creators_wins(tmp_path):
 
 def test_waiting_for_the_lock_has_an_end(path, monkeypatch):
     """The wait for another writer ends after LOCK_SECONDS, with an error that says so."""
-    monkeypatch.setattr(folder_lock, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(atomic, "LOCK_SECONDS", 0.2)
     start = time.monotonic()
     with edit_file(path), pytest.raises(ConflictError, match="another encenv") as caught:
         rewrite(path)
@@ -529,8 +529,8 @@ print(child)
 FORKED_AND_GONE = """
 import os, sys
 from encenv.errors import ConflictError
-from encenv.files import atomic, folder_lock
-folder_lock.LOCK_SECONDS = 0.2
+from encenv.files import atomic
+atomic.LOCK_SECONDS = 0.2
 with atomic.edit_file(sys.argv[1]):
     if not os.fork():
         sys.exit()
@@ -546,7 +546,7 @@ with atomic.edit_file(sys.argv[1]):
 def test_a_forked_child_neither_keeps_nor_drops_the_lock(path, monkeypatch):
     """The lock ends with the parent's block, whether a forked child ends earlier or lives longer."""
     subprocess.run([sys.executable, "-c", FORKED_AND_GONE, path], check=True, timeout=50)
-    monkeypatch.setattr(folder_lock, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(atomic, "LOCK_SECONDS", 1)
     result = subprocess.run(
         [sys.executable, "-c", FORKED, path], stdout=subprocess.PIPE, check=True, timeout=50
     )
@@ -564,7 +564,7 @@ def test_a_file_system_without_locks(path, monkeypatch):
         path.write_bytes(OLD)
         with pytest.raises(ConflictError):
             file.replace(b"")
-    monkeypatch.setattr(folder_lock, "fcntl", None)
+    monkeypatch.setattr(atomic, "fcntl", None)
     rewrite(path)
     assert path.read_bytes() == NEW
 

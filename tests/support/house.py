@@ -73,7 +73,6 @@ ROOMS = (
         (
             "files.text",
             "files.disk",
-            "files.folder_lock",
             "files.atomic",
             "files.dotenv_names",
             "files.quoting",
