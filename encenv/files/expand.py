@@ -18,19 +18,17 @@ class Expansion:
         bindings: Name and raw value of each binding in order; None for a line without "=".
         environ: The process variables.
         override: Whether bindings come before process variables of the same name, as in ``dotenv_values``.
-        interpolate: Whether references are replaced at all.
         decrypt_binding: Takes index, name and raw value; returns the plaintext (the raw value itself if it is not
             sealed), or None if decryption failed. Called at most once for each index, and only if needed.
         decrypt_process: The same for a process variable that is referred to; takes name and raw value.
     """
 
-    def __init__(  # noqa: PLR0913 (all but two are keywords)
+    def __init__(
         self,
         bindings: Sequence[tuple[str, str | None]],
         environ: Mapping[str, str],
         *,
         override: bool = True,
-        interpolate: bool = True,
         decrypt_binding: Callable[[int, str, str], str | None],
         decrypt_process: Callable[[str, str], str | None],
     ) -> None:
@@ -38,7 +36,6 @@ class Expansion:
         # A copy: os.environ raises on names that its encoding cannot hold, and may change while we work.
         self._environ = dict(environ)
         self._override = override
-        self._interpolate = interpolate
         self._decrypt_binding = decrypt_binding
         self._decrypt_process = decrypt_process
         self._places: dict[str, list[int]] = {}  # the indexes of each name, ascending
@@ -76,7 +73,7 @@ class Expansion:
                 continue
             reached.add(index)
             raw = self._bindings[index][1]
-            if raw is None or not self._interpolate or claims(raw):
+            if raw is None or claims(raw):
                 continue
             for source in self._sources(index, parse_variables(raw)).values():
                 if isinstance(source, int):
@@ -91,7 +88,7 @@ class Expansion:
         if atoms is None:
             name, raw = self._bindings[index]
             text = None if raw is None else self._decrypt_binding(index, name, raw) or ""
-            if text is None or not self._interpolate:
+            if text is None:
                 self._values[index] = text
                 return []
             atoms = list(parse_variables(text))

@@ -4,8 +4,9 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Container, Iterable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from encenv.errors import FileError, MalformedError, combine, frameless
 from encenv.files.disk import is_file_or_fifo, read_text
@@ -15,10 +16,9 @@ from encenv.files.text import StrPath
 from encenv.format.sealed import ENTRY_PREFIX, LOCAL_KEY_NAME, claims, embeds, entry_kid
 from encenv.keys.entries import local_key_beside_values
 from encenv.keys.session import Session
-from encenv.load.reader_session import ReaderSession
+from encenv.load.reader_session import EncryptedVariable, Place, ReaderSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Unpack
 
     from encenv.load.options import ReaderOptions
@@ -71,18 +71,22 @@ class LoadedFile:
             self.last.pop(name, None)
         self.has_entries = bool(entries)
         self._interpolate, self._override = interpolate, override
+        self._plain: dict[int, str] = {}  # what was decrypted, by the index of its line
 
     @functools.cached_property
     def _expansion(self) -> Expansion:
-        session = self._session
         return Expansion(
             self._lines,
-            session.environ,
+            self._session.environ,
             override=self._override,
-            interpolate=self._interpolate,
-            decrypt_binding=lambda _, name, value: session.decrypt(name, value),
-            decrypt_process=session.decrypt,
+            decrypt_binding=self._decrypt,
+            decrypt_process=self._session.decrypt,
         )
+
+    def _decrypt(self, index: int, name: str, raw: str) -> str:
+        if index not in self._plain:
+            self._plain[index] = self._session.decrypt(name, raw) or ""
+        return self._plain[index]
 
     def raw(self, name: str) -> str | None:
         """Return what the line of *name* says, neither decrypted nor expanded."""
@@ -93,24 +97,20 @@ class LoadedFile:
         raw = self.raw(name)
         if raw is None or not ("$" in raw or "encenv:" in raw):
             return raw  # there is nothing to expand or to decrypt
-        return self._expansion.value(self.last[name])
+        index = self.last[name]
+        text = self._decrypt(index, name, raw)
+        return self._expansion.value(index) if self._interpolate and "$" in text else text
 
     def sealed_texts(self, names: Iterable[str]) -> list[str]:
         """Return the sealed values that *names* need, as far as is visible without a key."""
         return [text for text in self._texts(names) if claims(text)]
 
-    def values(
-        self, encrypted: "Callable[[str, str, list[str], Callable[[], str | None]], Any]"
-    ) -> dict[str, Any]:
-        """Return the values by name; for one that is not plaintext what *encrypted* makes of it.
-
-        Args:
-            encrypted: Takes name, raw value, the encrypted values that it needs, and a function that decrypts it.
-        """
+    def variables(self) -> Place:
+        """Return the variables by name, those that are not plaintext yet to be decrypted."""
         return {
             name: self.value(name)
             if self.is_plain(name)
-            else encrypted(
+            else EncryptedVariable(
                 name, self.raw(name) or "", self.sealed_texts([name]), functools.partial(self.value, name)
             )
             for name in self.last
@@ -264,16 +264,16 @@ def _read_stream(stream: IO[str]) -> str:
 
 
 def _values(session: ReaderSession, file: LoadedFile, skip: Container[str]) -> dict[str, str | None]:
-    names = session.without_prefix([(name, file.raw(name)) for name in file.last])
-    chosen = {to: name for to, name in zip(names, file.last, strict=True) if to not in skip}
+    lines = session.without_prefix([(name, file.raw(name)) for name in file.last])
+    chosen = {supplied: name for supplied, name, _ in lines if supplied not in skip}
     session.prepare(file.sealed_texts(chosen.values()))
-    values = {to: file.value(name) for to, name in chosen.items()}
+    values = {supplied: file.value(name) for supplied, name in chosen.items()}
     session.finish()
     return values
 
 
-def _find_dotenv() -> str:
-    """Return the nearest ``.env`` from the folder of the calling file upwards, or an empty text.
+def _find_dotenv() -> Path | None:
+    """Return the nearest ``.env`` from the folder of the calling file upwards, or None.
 
     python-dotenv's own function would start at this file, the first one outside of its package.
     """
@@ -281,23 +281,14 @@ def _find_dotenv() -> str:
         hasattr(sys, "ps1") or hasattr(sys, "ps2") or not hasattr(sys.modules.get("__main__"), "__file__")
     )
     if interactive or sys.gettrace() is not None or getattr(sys, "frozen", False):
-        start = os.getcwd()
+        start = Path.cwd()
     else:
         frame = sys._getframe()  # noqa: SLF001 (documented, and the only way to a caller's file)
         while frame.f_back is not None and (
             frame.f_code.co_filename in _OWN_FILES or not os.path.exists(frame.f_code.co_filename)
         ):
             frame = frame.f_back
-        start = os.path.dirname(os.path.abspath(frame.f_code.co_filename))
-    for folder in _upwards(start):
-        path = os.path.join(folder, ".env")
-        if is_file_or_fifo(path):
-            return path
-    return ""
-
-
-def _upwards(folder: str) -> Iterator[str]:
-    yield folder
-    while (parent := os.path.dirname(folder)) != folder:
-        yield parent
-        folder = parent
+        start = Path(os.path.abspath(frame.f_code.co_filename)).parent
+    return next(
+        (path for folder in (start, *start.parents) if is_file_or_fifo(path := folder / ".env")), None
+    )

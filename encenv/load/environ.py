@@ -44,7 +44,7 @@ def decrypt_environ(
     ]
     chosen = [
         (supplied, name, value)
-        for (name, value), supplied in zip(variables, session.without_prefix(variables, wanted), strict=True)
+        for supplied, name, value in session.without_prefix(variables, wanted)
         if value is not None
         and (wanted is None or supplied in wanted or not (claims(value) or embeds(value)))
     ]

@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import AliasChoices, AliasPath
 from pydantic.fields import FieldInfo
@@ -23,9 +23,10 @@ class FieldNames:
             variables below them build, such as ``NAME__PART``.
         has_nested: Whether it reads such variables.
         loc_keys: What a validation error may call the field.
+        roles: What a variable of each of *names* is for the model.
     """
 
-    __slots__ = ("has_nested", "keys", "loc_keys", "name", "names", "targets")
+    __slots__ = ("has_nested", "keys", "loc_keys", "name", "names", "roles", "targets")
 
     def __init__(
         self,
@@ -39,14 +40,16 @@ class FieldNames:
         self.name, self.names, self.keys, self.has_nested = name, names, keys, has_nested
         self.targets = targets
         self.loc_keys = {name, *keys}
+        self.roles = [Role(self, position) for position in range(len(names))]
 
 
-class Role(NamedTuple):
+class Role:
     """What a variable is for the model: the field, which of its names that is, and the path below it, if any."""
 
-    field: str
-    position: int
-    path: tuple[str, ...] = ()
+    __slots__ = ("field", "path", "position")  # not a named tuple: making its class takes long
+
+    def __init__(self, field: FieldNames, position: int, path: tuple[str, ...] = ()) -> None:
+        self.field, self.position, self.path = field, position, path
 
 
 class ModelNames:
@@ -77,10 +80,9 @@ class ModelNames:
             source.env_vars = env_vars
         self._roles: dict[str, list[Role]] = {}
         for field in self.fields.values():
-            for index, name in enumerate(field.names):
-                roles = self._roles.setdefault(name, [])
-                if not roles or roles[-1].field != field.name:
-                    roles.append(Role(field.name, index))
+            for role, name in zip(field.roles, field.names, strict=True):
+                if name not in field.names[: role.position]:
+                    self._roles.setdefault(name, []).append(role)
         self._with_nested: set[str] = set()  # names whose roles below another name have been added
 
     @functools.cached_property
@@ -96,33 +98,25 @@ class ModelNames:
             self._roles[name] = [*self._roles.get(name, ()), *self._nested_roles(name, delimiter)]
         return self._roles.get(name, [])
 
-    def is_given(
-        self,
-        field: FieldNames,
-        index: int,
-        path: tuple[str, ...],
-        state: Mapping[str, Any],
-        present: Container[str],
-    ) -> bool:
-        """Return whether *state*, which earlier sources filled, makes a variable for *field* ineffective.
+    def is_given(self, role: Role, state: Mapping[str, Any], present: Container[str]) -> bool:
+        """Return whether *state*, which earlier sources filled, makes a variable without effect.
 
         In doubt the answer is no: then a value too many is decrypted, and none is lost.
 
         Args:
-            field: The field.
-            index: Which of its names the variable has.
-            path: The path below that name.
+            role: What the variable is for the model.
             state: What earlier sources have given.
             present: The variables of the source: a nested value joins the value of a variable of the field's own.
         """
-        others = (role.field for name in field.names[index + 1 :] for role in self.roles(name))
-        if any(other != field.name for other in others):
+        field = role.field
+        others = (other.field for name in field.names[role.position + 1 :] for other in self.roles(name))
+        if any(other is not field for other in others):
             return False  # the source would turn to that name, which cannot be hidden from one field alone
-        targets: Iterable[str] = field.targets[-1 if path else index]
-        if path and any(name in present for name in field.names):
+        targets: Iterable[str] = field.targets[-1 if role.path else role.position]
+        if role.path and any(name in present for name in field.names):
             targets = field.keys
         return all(
-            self._is_behind(field, target, state) or self._is_shadowed(field, target, path, state)
+            self._is_behind(field, target, state) or self._is_shadowed(role, target, state)
             for target in targets
         )
 
@@ -132,7 +126,7 @@ class ModelNames:
             index = next(starts, None) if field.has_nested else None
             if index is not None:
                 below = name[len(field.names[index]) + len(delimiter) :]
-                yield Role(field.name, index, tuple(below.split(delimiter, self._source.maxsplit)))
+                yield Role(field, index, tuple(below.split(delimiter, self._source.maxsplit)))
 
     def _is_behind(self, field: FieldNames, target: str, state: Mapping[str, Any]) -> bool:
         """Return whether pydantic takes the value of a key before *target*, and ignores *target*."""
@@ -143,15 +137,13 @@ class ModelNames:
         first = next((key for key in field.keys if key in state or key == target), target)
         return first != target and not field.keys[first]
 
-    def _is_shadowed(
-        self, field: FieldNames, target: str, path: tuple[str, ...], state: Mapping[str, Any]
-    ) -> bool:
-        """Return whether *state* has a value under *target*, at *path*, that another one is not merged with."""
+    def _is_shadowed(self, role: Role, target: str, state: Mapping[str, Any]) -> bool:
+        """Return whether *state* has a value under *target*, at the path of *role*, that no other is merged with."""
         if target not in state:
             return False
         value: Any = state[target]
-        part: Any = self._source.settings_cls.model_fields[field.name]
-        for step in path:
+        part: Any = self._source.settings_cls.model_fields[role.field.name]
+        for step in role.path:
             if not isinstance(value, dict):
                 return True  # a whole value was given where this variable would add to one
             part = self._source.next_field(part, step, self._source.case_sensitive)

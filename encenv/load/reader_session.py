@@ -1,14 +1,15 @@
 """The session of a reader: it has the reader's options, and logs what it decrypted."""
 
+import functools
 import logging
 import os
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import dropwhile, takewhile
 
 from encenv.errors import ConflictError, EncenvError
-from encenv.format.sealed import ENTRY_PREFIX, claims
+from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
 from encenv.keys.process_safety import lazily
 from encenv.keys.session import UNWRAP_SECONDS, Session
 
@@ -32,6 +33,8 @@ OPTIONS = frozenset(
         "hedge_delay",
     }
 )
+
+ABSENT = object()
 
 loading: "ContextVar[SettingsSession | None]" = ContextVar("encenv_loading", default=None)
 logger = logging.getLogger("encenv")
@@ -70,15 +73,13 @@ class ReaderSession(Session):
 
     def without_prefix(
         self, variables: Sequence[tuple[str, str | None]], wanted: Container[str] | None = None
-    ) -> list[str]:
-        """Return the name that each of one source's *variables* supplies: encrypted, ``ENC_NAME`` supplies ``NAME``.
+    ) -> list[tuple[str, str, str | None]]:
+        """Return each of one source's *variables* after the name that it supplies: encrypted, ``ENC_NAME`` supplies ``NAME``.
 
         If a source has both, that is a failure, unless ``NAME`` is not *wanted* (None: all names are).
         """
-        if not self.prefix:
-            return [name for name, _ in variables]
         present = {name for name, _ in variables}
-        names = []
+        supplied = []
         for name, value in variables:
             to = name.removeprefix(self.prefix)
             is_unwanted = wanted is not None and (name in wanted or to not in wanted)
@@ -86,8 +87,22 @@ class ReaderSession(Session):
                 to = name
             elif to in present:
                 self.fail(to, both_set(to, name))
-            names.append(to)
-        return names
+            supplied.append((to, name, value))
+        return supplied
+
+    def place(
+        self, texts: Mapping[str, str | None], decrypt: "Callable[[str, str], str | None] | None" = None
+    ) -> "Place":
+        """Return the variables *texts* without key entries, which the session gets."""
+        place: dict[str, str | EncryptedVariable | None] = dict(texts)
+        for name, text in texts.items():
+            if name.startswith(ENTRY_PREFIX) and entry_kid(name) is not None:
+                self.entries.add([(name, text)])
+                del place[name]
+            elif text is not None and "encenv:" in text and (claims(text) or embeds(text)):
+                value = functools.partial(decrypt or self.decrypt, name, text)
+                place[name] = EncryptedVariable(name, text, [text], value)
+        return place
 
     def end(self) -> EncenvError | None:
         """Write the log record of the load; return all its failures as one error, or None if there are none."""
@@ -113,6 +128,27 @@ class ReaderSession(Session):
             raise failure
 
 
+class EncryptedVariable:
+    """A variable whose value is encrypted, or refers to one that is.
+
+    Args:
+        name: Its name in its place.
+        raw: Its text.
+        texts: The encrypted values that it needs, as far as is visible without a key.
+        decrypt: Returns its value; if that fails, it notes this in the session.
+    """
+
+    def __init__(self, name: str, raw: str, texts: list[str], decrypt: Callable[[], str | None]) -> None:
+        self.name, self.raw, self.texts, self.decrypt = name, raw, texts, decrypt
+        self.value: object = ABSENT  # once it is decrypted
+        self.below: object = ABSENT  # what it replaces, used again where its value is empty and ignored
+        self.rival = ""  # a variable of the same place that supplies the same name
+
+
+# The variables of one place by name, without key entries.
+Place = Mapping[str, "str | EncryptedVariable | None"]
+
+
 class SettingsSession(ReaderSession):
     """The session of one load of a settings class, and what is known about the values that the model was given.
 
@@ -123,6 +159,7 @@ class SettingsSession(ReaderSession):
         in_hook: Whether `settings_customise_sources` is running.
         hook_arguments: The sources that pydantic-settings has made.
         sources: The sources of the load, highest first.
+        built: The sources that `CliApp` has built, or nothing.
         order: The readers of these sources; None for one whose values nobody knows before it is called.
         readers: Each source that was adopted, with its reader if it has one, by the id of the source. The source is
             kept: as long as it lives, no other object has its id.
@@ -137,6 +174,7 @@ class SettingsSession(ReaderSession):
         self.in_hook = False
         self.hook_arguments: Sequence[object] = ()
         self.sources: Sequence[Any] = ()
+        self.built: Sequence[Any] = ()
         self.order: list[Reader | None] = []
         self.readers: dict[int, tuple[object, Reader | None]] = {}
 

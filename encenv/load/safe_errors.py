@@ -26,8 +26,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, SettingsError
 from encenv.errors import EncenvError, UserCodeError
 from encenv.load.pydantic_names import SETTINGS_ERROR
 from encenv.load.reader_session import SettingsSession
-from encenv.load.sources import states
-from encenv.load.variables import MASK
+from encenv.load.sources import MASK, states
 
 WITHHELD = "withheld: it may hold a decrypted value"
 

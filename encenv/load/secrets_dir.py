@@ -75,8 +75,8 @@ class SecretFiles(Reader):
                 continue
             results[field_name] = None, key, is_complex
             names = self._model.fields[field_name]
-            index = names.names.index(self._file.name)
-            is_given = bool(state) and self._model.is_given(names, index, (), state, ())
+            role = names.roles[names.names.index(self._file.name)]
+            is_given = bool(state) and self._model.is_given(role, state, ())
             if (field_name,) not in session.lost and not is_given:
                 encrypted[field_name] = self._file, text
         if encrypted:

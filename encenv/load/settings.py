@@ -10,7 +10,7 @@ source hands to the next. Those names are undocumented, and listed in pydantic_n
 import functools
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
@@ -52,7 +52,11 @@ class LastSource(PydanticBaseSettingsSource):
         """Return nothing, or raise the first failure; `EncryptedSettings` reports all of them."""
         for key, value in self.current_state.items():
             if _holds_encrypted(value) and self._is_used(key):
-                self.session.fail(key, _unknown_source())
+                failure = MalformedError(
+                    "an encrypted value came from a source that encenv does not decrypt",
+                    hint="put it into an environment variable, a .env file or secrets_dir",
+                )
+                self.session.fail(key, failure)
         if self.session.failures:
             raise self.session.failures[0]
         return {}
@@ -134,13 +138,13 @@ class EncryptedSettings(BaseSettings):
                 # The frame of this call is all that the exception keeps of the load; it must not hold values either,
                 # nor what its callers hold: the instance, and the sources that `CliApp` built.
                 if session.may_hold_values:
-                    forget(session, _built_sources(values))
+                    forget(session)
                     if is_new:
                         snapstart.clear(__pydantic_self__)
                 del __pydantic_self__, args, values, session, token
                 raise raised
             if session.has_decrypted and has_snapshot() and snapstart.note_decrypted(__pydantic_self__):
-                forget(session, _built_sources(values))  # what `CliApp` hands over is kept for the next load
+                forget(session)  # what `CliApp` hands over is kept for the next load
 
 
 if has_snapshot():
@@ -195,7 +199,7 @@ def _call_hook(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], source
         return ordered + (LastSource(session),) if is_outermost else ordered  # noqa: RUF005 (what is no tuple stays an error)
     if is_outermost and session.may_hold_values:
         raised = safe_errors.safe_error(raised, cls, session)
-        forget(session, ())
+        forget(session)
         del hook, args, sources, session, token
     raise raised
 
@@ -217,20 +221,16 @@ def _start_session(cls: type[BaseSettings], values: dict[str, Any]) -> SettingsS
         if env_file is not None:
             values["_env_file"] = HiddenEnvFile(env_file)
         return session
-    for source in built[0]:
-        if isinstance(source, LastSource) and "session" in vars(source):  # else it has served a load
-            return source.session
-    session = SettingsSession(cls)
-    sources = tuple(source for source in built[0] if not isinstance(source, LastSource))
-    adopt(session, sources)
-    values["_build_sources"] = (*sources, LastSource(session)), built[1]
+    last = next((one for one in built[0] if isinstance(one, LastSource) and "session" in vars(one)), None)
+    if last is not None:
+        session = last.session
+    else:  # no hook was called, or the sources have served another load
+        session = SettingsSession(cls)
+        sources = tuple(source for source in built[0] if not isinstance(source, LastSource))
+        adopt(session, sources)
+        values["_build_sources"] = (*sources, LastSource(session)), built[1]
+    session.built = values["_build_sources"][0]
     return session
-
-
-def _built_sources(values: Mapping[str, Any]) -> Sequence[Any]:
-    """Return the sources that were built before the instance, among the arguments *values* of `BaseSettings.__init__`."""
-    built = values.get("_build_sources")
-    return () if built is None else built[0]
 
 
 def _holds_encrypted(value: Any) -> bool:
@@ -245,13 +245,6 @@ def _holds_encrypted(value: Any) -> bool:
     if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
         return _holds_encrypted(getattr(value, "__dict__", {}))
     return isinstance(value, (list, tuple, set, frozenset)) and any(_holds_encrypted(item) for item in value)
-
-
-def _unknown_source() -> MalformedError:
-    return MalformedError(
-        "an encrypted value came from a source that encenv does not decrypt",
-        hint="put it into an environment variable, a .env file or secrets_dir",
-    )
 
 
 def _names_only(record: logging.LogRecord) -> bool:

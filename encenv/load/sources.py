@@ -4,10 +4,9 @@ The source objects stay what they are; only what they read from is replaced: `en
 it is first read, and `get_field_value` of the secret files' source. A source with nothing encrypted is left alone.
 """
 
-import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,11 @@ from pydantic_settings import (
 )
 
 from encenv.errors import EncenvError
-from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
+from encenv.format.sealed import ENTRY_PREFIX, claims, entry_kid
 from encenv.keys.process_safety import lazily
-from encenv.load.field_names import as_kept
-from encenv.load.pydantic_names import HAS_DEPTH, LOADERS, clear_state
-from encenv.load.reader_session import Reader, SettingsSession
-from encenv.load.variables import DecryptingVariables, EncryptedVariable, Place
+from encenv.load.field_names import ModelNames, Role, as_kept
+from encenv.load.pydantic_names import HAS_DEPTH, HAS_FILTERING, LOADERS, clear_state
+from encenv.load.reader_session import ABSENT, EncryptedVariable, Place, Reader, SettingsSession, both_set
 
 if TYPE_CHECKING:
     from encenv.files import disk
@@ -37,6 +35,7 @@ else:
     dotenv = lazily("encenv.load.dotenv")
     secrets_dir = lazily("encenv.load.secrets_dir")
 
+MASK = "**********"  # what pydantic's own SecretStr shows
 _TRUE = {"1", "true", "yes", "on"}  # what pydantic-settings takes for PYDANTIC_SETTINGS_DEBUG
 
 
@@ -52,19 +51,215 @@ class HiddenEnvFile(list[str]):
         self.env_file = env_file
 
 
+class DecryptingVariables(Reader, Mapping[str, "str | None"]):
+    """The variables of one source, which takes this for its `env_vars`; decrypted when the source first reads one.
+
+    Args:
+        session: The session of the load.
+        source: The source.
+        places: Where the variables are; the last one wins.
+    """
+
+    def __init__(self, session: SettingsSession, source: EnvSettingsSource, places: Sequence[Place]) -> None:
+        super().__init__(session, source)
+        self._passes_on = isinstance(source, DotEnvSettingsSource)
+        self._filtering = source.dotenv_filtering if HAS_FILTERING and self._passes_on else None  # type: ignore[attr-defined]
+        self._fold: Callable[[str], str] = str if source.case_sensitive else str.lower
+        self._prefix = self._fold(source.env_prefix)
+        self._model = ModelNames(source)
+        # By the name that is supplied, as the source compares names.
+        self._variables: dict[str, Any] = {}
+        for place in places:
+            self._add(place)
+        self._values: Mapping[str, str | None] = {}
+        source.env_vars = self
+
+    def __getitem__(self, name: str) -> str | None:
+        return self._read()[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of *name*, or *default*: what the base does, with half as many calls."""
+        return self._read().get(name, default)
+
+    def items(self) -> Any:
+        """Return all names with their values, decrypted once."""
+        return self._read().items()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # the base would decrypt and show values
+
+    def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:
+        """Return the encrypted values that will be read, as far as that is certain before any is decrypted."""
+        texts: list[str] = []
+
+        def value(name: str) -> Any:
+            variable = self._variables[name]
+            if not isinstance(variable, EncryptedVariable):
+                return variable
+            texts.extend(variable.texts)
+            return MASK
+
+        self._visit(state, value, taken)
+        taken.update(role.field.name for name in self._variables for role in self._model.roles(name))
+        return texts
+
+    def plain_texts(self) -> Iterator[tuple[str, str]]:
+        """Yield each plaintext and the names below its field, with every key of the model's data for them."""
+        for name, variable in self._variables.items():
+            while isinstance(variable, EncryptedVariable):
+                variable = variable.below  # noqa: PLW2901 (what it replaces)
+            if variable is not ABSENT:
+                steps = [step for role in self._model.roles(name) for step in role.path]
+                for key in self._keys(name):
+                    yield from ((key, text) for text in (variable, *steps) if text is not None)
+
+    def _add(self, place: Place) -> None:
+        """Put the variables of *place* above those that are there."""
+        rivals: dict[str, EncryptedVariable] = {}
+        for own, value in place.items():
+            name = self._fold(own)
+            if isinstance(value, EncryptedVariable):
+                other = self._fold(own.removeprefix(self._session.prefix))
+                # With the prefix, it supplies the name without it, if the model reads that alone.
+                if (
+                    other != name
+                    and claims(value.raw)
+                    and self._model.roles(other)
+                    and not self._model.roles(name)
+                ):
+                    name = other
+                    same = (
+                        one for one, text in place.items() if self._fold(one) == name and text is not None
+                    )
+                    value.rival = next(same, "")
+                    if value.rival:
+                        rivals[name] = value
+                value.below = self._variables.get(name, ABSENT)
+                self._variables[name] = value
+            elif value != "" or not self._source.env_ignore_empty:
+                self._variables[name] = value
+        self._variables.update(rivals)
+
+    def _read(self) -> Mapping[str, str | None]:
+        state = self._source.current_state
+        if self._state is not state:  # a hook may read before anything is given
+            self._session.before_read(self, state)
+            self._values, self._state = self._decrypt(state), state
+        return self._values
+
+    def _decrypt(self, state: Mapping[str, Any]) -> Mapping[str, str | None]:
+        values: dict[str, Any] = {}
+
+        def value(name: str) -> Any:
+            if name not in values:
+                values[name] = self._value(name)
+            return None if values[name] is ABSENT else values[name]
+
+        hidden = self._visit(state, value)
+        reports_extra = self._passes_on and self._source.config.get("extra") == "forbid"
+        for name, variable in self._variables.items():
+            if name in values:
+                continue
+            unused = variable
+            if isinstance(variable, EncryptedVariable):  # a mask where the model reports the line by its name
+                unused = MASK if reports_extra and not self._model.roles(name) else ABSENT
+            values[name] = ABSENT if name in hidden else unused
+        # In their own order, which pydantic-settings goes by where two names differ in case alone.
+        present = {name: values[name] for name in self._variables if values[name] is not ABSENT}
+        return as_kept(self._source, present)
+
+    def _visit(
+        self, state: Mapping[str, Any], value: Callable[[str], Any], skip: Collection[str] = ()
+    ) -> set[str]:
+        """Call *value* with each name that the source will use, for fields that are not in *skip*.
+
+        Returns:
+            Names to hide from the source: where a field's first name is withheld, it would fall back to these.
+        """
+        hidden: set[str] = set()
+        withheld: set[str] = set()  # fields whose encrypted value the source does not get
+        for field in self._model.fields.values():
+            for role, name in zip(field.roles, field.names, strict=True):
+                if self._variables.get(name) is None:  # it is missing, or a line without a value
+                    continue
+                # The first name that has a value is taken, whatever it is; the source looks at no other.
+                if self._is_needed(role, state, skip):
+                    if value(name) is None and (field.name,) not in self._session.lost:
+                        continue
+                elif isinstance(self._variables[name], EncryptedVariable):
+                    withheld.add(field.name)
+                    hidden.update(field.names[role.position + 1 :])
+                break
+        skip = {*skip, *withheld}
+        for name, variable in self._variables.items():
+            if withheld or isinstance(variable, EncryptedVariable):
+                roles = self._model.roles(name) if self._source.env_nested_delimiter else ()
+                below = [role for role in roles if role.path]
+                hidden.update(name for role in below if role.field.name in withheld)
+                if any(self._is_needed(role, state, skip) for role in below) or (
+                    self._passes_on and self._is_passed_on(name, state)
+                ):
+                    value(name)
+        return hidden
+
+    def _is_needed(self, role: Role, state: Mapping[str, Any], skip: Collection[str]) -> bool:
+        field, lost = role.field.name, self._session.lost
+        if field in skip or (lost and (field, *role.path) in lost):
+            return False
+        return not state or not self._model.is_given(role, state, self._variables)
+
+    def _is_passed_on(self, name: str, state: Mapping[str, Any]) -> bool:
+        """Return whether the model uses the line *name* of a ``.env`` beyond the fields that are read from it."""
+        source, prefix, filtering = self._source, self._prefix, self._filtering
+        extra, roles = source.config.get("extra"), self._model.roles(name)
+        if filtering == "match_prefix":
+            if not name.startswith(prefix):
+                return False
+        elif filtering or roles or (prefix and name in source.settings_cls.model_fields):
+            return False
+        key = name if extra == "forbid" and not filtering else name.removeprefix(prefix)
+        # With "forbid", an extra line is reported by name and not decrypted, unless a field is read from it as well.
+        is_used = extra == "allow" or key in self._model.keys or (extra == "forbid" and roles)
+        return bool(is_used) and key not in state
+
+    def _value(self, name: str) -> object:
+        """Return the value of *name*, decrypted; absent if there is none, or if that failed, which is noted."""
+        session, variable = self._session, self._variables[name]
+        while isinstance(variable, EncryptedVariable):
+            before = len(session.failures)
+            if variable.rival:
+                session.fail(variable.rival, both_set(variable.rival, variable.name))
+            if variable.value is ABSENT:
+                variable.value = variable.decrypt()
+            value = variable.value
+            if len(session.failures) > before:
+                session.lost.update((role.field.name, *role.path) for role in self._model.roles(name))
+                return ABSENT
+            if value != "" or not self._source.env_ignore_empty:
+                session.decrypted_keys.update(self._keys(name))
+                return value
+            variable = variable.below
+        return variable
+
+    def _keys(self, name: str) -> set[str]:
+        """Return under which keys of the model's data an error may show the variable *name*."""
+        keys = {key for role in self._model.roles(name) for key in role.field.loc_keys}
+        return keys or {name.removeprefix(self._prefix)}
+
+
 def adopt(session: SettingsSession, sources: Sequence[Any]) -> None:
     """Make those of *sources* that read variables read encrypted ones; they are in order of precedence."""
     session.hook_arguments = session.hook_arguments or sources
     session.sources, session.order = sources, []
     for source in sources:
         if id(source) not in session.readers:
-            reader: Reader | None
-            try:
-                reader = _reader(session, source)
-            except EncenvError as error:
-                session.failures.append(error.of(*error.variables))
-                reader = DecryptingVariables(session, source, [])  # only files fail here
-            session.readers[id(source)] = source, reader
+            session.readers[id(source)] = source, _reader(session, source)
         reader = session.readers[id(source)][1]
         # A source of the application's own gives nobody knows what; another one without a reader is left out.
         if reader is not None or not isinstance(source, (EnvSettingsSource, SecretsSettingsSource)):
@@ -77,9 +272,9 @@ def states(session: SettingsSession) -> dict[str, dict[str, Any]]:
     return next((source.settings_sources_data for source in sources), {})
 
 
-def forget(session: SettingsSession, built: Iterable[Any]) -> None:
-    """Take what was decrypted out of the sources, *built* among them: frames of `CliApp` keep them after the load."""
-    for source in (*session.sources, *built):
+def forget(session: SettingsSession) -> None:
+    """Take what was decrypted out of the sources: frames of `CliApp` keep them after the load."""
+    for source in (*session.sources, *session.built):
         if isinstance(source, PydanticBaseSettingsSource):
             clear_state(source)
             vars(source).pop("session", None)
@@ -102,7 +297,13 @@ def _reader(session: SettingsSession, source: Any) -> Reader | None:
         source.env_vars, DecryptingVariables
     ):  # the application keeps it: it has served another load
         source.env_vars = loaders["_load_env_vars"](source)  # as when it was made
-    places = _files(session, source) if isinstance(source, DotEnvSettingsSource) else _texts(session, source)
+    try:
+        places = (
+            _files(session, source) if isinstance(source, DotEnvSettingsSource) else _texts(session, source)
+        )
+    except EncenvError as error:  # of a file
+        session.failures.append(error.of(*error.variables))
+        places = [{}]
     return DecryptingVariables(session, source, places) if places else None
 
 
@@ -120,28 +321,11 @@ def _texts(session: SettingsSession, source: EnvSettingsSource) -> Sequence[Plac
             plain = session.decrypt(name, text)
             return plain and plain.strip()  # as the source strips the text of a plaintext file
 
-        return [_place(session, source.load_secrets(path), decrypt) for path in source.secrets_paths]
+        return [session.place(source.load_secrets(path), decrypt) for path in source.secrets_paths]
     texts = dict(os.environ)  # copied once: each read of os.environ decodes the text again
     # A subclass may have changed what it found; else the names are taken unchanged.
     is_unchanged = source.env_vars == as_kept(source, texts)
-    return [_place(session, texts if is_unchanged else _names_upper(source))]
-
-
-def _place(
-    session: SettingsSession,
-    texts: Mapping[str, str | None],
-    decrypt: Callable[[str, str], str | None] | None = None,
-) -> Place:
-    """Return the variables *texts* without key entries, which the session gets."""
-    place: dict[str, str | EncryptedVariable | None] = dict(texts)
-    for name, text in texts.items():
-        if name.startswith(ENTRY_PREFIX) and entry_kid(name) is not None:
-            session.entries.add([(name, text)])
-            del place[name]
-        elif text is not None and "encenv:" in text and (claims(text) or embeds(text)):
-            value = functools.partial(decrypt or session.decrypt, name, text)
-            place[name] = EncryptedVariable(name, text, [text], value)
-    return place
+    return [session.place(texts if is_unchanged else _names_upper(source))]
 
 
 def _files(session: SettingsSession, source: DotEnvSettingsSource) -> Sequence[Place]:
@@ -154,10 +338,10 @@ def _files(session: SettingsSession, source: DotEnvSettingsSource) -> Sequence[P
     paths = list(_existing_files(source, report=is_hidden))
     if not is_hidden and any(path.is_fifo() for path in paths):
         # A source that the application made itself has emptied the FIFO already.
-        return [_place(session, _names_upper(source))]
+        return [session.place(_names_upper(source))]
     encoding = source.env_file_encoding or "utf-8"
     files = [dotenv.LoadedFile(session, disk.read_text(path, encoding), str(path)) for path in paths]
-    places: list[Place] = [file.values(EncryptedVariable) for file in files]
+    places = [file.variables() for file in files]
     is_plain = not any(isinstance(value, EncryptedVariable) for place in places for value in place.values())
     if not is_plain or any(file.has_entries for file in files):
         return places

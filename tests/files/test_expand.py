@@ -126,15 +126,6 @@ def test_references_stop_at_sealed_values(bindings, environ, override, data):
         assert names == set(recorder.names)
 
 
-@given(BINDINGS, ENVIRONS)
-def test_without_interpolation_values_are_only_decrypted(bindings, environ):
-    """With interpolate=False nothing is expanded, and a value needs only its own binding."""
-    values = expand(bindings, environ, interpolate=False)
-    assert values == [value if value is None else unseal(value) for _, value in bindings]
-    expansion = Recorder().expansion(bindings, environ, interpolate=False)
-    assert expansion.references(range(len(bindings))) == (set(range(len(bindings))), set())
-
-
 @pytest.mark.parametrize("override", [True, False])
 def test_a_file_reads_like_dotenv_values(tmp_path, monkeypatch, override):
     """The parser and the expansion together give what python-dotenv gives for a file."""
