@@ -6,11 +6,12 @@ names in ``GIT_INDEX_FILE``: ``git commit -- FILE`` shows its hooks a temporary 
 
 import os
 import posixpath
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from encenv.errors import EncenvError, FileError
 from encenv.files.text import printable
@@ -21,8 +22,9 @@ _NOT_FETCHED = (
     "promisor remote",
     "lazy fetching disabled",
     "' not allowed",
-)  # in complaints, by git's version
-_FILE_MODES = ("100644", "100755")  # neither links nor submodules
+)  # the complaint, by git's version
+_FILE_MODE = "100(?:644|755)"  # neither a link nor a submodule
+_CHANGES = ("--raw", "-z", "--no-renames", "--no-abbrev", "--diff-filter=AMT")
 # What git gives its hooks as paths relative to the folder that it starts them in.
 _PATH_VARIABLES = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 # The folder may come from anybody, and so may its .git/config: no program that it names is started. The command line
@@ -45,30 +47,18 @@ _ENVIRONMENT = {
 
 
 class GitError(FileError):
-    """Raised if git fails.
+    """Raised if git fails."""
 
-    Attributes:
-        code: Its exit code.
-        complaint: What it wrote to standard error, in English.
-    """
-
-    code = 0
-    complaint = ""
+    code = 0  # the exit code
+    complaint = ""  # what git wrote to standard error, in English
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A file as one commit made it.
+class Version(NamedTuple):
+    """A file as one commit made it."""
 
-    Attributes:
-        commit: The commit's whole id.
-        path: The file, relative to the top level.
-        blob: The id of its content, for `content`.
-    """
-
-    commit: str
-    path: str
-    blob: str
+    commit: str  # its whole id; "" for what is staged
+    path: str  # relative to the top level
+    blob: str  # the id of the content, for `content`
 
 
 def git(
@@ -111,12 +101,16 @@ def git(
     raise failure
 
 
+def git_line(*args: str, cwd: str | os.PathLike[str] | None = None) -> str:
+    """Return the only line that ``git *args*`` writes, without its newline; arguments and errors as for `git`."""
+    return os.fsdecode(git(*args, cwd=cwd).removesuffix(b"\n"))
+
+
 def config(key: str) -> str | None:
     """Return the setting *key* of this clone; None if it is not set."""
-    try:
-        return os.fsdecode(git("config", "--local", "--get", key).removesuffix(b"\n"))
-    except GitError:
-        return None
+    with suppress(GitError):
+        return git_line("config", "--local", "--get", key)
+    return None
 
 
 def remove_config(section: str) -> Iterator[str]:
@@ -133,7 +127,7 @@ def top_level(cwd: str | os.PathLike[str] | None = None) -> Path | None:
         FileError: If git refuses to look, for example into a folder of another user.
     """
     try:
-        return Path(_line(git("rev-parse", "--show-toplevel", cwd=cwd)))
+        return Path(git_line("rev-parse", "--show-toplevel", cwd=cwd))
     except GitError as error:
         if "not a git repository" in error.complaint or "must be run in a work tree" in error.complaint:
             return None
@@ -142,20 +136,15 @@ def top_level(cwd: str | os.PathLike[str] | None = None) -> Path | None:
 
 def is_repository(cwd: str | os.PathLike[str] | None = None) -> bool:
     """Return whether the current folder, or *cwd*, is in a git work tree; False also if git is not installed."""
-    try:
+    with suppress(EncenvError):
         return top_level(cwd) is not None
-    except EncenvError:
-        return False
+    return False
 
 
 def staged(path: str) -> bytes | None:
     """Return the content of the file *path* as it is staged: what a commit would record. None if it is not staged."""
     listed = git("ls-files", "--stage", "--full-name", "-z", "--", f":(top,literal){_tracked(path)}")
-    for line in _split(listed):
-        mode, blob, stage = line.partition("\t")[0].split(" ")
-        if mode in _FILE_MODES and stage == "0":  # the other stages are the sides of a conflict
-            return content(blob)
-    return None
+    return _content_of(r"(\w+) 0", listed)  # the other stages are the sides of a conflict
 
 
 def show(revision: str, path: str) -> bytes | None:
@@ -165,17 +154,13 @@ def show(revision: str, path: str) -> bytes | None:
         FileError: If there is no such revision.
     """
     try:
-        tree = _line(git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}"))
+        tree = git_line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}")
     except GitError as error:
         if error.complaint:
             raise
         failure = FileError(f"git knows no revision {revision}", hint="see: git log --oneline --all")
         raise failure from None
-    for line in _split(git("ls-tree", "--full-tree", "-z", tree, "--", _tracked(path))):
-        mode, _, blob = line.partition("\t")[0].split(" ")
-        if mode in _FILE_MODES:
-            return content(blob)
-    return None
+    return _content_of(r"blob (\w+)", git("ls-tree", "--full-tree", "-z", tree, "--", _tracked(path)))
 
 
 def content(blob: str) -> bytes:
@@ -202,18 +187,12 @@ def contents(blobs: Sequence[str]) -> Iterator[bytes]:
 def staged_files() -> dict[str, str]:
     """Return the files that a commit would add or change, each with the id of its content, for `content`."""
     here = (
-        _line(git("rev-parse", "--show-prefix")) or "."
+        git_line("rev-parse", "--show-prefix") or "."
     )  # fails outside a repository, where diff would compare files
-    # Whatever the user's own diff.relative, diff.renames and the like say.
-    options = ("--raw", "-z", "--no-relative", "--no-renames", "--no-abbrev", "--ignore-submodules=all")
-    listed = git("diff", "--cached", *options, "--no-ext-diff", "--no-textconv", "--diff-filter=AMT")
-    fields = iter(_split(listed))
-    blobs = {}
-    for about, path in zip(fields, fields, strict=True):
-        _, mode, _, blob, _ = about.split(" ")
-        if mode in _FILE_MODES:
-            blobs[posixpath.relpath(path, here)] = blob
-    return blobs
+    # Whatever the user's own diff.relative and the like say.
+    options = ("--no-relative", "--ignore-submodules=all", "--no-ext-diff", "--no-textconv")
+    listed = git("diff", "--cached", *_CHANGES, *options)
+    return {posixpath.relpath(version.path, here): version.blob for version in _versions(listed)}
 
 
 def ignore_rule(path: str) -> str | None:
@@ -239,54 +218,56 @@ def history(*revisions: str) -> Iterator[Version]:
     which = ("--end-of-options", *revisions) if revisions else ("--all",)
     commits = git("rev-list", *which, "--").splitlines(keepends=True)
     # Each parent of a merge is compared (-m), for a merge may bring in what neither side had.
-    options = ("-r", "-m", "--root", "--raw", "--no-renames", "--no-abbrev", "--diff-filter=AMT", "-z")
+    options = ("--stdin", "-r", "-m", "--root", *_CHANGES)
     seen: set[tuple[str, str]] = set()
     for begin in range(0, len(commits), 1000):
-        commit = ""
-        fields = iter(
-            _split(git("diff-tree", "--stdin", *options, stdin=b"".join(commits[begin : begin + 1000])))
-        )
-        for one in fields:
-            if not one.startswith(":"):
-                commit = one.strip()
-                continue
-            _, mode, _, blob, _ = one.split(" ")
-            path = next(fields)
-            if mode in _FILE_MODES and (path, blob) not in seen:
-                seen.add((path, blob))
-                yield Version(commit, path, blob)
+        listed = git("diff-tree", *options, stdin=b"".join(commits[begin : begin + 1000]))
+        for version in _versions(listed):
+            if version[1:] not in seen:
+                seen.add(version[1:])
+                yield version
 
 
 def _tracked(path: str) -> str:
     """Return *path* relative to the top level, as git stores it."""
-    here = _line(git("rev-parse", "--show-prefix"))
-    relative = os.path.relpath(path).replace(os.sep, "/")
-    return posixpath.normpath(posixpath.join(here, relative))
+    here = git_line("rev-parse", "--show-prefix")
+    return posixpath.normpath(posixpath.join(here, os.path.relpath(path).replace(os.sep, "/")))
 
 
-def _split(listed: bytes) -> list[str]:
-    return [os.fsdecode(part) for part in listed.split(b"\0") if part]
+def _content_of(entry: str, listed: bytes) -> bytes | None:
+    """Return the content of the first file in *listed*, whose line says *entry* before its path."""
+    found = re.search(rf"(?:\A|\0){_FILE_MODE} {entry}\t", os.fsdecode(listed))
+    return content(found[1]) if found else None
 
 
-def _line(data: bytes) -> str:
-    return os.fsdecode(data.removesuffix(b"\n").removesuffix(b"\r"))
+def _versions(listed: bytes) -> Iterator[Version]:
+    """Yield the files in the output of ``git diff --raw -z``; each commit comes before its own."""
+    commit = ""
+    fields = iter(os.fsdecode(listed).split("\0")[:-1])
+    for one in fields:
+        if not one.startswith(":"):
+            commit = one.strip()
+            continue
+        path = next(fields)
+        _, mode, _, blob, _ = one.split(" ")
+        if re.fullmatch(_FILE_MODE, mode):
+            yield Version(commit, path, blob)
 
 
 def _failure(code: int, complaint: str) -> GitError:
-    reasons = [line for line in complaint.splitlines() if line.strip() and not line.startswith("warning: ")]
-    reason = printable(next(iter(reasons), "it gave no reason").removeprefix("fatal: "))
-    message, hint = f"git failed: {reason}", "fix what git reports, then run the command again"
     if "not a git repository" in complaint:
-        message, hint = (
-            "this folder is not in a git repository",
-            "go to a git repository, or start one: git init",
-        )
+        message = "this folder is not in a git repository"
+        hint = "go to a git repository, or start one: git init"
     elif "dubious ownership" in complaint:
         message = "git does not trust this folder: it belongs to another user"
         hint = "if you trust it: git config --global --add safe.directory FOLDER"
     elif any(text in complaint for text in _NOT_FETCHED):
         message = "this clone is a partial one, and encenv does not let git fetch what it lacks"
         hint = "fetch it yourself: git fetch --refetch --no-filter"
+    else:
+        reasons = (one for one in complaint.splitlines() if one.strip() and not one.startswith("warning: "))
+        reason = printable(next(reasons, "it gave no reason").removeprefix("fatal: "))
+        message, hint = f"git failed: {reason}", "fix what git reports, then run the command again"
     error = GitError(message, hint=hint)
     error.code, error.complaint = code, complaint
     return error
