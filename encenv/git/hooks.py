@@ -14,7 +14,7 @@ from encenv.errors import ConflictError
 from encenv.files.atomic import create, edit_file
 from encenv.files.disk import attempt
 from encenv.files.text import printable
-from encenv.git.repository import config, git, remove_config
+from encenv.git.repository import config, git, git_line, remove_config
 
 HOOKS = ("pre-commit", "pre-merge-commit")  # git calls the second for a merge that it commits by itself
 ENABLED = "encenv.hook"  # set in each clone, for a folder of hooks may serve other repositories as well
@@ -50,86 +50,81 @@ def remove_hooks(top: Path) -> Iterator[str]:
         EncenvError: If a hook cannot be removed.
     """
     for name in HOOKS:
-        path = _installed_path(_folder(top) / name)
-        if _is_ours(path):
-            previous = path.with_name(name + PREVIOUS)
-            if path.suffix == LEGACY and _is_pre_commits(previous):  # it is at that hook's own path, too
-                attempt("write", previous, previous.unlink, "hook")
-            if os.path.lexists(previous):
-                attempt("write", path, lambda: previous.replace(path), "hook")  # noqa: B023 (called at once)
-                yield f"{_label(path, top)}: the hook that was there before is back"
-            else:
-                attempt("write", path, path.unlink, "hook")
-                yield f"{_label(path, top)}: removed"
+        path = _our_path(_folder(top) / name)
+        if not _is_ours(path):
+            continue
+        previous = path.with_name(name + PREVIOUS)
+        if path.suffix == LEGACY and _PRE_COMMIT in _read(previous):  # it is at that hook's own path, too
+            attempt("write", previous, previous.unlink, "hook")
+        if os.path.lexists(previous):
+            attempt("write", path, lambda: previous.replace(path), "hook")  # noqa: B023 (called at once)
+            yield f"{_label(path, top)}: the hook that was there before is back"
+        else:
+            attempt("write", path, path.unlink, "hook")
+            yield f"{_label(path, top)}: removed"
     yield from remove_config("encenv")
 
 
 def is_protected(top: Path, name: str) -> bool:
     """Return whether git calls the check from the hook *name* in *top*: ours, or one that pre-commit runs."""
     path = _folder(top) / name
-    ours = _installed_path(path)
+    ours = _our_path(path)
     if _is_ours(ours) and os.access(ours, os.X_OK) and config(ENABLED) == "true":
         return True
-    try:
-        return _is_pre_commits(path) and b"encenv-check" in (top / ".pre-commit-config.yaml").read_bytes()
-    except OSError:
-        return False
+    return _PRE_COMMIT in _read(path) and b"encenv-check" in _read(top / ".pre-commit-config.yaml")
 
 
 def _folder(top: Path) -> Path:
     """Return where git looks for hooks: core.hooksPath, or one folder for a work tree and all that are linked to it."""
-    return top / os.fsdecode(git("rev-parse", "--git-path", "hooks", cwd=top).removesuffix(b"\n"))
+    return top / git_line("rev-parse", "--git-path", "hooks", cwd=top)
 
 
 def _install(path: Path, top: Path) -> Iterator[str]:
     text = read_script("hook.sh").encode()
-    path = _installed_path(path)
+    path = _our_path(path)
     label = _label(path, top)
+    previous = path.with_name(path.name + PREVIOUS)
     if _is_ours(path):
-        if path.read_bytes() != text:
+        if _read(path) != text:
             with edit_file(path) as file:
                 file.replace(text)
             yield f"{label}: updated"
-        return
-    if not os.path.lexists(path):
+    elif not os.path.lexists(path):
         attempt("write", path, lambda: path.parent.mkdir(parents=True, exist_ok=True), "hook")
         create(path, text, _MODE)
         yield f"{label}: checks what is staged"
-        return
-    previous = path.with_name(path.name + PREVIOUS)
-    if os.path.lexists(previous):
+    elif os.path.lexists(previous):
         raise ConflictError(
             f"{label} is not encenv's, and {_label(previous, top)} holds an earlier hook already",
             hint="put both into one file, remove the other, and run the command again",
         )
-    # Moved, not copied: it may be a link, whose copy would mean another file.
-    attempt("write", previous, lambda: path.rename(previous), "hook")
-    try:
-        create(path, text, _MODE)
-    except BaseException:
-        previous.rename(path)
-        raise
-    yield f"{label}: checks what is staged, after the hook that was there, now {previous.name}"
+    else:
+        # Moved, not copied: it may be a link, whose copy would mean another file.
+        attempt("write", previous, lambda: path.rename(previous), "hook")
+        try:
+            create(path, text, _MODE)
+        except BaseException:
+            previous.rename(path)
+            raise
+        yield f"{label}: checks what is staged, after the hook that was there, now {previous.name}"
 
 
-def _installed_path(path: Path) -> Path:
+def _our_path(path: Path) -> Path:
     """Return where our hook is for the hook *path*: pre-commit may have moved it aside for its own."""
     legacy = path.with_name(path.name + LEGACY)
-    return legacy if _is_ours(legacy) and _is_pre_commits(path) else path
-
-
-def _is_pre_commits(path: Path) -> bool:
-    try:
-        return _PRE_COMMIT in path.read_bytes()
-    except OSError:
-        return False
+    return legacy if _is_ours(legacy) and _PRE_COMMIT in _read(path) else path
 
 
 def _is_ours(path: Path) -> bool:
+    return _MARK in _read(path)[:200]
+
+
+def _read(path: Path) -> bytes:
+    """Return the content of *path*; nothing if it cannot be read."""
     try:
-        return _MARK in path.read_bytes()[:200]
+        return path.read_bytes()
     except OSError:
-        return False
+        return b""
 
 
 def _label(path: Path, top: Path) -> str:

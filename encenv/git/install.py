@@ -1,14 +1,24 @@
-"""Protect a clone: hooks that check what is staged, drivers that show and merge .env files, and .gitattributes."""
+"""Protect a clone: hooks that check what is staged, drivers that show and merge .env files, and .gitattributes.
 
+The lines of .gitattributes give the project's .env files the drivers. They are committed, for all clones; the hooks
+and the drivers belong to one clone.
+"""
+
+import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from encenv.errors import FileError
-from encenv.git.attributes import FILE_NAME, add_attributes, has_attributes
+from encenv.files.atomic import create, edit_file
+from encenv.files.disk import read
 from encenv.git.hooks import HOOKS, install_hooks, is_protected, read_script, remove_hooks
 from encenv.git.repository import config, git, remove_config, top_level
+from encenv.policy.file_globs import attribute_pattern
 from encenv.policy.project import Project
+
+ATTRIBUTES = ".gitattributes"
+_MODE = 0o666  # before the umask
 
 
 def install(project: Project) -> list[str]:
@@ -18,8 +28,13 @@ def install(project: Project) -> list[str]:
         EncenvError: If this is not a work tree, or something cannot be written.
     """
     top = _top()
-    folder = _attributes_folder(project, top)
-    return [*install_hooks(top), *_install_drivers(), *add_attributes(folder, project.files)]
+    done = [*install_hooks(top)]
+    missing = {key: value for key, value in _drivers().items() if config(key) != value}
+    for key, value in missing.items():
+        git("config", "--local", key, value)
+    if missing:
+        done.append("git diff shows .env files masked, git merge merges them by variable: set for this clone")
+    return [*done, *add_attributes(_attributes_folder(project, top), project.files)]
 
 
 def remove() -> list[str]:
@@ -28,7 +43,7 @@ def remove() -> list[str]:
     Raises:
         EncenvError: If this is not a work tree, or something cannot be written.
     """
-    return [*remove_hooks(_top()), *_remove_drivers()]
+    return [*remove_hooks(_top()), *remove_config("diff.encenv"), *remove_config("merge.encenv")]
 
 
 def status(project: Project) -> dict[str, bool]:
@@ -40,17 +55,40 @@ def status(project: Project) -> dict[str, bool]:
     top = _top()
     return {
         **{f"the {name} hook": is_protected(top, name) for name in HOOKS},
-        "the diff and merge drivers": _has_drivers(),
-        FILE_NAME: has_attributes(_attributes_folder(project, top), project.files),
+        "the diff and merge drivers": all(map(config, _drivers())),  # of whichever version of encenv
+        ATTRIBUTES: has_attributes(_attributes_folder(project, top), project.files),
     }
+
+
+def add_attributes(folder: Path, globs: Sequence[str]) -> Iterator[str]:
+    """Add the lines for *globs* to the .gitattributes of *folder*, which they are relative to; yield what was done."""
+    path = folder / ATTRIBUTES
+    text = _read(path)
+    missing = _missing(text, globs)
+    if not missing:
+        return
+    newline = "\r\n" if "\r\n" in text else "\n"
+    added = "".join(line + newline for line in missing).encode()
+    if not os.path.lexists(path):
+        create(path, added, _MODE)
+    else:
+        with edit_file(path) as file:
+            gap = b"" if not file.data or file.data.endswith(b"\n") else newline.encode()
+            file.replace(file.data + gap + added)
+    patterns = ", ".join(line.split(" ")[0] for line in missing)
+    yield f"{ATTRIBUTES}: {patterns} (commit it: it serves all clones)"
+
+
+def has_attributes(folder: Path, globs: Sequence[str]) -> bool:
+    """Return whether the .gitattributes of *folder* has the lines for *globs*."""
+    return not _missing(_read(folder / ATTRIBUTES), globs)
 
 
 def _top() -> Path:
     top = top_level()
     if top is None:
-        raise FileError(
-            "this folder is not in a git work tree", hint="go to one, or make a repository here: git init"
-        )
+        hint = "go to one, or make a repository here: git init"
+        raise FileError("this folder is not in a git work tree", hint=hint)
     return top
 
 
@@ -59,27 +97,8 @@ def _attributes_folder(project: Project, top: Path) -> Path:
     return project.folder if project.path else top
 
 
-def _install_drivers() -> Iterator[str]:
-    """Write the drivers into the configuration of this clone; yield what was done, nothing if they were there."""
-    changed = {key: value for key, value in _driver_settings().items() if config(key) != value}
-    for key, value in changed.items():
-        git("config", "--local", key, value)
-    if changed:
-        yield "git diff shows .env files masked, git merge merges them by variable: set for this clone"
-
-
-def _remove_drivers() -> Iterator[str]:
-    """Remove the drivers from the configuration of this clone; yield what was done."""
-    for section in ("diff.encenv", "merge.encenv"):
-        yield from remove_config(section)
-
-
-def _has_drivers() -> bool:
-    """Return whether this clone has drivers, of whichever version of encenv."""
-    return all(config(key) for key in _driver_settings())
-
-
-def _driver_settings() -> dict[str, str]:
+def _drivers() -> dict[str, str]:
+    """Return the settings of git that are the drivers."""
     driver = f"sh -c {shlex.quote(read_script('driver.sh'))} driver.sh"
     escaped = driver.replace("%", "%%")  # in a merge driver, git expands %O and the like
     return {
@@ -90,3 +109,33 @@ def _driver_settings() -> dict[str, str]:
         # one side's choice would pass for no change at all; binary keeps what was there before.
         "merge.encenv.recursive": "binary",
     }
+
+
+def _read(path: Path) -> str:
+    return read(path).decode("utf-8", "surrogateescape") if os.path.lexists(path) else ""
+
+
+def _missing(text: str, globs: Sequence[str]) -> list[str]:
+    """Return the lines that *text* lacks.
+
+    Of all lines that match a path git takes the last, so lines in another order than *globs* do not count: from the
+    first glob without a line behind those of the globs before it, all lines are returned.
+    """
+    present = iter(text.split("\n"))
+    needed = [
+        (
+            attribute_pattern(glob),
+            ("!diff", "!merge") if glob.startswith("!") else ("diff=encenv", "merge=encenv"),
+        )
+        for glob in globs
+        if glob != "!"  # it excludes nothing, and git warns of an empty pattern
+    ]
+    for number, (pattern, words) in enumerate(needed):
+        if not any(_gives(line, pattern, words) for line in present):  # takes the lines up to that one
+            return [" ".join([pattern, *words]) for pattern, words in needed[number:]]
+    return []
+
+
+def _gives(line: str, pattern: str, words: Sequence[str]) -> bool:
+    """Return whether *line* gives *pattern* the attributes *words*, alone or among others."""
+    return line.startswith((f"{pattern} ", f"{pattern}\t")) and {*words} <= {*line[len(pattern) :].split()}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from encenv.git.attributes import add_attributes, has_attributes
 from encenv.git.hooks import read_script
+from encenv.git.install import add_attributes, has_attributes
 
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
 SCRIPTS = ("hook.sh", "driver.sh")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from encenv.git.attributes import add_attributes, has_attributes
+from encenv.git.install import add_attributes, has_attributes
 from encenv.policy.file_globs import covers
 from encenv.policy.project import FILES
 

@@ -140,7 +140,6 @@ ROOMS = (
             "git.plaintext_history",
             "git.key_owner",
             "git.hooks",
-            "git.attributes",
             "git.install",
             "git.textconv",
             "git.merge",
