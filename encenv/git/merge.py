@@ -4,7 +4,7 @@ Our text is patched with their changes. Only a variable that both sides changed,
 Nothing is decrypted; each encrypted value keeps the key entry that it needs. Pure: texts in, text out.
 """
 
-import re
+import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,59 +13,44 @@ from difflib import SequenceMatcher
 from itertools import groupby
 
 from encenv.errors import EncenvError, FileError
-from encenv.files.document import Binding, EnvFile, parse
+from encenv.files.document import EnvFile, blank_lines, parse
 from encenv.format.sealed import ENTRY_PREFIX, KeyEntry, SealedValue, claims, entry_kid
 
 MARKER_SIZE = 7  # git's own, where no attribute sets another
-_NEWLINES = ("\r\n", "\n", "\r")
-_LINE = re.compile(
-    r"[^\r\n]*(?:\r\n|\r|\n)"
-)  # not splitlines(), which knows more newlines than python-dotenv
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The outcome of a merge.
+    """The outcome of a merge."""
 
-    Attributes:
-        text: The file's text, with markers around conflicts.
-        conflicts: The variables in conflict, in order; none if the merge is clean.
-    """
-
-    text: str
-    conflicts: tuple[str, ...]
+    text: str  # of the file, with markers around conflicts
+    conflicts: tuple[str, ...]  # the variables in conflict, in order; none if the merge is clean
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A statement without its newline, or a blank line. A value over several lines makes one of these.
+    """A statement, or a blank line. A value over several lines makes one of these.
 
-    Attributes:
-        key: What the line is recognized by in the three texts. Of a variable, its name and how many of that name are
-            above it. Of a blank line, the line that follows and how many blank ones are between. Of any other line,
-            its text.
-        name: The variable's name; None for other lines.
-        value: The variable's value.
-        body: The text.
-        newline: The newline behind it.
-        error: Whether python-dotenv cannot parse it.
+    The line is recognized by its key in the three texts. The key of a variable is its name and how many of that name
+    are above it; of a blank line, the line that follows and how many blank ones are between; of any other line, its
+    text.
     """
 
     key: tuple[object, ...] = field(repr=False)
-    name: str | None
+    name: str | None  # of the variable; None for other lines
     value: str | None = field(repr=False)
-    body: str = field(repr=False)
+    body: str = field(repr=False)  # the text without the newline behind it
     newline: str
-    error: bool
+    error: bool  # whether python-dotenv cannot parse it
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A piece of the result: a line, or what each side has in its place if variable *conflict* is in conflict."""
+    """A piece of the result: one line for both sides, or what each has in its place if *conflict* is in conflict."""
 
     ours: Sequence[_Line]
     theirs: Sequence[_Line]
-    conflict: str | None = None
+    conflict: str | None = None  # the name of the variable
 
 
 def merge(
@@ -103,10 +88,19 @@ def merge(
     newline = next((line.newline for side in sides[1:] for line in side if line.newline), "\n")
     _prove([line for part in parts for line in part.ours], head, newline)
     _prove([line for part in parts for line in part.theirs], head, newline)
-    marks = [sign * marker_size for sign in "<=>"]
-    markers = (f"{marks[0]} {labels[0]}{newline}", f"{marks[1]}{newline}", f"{marks[2]} {labels[1]}{newline}")
-    conflicts = tuple(dict.fromkeys(part.conflict for part in parts if part.conflict is not None))
-    return Merged(head + _render(parts, markers, newline), conflicts)
+    text = head
+    for is_conflict, group in groupby(parts, key=lambda part: part.conflict is not None):
+        together = [*group]
+        mine = _text((line for part in together for line in part.ours), newline)
+        others = _text((line for part in together for line in part.theirs), newline)
+        if is_conflict:
+            left, middle, right = (sign * marker_size for sign in "<=>")
+            text += f"{left} {labels[0]}{newline}{mine}{middle}{newline}{others}{right} {labels[1]}{newline}"
+        else:
+            text += mine
+    if parts and parts[-1].conflict is None and not parts[-1].ours[-1].newline:
+        text = text.removesuffix(newline)  # the last line of a file keeps what it has
+    return Merged(text, tuple(dict.fromkeys(part.conflict for part in parts if part.conflict is not None)))
 
 
 class _Patch:
@@ -149,25 +143,25 @@ class _Patch:
         place = [end] * (len(self._base) + 1)  # the same index, for what is added before a line of the base
         for origin in reversed(range(len(self._base))):
             place[origin] = self._in_ours.get(origin, place[origin + 1])
-        own: defaultdict[int, Counter[object]] = defaultdict(Counter)  # what we added there
+        own: Counter[object] = Counter()  # what we added there, by place and key
         in_base = {*self._in_ours.values()}
         for index in reversed(range(len(self._ours))):
             if index in in_base:
                 end = index
             else:
-                own[end][self._ours[index].key] += 1
+                own[end, self._ours[index].key] += 1
         origins = {index: origin for origin, index in self._in_theirs.items()}
         inserted: defaultdict[int, list[_Line]] = defaultdict(list)
-        before = 0
+        here = place[0]
         for index, line in enumerate(self._theirs):
-            before = origins[index] + 1 if index in origins else before
-            here = place[before]
+            if index in origins:
+                here = place[origins[index] + 1]
             if line.name is not None:
                 if line.key in self._moved or line.key not in self._variables[1]:
                     inserted[here].append(line)
             elif index not in origins:
-                if own[here][line.key] > 0:  # both sides have added it, as a cherry-pick does
-                    own[here][line.key] -= 1
+                if own[here, line.key] > 0:  # both sides have added it, as a cherry-pick does
+                    own[here, line.key] -= 1
                 else:
                     inserted[here].append(line)
         return inserted
@@ -214,16 +208,19 @@ def _common(base: Sequence[_Line], side: Sequence[_Line]) -> dict[int, int]:
     return {a + n: b + n for a, b, size in matcher.get_matching_blocks() for n in range(size)}
 
 
-# Lines
-
-
 def _lines(file: EnvFile) -> list[_Line]:
-    lines = [line for binding in file.bindings for line in _split(binding)]
+    lines: list[_Line] = []
     above: Counter[str] = Counter()
-    for index, line in enumerate(lines):
-        if line.name is not None:
-            lines[index] = replace(line, key=("variable", line.name, above[line.name]))
-            above[line.name] += 1
+    for binding in file.bindings:
+        end = blank_lines(binding.text)
+        # Not splitlines(), which knows more newlines than python-dotenv.
+        lines += (_line(text) for text in io.StringIO(binding.text[:end], newline=""))
+        if binding.text[end:]:
+            line = _line(binding.text[end:])
+            if binding.name is not None:
+                line = replace(line, key=("variable", binding.name, above[binding.name]))
+                above[binding.name] += 1
+            lines.append(replace(line, name=binding.name, value=binding.value, error=binding.error))
     following: tuple[object, ...] = ()
     distance = 0
     for index, line in reversed([*enumerate(lines)]):
@@ -235,24 +232,9 @@ def _lines(file: EnvFile) -> list[_Line]:
     return lines
 
 
-def _split(binding: Binding) -> Iterator[_Line]:
-    """Yield the blank lines that the text of *binding* begins with, then its statement."""
-    text = binding.text
-    blank = text[: len(text) - len(text.lstrip())]
-    end = max(blank.rfind("\n"), blank.rfind("\r")) + 1
-    for line in _LINE.findall(text, 0, end):
-        yield _line(line)
-    if text[end:]:
-        yield _line(text[end:], binding.name, binding.value, error=binding.error)
-
-
-def _line(text: str, name: str | None = None, value: str | None = None, *, error: bool = False) -> _Line:
-    newline = next((newline for newline in _NEWLINES if text.endswith(newline)), "")
-    body = text.removesuffix(newline)
-    return _Line(("text", body), name, value, body, newline, error)
-
-
-# Key entries
+def _line(text: str) -> _Line:
+    body = text.rstrip("\r\n")
+    return _Line(("text", body), None, None, body, text[len(body) :], error=False)
 
 
 def _merged_entry(kid: str, base: _Line | None, ours: _Line | None, theirs: _Line | None) -> _Line | None:
@@ -289,7 +271,7 @@ def _with_entries(
 
     An entry that one side added goes into the conflict if all values that need it are in conflict.
     """
-    entries = {line.name: line for line in (*base, *theirs, *ours) if line.name is not None}
+    entries = {line.name: line for line in (*base, *theirs, *ours)}
     present = {line.name for part in parts for line in (*part.ours, *part.theirs)}
     users: defaultdict[str, list[_Part]] = defaultdict(list)
     for part in parts:
@@ -314,17 +296,12 @@ def _with_entries(
 
 def _needed_entries(part: _Part) -> Iterable[str]:
     """Return the names of the key entries that the values of *part* need, each once."""
-    values = [
-        line.value for line in (*part.ours, *part.theirs) if line.value is not None and claims(line.value)
-    ]
     names: dict[str, None] = {}
-    for value in values:
-        with suppress(EncenvError):  # a damaged value: what it needs is unknown
-            names[ENTRY_PREFIX + SealedValue.parse(value).kid] = None
+    for line in (*part.ours, *part.theirs):
+        if line.value is not None and claims(line.value):
+            with suppress(EncenvError):  # a damaged value: what it needs is unknown
+                names[ENTRY_PREFIX + SealedValue.parse(line.value).kid] = None
     return names
-
-
-# The result
 
 
 def _prove(lines: Sequence[_Line], head: str, newline: str) -> None:
@@ -333,7 +310,7 @@ def _prove(lines: Sequence[_Line], head: str, newline: str) -> None:
     Raises:
         FileError: If they do not.
     """
-    bindings = parse(head + _text(lines, newline, is_end=True)).bindings
+    bindings = parse(head + _text(lines, newline)).bindings
     expected = [(line.name, line.value) for line in lines if line.name is not None or line.error]
     if expected != [(one.name, one.value) for one in bindings if one.name is not None or one.error]:
         raise FileError(
@@ -342,26 +319,6 @@ def _prove(lines: Sequence[_Line], head: str, newline: str) -> None:
         )
 
 
-def _render(parts: Sequence[_Part], markers: tuple[str, str, str], newline: str) -> str:
-    pieces: list[str] = []
-    rest = len(parts)
-    for is_conflict, group in groupby(parts, key=lambda part: part.conflict is not None):
-        together = [*group]
-        rest -= len(together)
-        ours = [line for part in together for line in part.ours]
-        theirs = [line for part in together for line in part.theirs]
-        if is_conflict:
-            texts = (_text(lines, newline, is_end=False) for lines in (ours, theirs))
-            pieces += [piece for pair in zip(markers, texts, strict=False) for piece in pair]
-            pieces.append(markers[2])
-        else:
-            pieces.append(_text(ours, newline, is_end=rest == 0))
-    return "".join(pieces)
-
-
-def _text(lines: Sequence[_Line], newline: str, *, is_end: bool) -> str:
-    """Return the text of *lines*. Each ends with a newline, but the last line of a file keeps what it has."""
-    texts = [line.body + (line.newline or newline) for line in lines]
-    if is_end and lines:
-        texts[-1] = lines[-1].body + lines[-1].newline
-    return "".join(texts)
+def _text(lines: Iterable[_Line], newline: str) -> str:
+    """Return the text of *lines*, each with a newline."""
+    return "".join(line.body + (line.newline or newline) for line in lines)
