@@ -3,6 +3,7 @@
 import enum
 import os
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -67,12 +68,8 @@ class Colour(enum.Enum):
 def model(fields, **config):
     """Return a loader of a class with *fields* and *config* that passes *config*'s ``init`` to the call."""
     init = config.pop("init", {})
-
-    def load(base):
-        made = create_model("Made", __base__=base, __cls_kwargs__=config, **fields)
-        return made(**init)
-
-    return load
+    made = cache(lambda base: create_model("Made", __base__=base, __cls_kwargs__=config, **fields))
+    return lambda base: made(base)(**init)
 
 
 TEXT = {"a": (str, "none"), "b": (str, "none")}
