@@ -59,10 +59,10 @@ def damage(where: str, inspection: Inspection) -> Iterator[Finding]:
 def plaintext(where: str, inspection: Inspection, policy: Policy, hint: str) -> Iterator[Finding]:
     """Yield the plaintext in the file *where* that must be encrypted; *hint* says how."""
     message = "plaintext that must be encrypted"
+    hint_of_nul = "encode the value, for example as base64, and encrypt it: it holds a NUL"
     for variable in inspection.variables:
         if variable.state == "plain" and policy.requires(variable.name):
-            hint_of_value = "encode the value, for example as base64, and encrypt it: it holds a NUL"
-            hint_of_value = hint_of_value if variable.has_nul else hint
+            hint_of_value = hint_of_nul if variable.has_nul else hint
             yield Finding("error", where, message, hint_of_value, variable.line, mask_name(variable.name))
     for name, line in inspection.commented:
         if policy.requires(name):

@@ -90,7 +90,7 @@ def attempt(doing: Doing, path: Path, act: Callable[[], T], what: str = "file") 
 
 def shell_argument(where: str) -> str:
     """Return the file called *where* in messages as the argument of a command to paste."""
-    # As ./-x, the file -x is no option of the command.
+    # Without ./ the command would take the file -x for an option.
     return "-" if where == "standard input" else shlex.quote(f"./{where}" if where.startswith("-") else where)
 
 

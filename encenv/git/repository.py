@@ -102,7 +102,7 @@ def git(
 
 
 def git_line(*args: str, cwd: str | os.PathLike[str] | None = None) -> str:
-    """Return the only line that ``git *args*`` writes, without its newline; arguments and errors as for `git`."""
+    """Return the one line that git prints, without its newline; arguments and errors as for `git`."""
     return os.fsdecode(git(*args, cwd=cwd).removesuffix(b"\n"))
 
 
@@ -186,9 +186,8 @@ def contents(blobs: Sequence[str]) -> Iterator[bytes]:
 
 def staged_files() -> dict[str, str]:
     """Return the files that a commit would add or change, each with the id of its content, for `content`."""
-    here = (
-        git_line("rev-parse", "--show-prefix") or "."
-    )  # fails outside a repository, where diff would compare files
+    # This fails outside of a repository, where diff would compare files.
+    here = git_line("rev-parse", "--show-prefix") or "."
     # Whatever the user's own diff.relative and the like say.
     options = ("--no-relative", "--ignore-submodules=all", "--no-ext-diff", "--no-textconv")
     listed = git("diff", "--cached", *_CHANGES, *options)

@@ -150,7 +150,7 @@ class Attempt:
         if is_right:
             return data_key
         return KeyRefusedError(
-            f"{_name_of(request)} gives another data key than {kid_of(request.commitment)}, which its key entry names",
+            f"{request.wrapped_key.wrapping_key} gives another data key than {kid_of(request.commitment)}, which its key entry names",
             hint="restore the key entry from git",
         )
 
@@ -217,13 +217,9 @@ def without_frames(error: EncenvError) -> EncenvError:
 def provider_failure(request: UnwrapRequest, kind: str) -> EncenvError:
     """Return the error for an exception of a provider, whose class is called *kind*."""
     return KeyRefusedError(
-        f"{_name_of(request)} did not unwrap the data key: the provider raised {kind}",
+        f"{request.wrapped_key.wrapping_key} did not unwrap the data key: the provider raised {kind}",
         hint="see the documentation of the key provider",
     )
-
-
-def _name_of(request: UnwrapRequest) -> str:
-    return request.wrapped_key.wrapping_key
 
 
 def _after_fork_in_child() -> None:

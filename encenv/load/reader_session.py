@@ -1,4 +1,4 @@
-"""The session of a reader: it has the reader's options, and logs what it decrypted."""
+"""The session of a reader, with its options and its log record; and what one source gives it to decrypt."""
 
 import functools
 import logging
@@ -34,7 +34,7 @@ OPTIONS = frozenset(
     }
 )
 
-ABSENT = object()
+ABSENT = object()  # no value at all; None is the value of a line without "="
 
 loading: "ContextVar[SettingsSession | None]" = ContextVar("encenv_loading", default=None)
 logger = logging.getLogger("encenv")

@@ -293,9 +293,8 @@ def _reader(session: SettingsSession, source: Any) -> Reader | None:
     loaders = next(loaders for family, loaders in LOADERS.items() if isinstance(source, family))
     if any(getattr(type(source), name) is not loader for name, loader in loaders.items()):
         return None  # a subclass that reads from elsewhere (AWS, Azure, …)
-    if isinstance(
-        source.env_vars, DecryptingVariables
-    ):  # the application keeps it: it has served another load
+    # A source that the application keeps has served another load.
+    if isinstance(source.env_vars, DecryptingVariables):
         source.env_vars = loaders["_load_env_vars"](source)  # as when it was made
     try:
         places = (
