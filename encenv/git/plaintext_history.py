@@ -33,25 +33,30 @@ def plaintext_history(project: Project) -> PlaintextHistory:
     top = top_level() or Path()
     covers = cache(lambda path: project.covers(top / path))
     versions = [version for version in history() if covers(version.path)]
-    names: dict[str, None] = {}
-    files: dict[str, None] = {}
-    commits: set[str] = set()
     try:
         policy = project.policy()
     except EncenvError:  # the settings class cannot be imported here; check reports that
         policy = Policy()
-    for version, data in zip(versions, contents([one.blob for one in versions]), strict=True):
-        if len(data) > BLOB_MAX:
-            continue
-        text = data.decode("utf-8", "surrogateescape")
-        bindings = parse(text).bindings
-        exposed = [
-            mask_name(one.name)
-            for one in inspect(text).variables
-            if one.state == "plain" and bindings[one.index].value and policy.requires(one.name)
-        ]
-        if exposed:
-            names |= dict.fromkeys(exposed)
-            files[version.path] = None
-            commits.add(version.commit)
-    return PlaintextHistory(tuple(names), tuple(files), len(commits))
+    found = [
+        (version, name)
+        for version, data in zip(versions, contents([one.blob for one in versions]), strict=True)
+        for name in _plaintext_names(data, policy)
+    ]
+    return PlaintextHistory(
+        names=tuple(dict.fromkeys(name for _, name in found)),
+        files=tuple(dict.fromkeys(version.path for version, _ in found)),
+        commits=len({version.commit for version, _ in found}),
+    )
+
+
+def _plaintext_names(data: bytes, policy: Policy) -> list[str]:
+    """Return what to call the variables that are plaintext in the file *data* and must be encrypted."""
+    if len(data) > BLOB_MAX:
+        return []
+    text = data.decode("utf-8", "surrogateescape")
+    bindings = parse(text).bindings
+    return [
+        mask_name(one.name)
+        for one in inspect(text).variables
+        if one.state == "plain" and bindings[one.index].value and policy.requires(one.name)
+    ]

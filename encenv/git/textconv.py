@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from encenv.errors import EncenvError
-from encenv.files.document import Binding, parse
+from encenv.files.document import Binding, blank_lines, parse
 from encenv.files.plaintext_leaks import may_be_secret
 from encenv.format.sealed import KeyEntry, SealedValue, claims, entry_kid
 
@@ -43,30 +43,24 @@ def mask(text: str, key: bytes) -> str:
 
 def _lines(binding: Binding, key: bytes) -> Iterator[str]:
     statement = binding.text.lstrip().rstrip("\r\n")
-    blank = binding.text[: len(binding.text) - len(binding.text.lstrip())]
-    yield from [""] * len(re.findall(r"\r\n|\r|\n", blank))
-    if not statement:
-        return
-    kid = entry_kid(binding.name or "")
+    name, value = binding.name, binding.value or ""
+    yield from [""] * len(re.findall(r"\r\n|\r|\n", binding.text[: blank_lines(binding.text)]))
+    kid = entry_kid(name or "")
     if kid is not None:
-        yield from _key(kid, binding.value or "", key)
+        yield from _key(kid, value, key)
+    elif binding.error:
+        yield f"a line that cannot be parsed, masked{_plaintext_mark(statement, key)}"
+    elif name is None:
+        if statement:
+            yield _comment(statement, key)
+    elif may_be_secret(name) or not _is_name(name, binding.value):
+        yield f"a line that may be part of a value, masked{_plaintext_mark(statement, key)}"
+    elif value and not claims(value):
+        yield f"{name}: plaintext, masked{_plaintext_mark(statement, key)}"
     else:
-        yield _statement(binding, statement, key)
-
-
-def _statement(binding: Binding, statement: str, key: bytes) -> str:
-    name, value = binding.name, binding.value
-    if binding.error:
-        return f"a line that cannot be parsed, masked{_plaintext_mark(statement, key)}"
-    if name is None:
-        return _comment(statement, key)
-    if may_be_secret(name) or not _is_name(name, value):
-        return f"a line that may be part of a value, masked{_plaintext_mark(statement, key)}"
-    if value and not claims(value):
-        return f"{name}: plaintext, masked{_plaintext_mark(statement, key)}"
-    comment = _COMMENT.search(statement)  # neither of these values has a # itself
-    beside = f"  {_comment(comment[0].strip(), key)}" if comment else ""
-    return f"{name}: {_encrypted(value) if value else 'empty'}{beside}"
+        comment = _COMMENT.search(statement)  # neither of these values has a # itself
+        beside = f"  {_comment(comment[0].strip(), key)}" if comment else ""
+        yield f"{name}: {_encrypted(value) if value else 'empty'}{beside}"
 
 
 def _is_name(name: str, value: str | None) -> bool:

@@ -1,13 +1,14 @@
-"""Read ``[tool.encenv]`` of pyproject.toml: which files are encrypted, with which keys, and which variables must be.
+"""Read and write ``[tool.encenv]`` of pyproject.toml: which files are encrypted, with which keys, and which variables.
 
 The table is taken from the nearest pyproject.toml that has one, from the file's folder upwards, but never from
 outside the git repository, and without a repository only from the folder itself: its author chooses the keys.
 """
 
+import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from encenv.errors import FileError, MalformedError, PolicyError
+from encenv.files.atomic import create, edit_file
 from encenv.files.disk import read
 from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
 from encenv.files.opening import Progress
@@ -25,6 +27,7 @@ from encenv.policy.rules import Policy
 from encenv.policy.settings_import import import_settings
 
 TABLE = "[tool.encenv]"
+_HEADER = re.compile(r"^[ \t]*\[[ \t]*tool[ \t]*\.[ \t]*encenv[ \t]*\][^\r\n]*(?:\r\n|\n|\Z)", re.MULTILINE)
 _NO_VALUES = ("!*.example", "!*.sample", "!*.template", "!*.dist")  # these hold names, to be copied
 FILES = (".env", ".env.*", "*.env", *_NO_VALUES)
 _SETTINGS = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -111,6 +114,40 @@ class Projects:
         return self._policy(self.of(file))
 
 
+def write_keys(path: Path, keys: Sequence[str], context: Pairs, comment: str) -> None:
+    """Add *keys* and *context* to the table, which has neither; make the table, and the file, where there is none.
+
+    An empty context is left out; a *comment* is written behind the keys.
+
+    Raises:
+        FileError: If the file would then say anything but what it said before, and this.
+    """
+    settings: dict[str, object] = {"keys": [*keys]}
+    lines = [f"keys = {json.dumps([*keys])}" + (f"  # {comment}" if comment else "")]
+    if context:
+        settings["context"] = dict(context)
+        pairs = (f"{json.dumps(key)} = {json.dumps(value)}" for key, value in context)
+        lines.append(f"context = {{ {', '.join(pairs)} }}")
+    if not path.exists():
+        create(path, "\n".join([TABLE, *lines, ""]).encode(), 0o666)
+        return
+    with edit_file(path) as file:
+        try:
+            text = file.data.decode()
+            new = _with_lines(text, lines)
+            tool = tomllib.loads(text).get("tool", {})
+            expected = tomllib.loads(text) | {"tool": tool | {"encenv": tool.get("encenv", {}) | settings}}
+            is_safe = tomllib.loads(new) == expected
+        except (ValueError, TypeError, AttributeError):  # TOML's and UTF-8's errors; tool is not a table
+            is_safe, new = False, ""
+        if not is_safe:
+            raise FileError(
+                f"{printable(os.path.relpath(path))} cannot be changed without changing what else it says",
+                hint=f"add this yourself: {TABLE} with {'; '.join(lines)}",
+            )
+        file.replace(new.encode())
+
+
 def _folder_of(file: str) -> Path:
     return Path() if file == "-" else Path(file).parent
 
@@ -178,6 +215,17 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "seal": (_texts, 'seal = ["*_KEY", "*_PASSWORD"]'),
     "plain": (_texts, 'plain = ["DEBUG", "LOG_*"]'),
 }
+
+
+def _with_lines(text: str, lines: Sequence[str]) -> str:
+    newline = "\r\n" if "\r\n" in text else "\n"
+    added = "".join(line + newline for line in lines)
+    header = _HEADER.search(text)
+    if header is not None:
+        gap = "" if header[0].endswith("\n") else newline
+        return text[: header.end()] + gap + added + text[header.end() :]
+    gap = "" if not text or text.endswith("\n") else newline
+    return f"{text}{gap}{newline if text else ''}{TABLE}{newline}{added}"
 
 
 def _path_text(path: Path) -> str:

@@ -121,7 +121,6 @@ ROOMS = (
             "policy.settings_class",
             "policy.file_globs",
             "policy.project",
-            "policy.tool_table",
         ),
     ),
     Room(

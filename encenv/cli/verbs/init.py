@@ -21,8 +21,7 @@ from encenv.git.key_owner import hint_of
 from encenv.git.plaintext_history import plaintext_history
 from encenv.git.repository import ignore_rule, is_repository, top_level
 from encenv.keys.local import LocalKeys
-from encenv.policy.project import Project, project
-from encenv.policy.tool_table import write_keys
+from encenv.policy.project import Project, project, write_keys
 
 LOCAL = KeyName("local", "")
 

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from encenv.errors import FileError
-from encenv.policy.tool_table import write_keys
+from encenv.policy.project import write_keys
 
 LINE = 'keys = ["local:AAAAAAAA"]'
 
