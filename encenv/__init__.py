@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from encenv.errors import UserCodeError as UserCodeError
     from encenv.format.sealed import WrappedKey as WrappedKey
     from encenv.keys.aws.kms import AwsKms as AwsKms
-    from encenv.keys.cache import clear_cache as clear_cache
     from encenv.keys.local import LocalKeys as LocalKeys
     from encenv.keys.provider import KeyProvider as KeyProvider
+    from encenv.keys.unwrap import clear_cache as clear_cache
     from encenv.load.dotenv import dotenv_values as dotenv_values
     from encenv.load.dotenv import load_dotenv as load_dotenv
     from encenv.load.environ import decrypt_environ as decrypt_environ
@@ -50,7 +50,7 @@ _HOMES = {
     "PolicyError": "encenv.errors",
     "UserCodeError": "encenv.errors",
     "WrappedKey": "encenv.format.sealed",
-    "clear_cache": "encenv.keys.cache",
+    "clear_cache": "encenv.keys.unwrap",
     "decrypt_environ": "encenv.load.environ",
     "dotenv_values": "encenv.load.dotenv",
     "load_dotenv": "encenv.load.dotenv",

@@ -221,9 +221,10 @@ def frameless(function: "Callable[P, R]") -> "Callable[P, R]":
 
 def place_of(error: BaseException) -> str:
     """Return the file and the line that raised *error*, as ``at lines.py:12``."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None:
+    frames, place = error.__traceback__, "at an unknown place"
+    while frames is not None:
+        path = frames.tb_frame.f_code.co_filename
+        if not path.startswith("<frozen"):  # Python's own import system
+            place = f"at {path.rpartition('/')[2]}:{frames.tb_lineno}"
         frames = frames.tb_next
-    if frames is None:
-        return "at an unknown place"
-    return f"at {frames.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frames.tb_lineno}"
+    return place

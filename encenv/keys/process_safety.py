@@ -10,7 +10,7 @@ says otherwise, a forked child keeps the state, and so does a snapshot.
 - `keys.process_safety._forking`: the threads that fork right now. A child starts with none.
 - `keys.process_safety._exiting`: the threads that must not start a `fork_waits` block while the program exits.
   A child starts with none.
-- `keys.cache._cache`: the data keys, so that each is unwrapped once, and the running attempts. A child keeps the keys and
+- `keys.unwrap._cache`: the data keys, so that each is unwrapped once, and the running attempts. A child keeps the keys and
   forgets the attempts, whose threads it does not have. Empty in a snapshot.
 - `keys.aws.client._thread`: whether this thread is calling boto3, whose debug records would show plaintext. A filter on the
   loggers of botocore reads it, which stays on them.

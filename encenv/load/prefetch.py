@@ -73,5 +73,5 @@ def _lines(path: StrPath) -> list[tuple[str, str | None]]:
     ]
 
 
-# Makes a snapshot wait for the thread: only there may keys.cache be imported, which drops the data keys then.
+# Makes a snapshot wait for the thread: only there may keys.unwrap be imported, which drops the data keys then.
 on_snapshot(lambda: None)

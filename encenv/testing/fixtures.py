@@ -10,7 +10,7 @@ from encenv.testing.server import STRAY, KmsServer
 @pytest.fixture
 def encenv_kms(monkeypatch: pytest.MonkeyPatch) -> Iterator[KmsServer]:
     """A fresh KMS that boto3 and encenv use during the test; its log, faults and keys are on the KmsServer."""
-    from encenv.keys.cache import clear_cache  # here, so that a plain KmsServer does not import it
+    from encenv.keys.unwrap import clear_cache  # here, so that a plain KmsServer does not import it
 
     with KmsServer() as kms:
         for name in STRAY:
@@ -32,8 +32,8 @@ def encenv_kms_key(encenv_kms: KmsServer) -> str:
 def encenv_local_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The text of a fresh local key, which ENCENV_LOCAL_KEY holds during the test."""
     # As in encenv_kms.
-    from encenv.keys.cache import clear_cache
     from encenv.keys.local import TEXT_VARIABLE, generate_key_text
+    from encenv.keys.unwrap import clear_cache
 
     text = generate_key_text()
     monkeypatch.setenv(TEXT_VARIABLE, text)

@@ -25,7 +25,7 @@ from support.workspace import CANARY, in_words
 from encenv import decrypt_environ
 from encenv.errors import MalformedError
 from encenv.export.formats import FORMATS, Variables
-from encenv.keys.cache import clear_cache
+from encenv.keys.unwrap import clear_cache
 
 AWS = Path(sys.executable).with_name("aws")
 # Its own function, by the version whose function has these arguments.

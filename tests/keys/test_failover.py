@@ -16,8 +16,8 @@ from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, encryption_context
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
-from encenv.keys.cache import clear_cache
 from encenv.keys.local import LocalKeys
+from encenv.keys.unwrap import clear_cache
 
 pytest_plugins = ["encenv.testing"]
 

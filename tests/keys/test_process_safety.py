@@ -14,8 +14,8 @@ from support.encrypted_variables import encrypted_variables
 from encenv import decrypt_environ
 from encenv.format.envelope import DataKey
 from encenv.keys import process_safety as forks
-from encenv.keys.cache import clear_cache
 from encenv.keys.local import LocalKeys
+from encenv.keys.unwrap import clear_cache
 from encenv.testing import KmsServer
 
 pytest_plugins = ["encenv.testing"]

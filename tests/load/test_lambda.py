@@ -15,7 +15,7 @@ from encenv.files.encrypt import encrypt
 from encenv.files.key_names import KeyName
 from encenv.files.writer import Writer
 from encenv.format import cipher
-from encenv.keys import cache
+from encenv.keys import unwrap as unwrapping
 from encenv.load.dotenv import LoadedFile
 from encenv.load.reader_session import ReaderSession
 from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY, KmsServer
@@ -130,12 +130,12 @@ def function(kms, tmp_path, monkeypatch):
     """What runs a handler from a snapshot: its environment is sealed, its credentials come from a container endpoint."""
     for name, value in kms.environ().items():
         monkeypatch.setenv(name, value)
-    cache.clear_cache()
+    unwrapping.clear_cache()
     plain = "".join(f"{name}='{value}'\n" for name, value in SECRETS.items())
     sealed = encrypt_with(plain, kms.create_key(), {})
     decrypt_environ(sealed)
-    keys = [key.expose_key() for key in cache._cache.data_keys.values()]
-    cache.clear_cache()
+    keys = [key.expose_key() for key in unwrapping._cache.data_keys.values()]
+    unwrapping.clear_cache()
     with CredentialsEndpoint() as endpoint:
         # Those before the snapshot are of another key pair than those after it, which is the KMS's own.
         endpoint.answers = [

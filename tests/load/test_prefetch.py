@@ -18,7 +18,7 @@ import encenv
 from encenv import EncryptedSettings, decrypt_environ, dotenv_values
 from encenv.errors import KeyDeniedError, PolicyError
 from encenv.keys.aws.kms import AwsKms
-from encenv.keys.cache import clear_cache
+from encenv.keys.unwrap import clear_cache
 
 pytest_plugins = ["encenv.testing"]
 

@@ -32,8 +32,8 @@ from support.canary import CANARY, assert_silent, caught, sealed
 
 from encenv import EncryptedSettings, errors
 from encenv.errors import EncenvError, KeyRefusedError, PolicyError, UserCodeError
-from encenv.keys.cache import clear_cache
 from encenv.keys.local import generate_key_text
+from encenv.keys.unwrap import clear_cache
 from encenv.load import safe_errors
 from encenv.load.reader_session import SettingsSession
 from encenv.load.safe_errors import MASK, WITHHELD, safe_error

@@ -86,11 +86,11 @@ from encenv.export.final_values import plaintext_values
 from encenv.files.writer import Writer
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey
-from encenv.keys import cache
+from encenv.keys import unwrap as unwrapping
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
-from encenv.keys.cache import clear_cache
 from encenv.keys.local import LocalKeys, generate_key_text
+from encenv.keys.unwrap import clear_cache
 from encenv.load.reader_session import ReaderSession, SettingsSession
 from encenv.load.safe_errors import MASK
 from encenv.testing import KmsServer
@@ -1245,7 +1245,7 @@ def test_looks_of_objects(environ, local_key):
 
     environ({"SECRET": CANARY})
     Settings()
-    copies = list(cache._cache.data_keys.items())
+    copies = list(unwrapping._cache.data_keys.items())
     load = SettingsSession(Settings)
     shown = [
         key,

@@ -23,8 +23,8 @@ from encenv.export.formats import FORMATS
 from encenv.files.document import parse
 from encenv.files.quoting import quote
 from encenv.format.sealed import claims, entry_kid
-from encenv.keys.cache import clear_cache
 from encenv.keys.local import generate_key_text
+from encenv.keys.unwrap import clear_cache
 from encenv.load.options import ReaderOptions
 from encenv.testing import KmsServer
 

@@ -45,7 +45,6 @@ ROOMS = (
             "keys.trust",
             "keys.process_safety",
             "keys.local",
-            "keys.cache",
             "keys.unwrap",
             "keys.entries",
             "keys.session",
@@ -200,7 +199,7 @@ FACES = {
     "testing.server": {
         *("testing.request", "testing.keys", "testing.operations", "testing.faults", "testing.listener"),
     },
-    "testing.fixtures": {"testing.server", "keys.cache", "keys.local"},
+    "testing.fixtures": {"testing.server", "keys.unwrap", "keys.local"},
     "testing": {"testing.request", "testing.server", "testing.fixtures"},
     "testing.__main__": {"testing.server"},
 }

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from encenv.cli.main import main
-from encenv.keys.cache import clear_cache
+from encenv.keys.unwrap import clear_cache
 from encenv.testing import KmsServer
 
 PROGRAM = Path(sys.executable).with_name("encenv")

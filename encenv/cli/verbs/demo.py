@@ -14,8 +14,8 @@ from encenv.files.encrypt import encrypt
 from encenv.files.key_names import KeyName
 from encenv.files.writer import Writer
 from encenv.format.sealed import WrappedKey
-from encenv.keys.cache import clear_cache
 from encenv.keys.local import TEXT_VARIABLE, LocalKeys, generate_key_text
+from encenv.keys.unwrap import clear_cache
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 (nobody's)
 PLAIN = f"""\

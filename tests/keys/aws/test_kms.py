@@ -36,9 +36,8 @@ from encenv.keys.aws import request as kms_http
 from encenv.keys.aws.client import Clients
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
-from encenv.keys.cache import clear_cache
 from encenv.keys.trust import Trust
-from encenv.keys.unwrap import HEDGE_SECONDS, UnwrapRequest, unwrap
+from encenv.keys.unwrap import HEDGE_SECONDS, UnwrapRequest, clear_cache, unwrap
 from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 pytest_plugins = ["encenv.testing"]

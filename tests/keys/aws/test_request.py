@@ -25,7 +25,7 @@ from encenv.format.sealed import KeyEntry, WrappedKey
 from encenv.keys.aws import request as kms_http
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
-from encenv.keys.cache import clear_cache
+from encenv.keys.unwrap import clear_cache
 from encenv.testing import KmsServer
 
 pytest_plugins = ["encenv.testing"]
