@@ -35,7 +35,6 @@ class EncenvError(Exception):
         message: What happened, in one line, without any value or key.
         hint: What to do about it, in the imperative.
         variables: The names of the affected variables; may be empty.
-        failures: Each failure, if this error reports several; else this error alone.
         missing_key: The wrapping key, if the reason is that this user lacks it or may not use it; else empty.
     """
 
@@ -52,18 +51,19 @@ class EncenvError(Exception):
         self.message = message
         self.hint = hint
         self.variables = tuple(variables)
-        self.failures = tuple(failures) or (self,)
         self.missing_key = missing_key
+        self._failures = tuple(failures)
 
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}"
 
     def __reduce__(self) -> "tuple[Any, ...]":
-        failures = () if self.failures == (self,) else self.failures
-        own = ("message", "hint", "variables", "failures")
-        added = {name: value for name, value in vars(self).items() if name not in own}  # notes, for example
-        rebuild = functools.partial(type(self), hint=self.hint, variables=self.variables, failures=failures)
-        return rebuild, (self.message,), added or None
+        return functools.partial(type(self), hint=self.hint), (self.message,), vars(self)
+
+    @property
+    def failures(self) -> "tuple[EncenvError, ...]":
+        """Each failure, if this error reports several; else this error alone."""
+        return self._failures or (self,)
 
     def of(self, *variables: str) -> "EncenvError":
         """Return a copy of this error about *variables*, without traceback, cause or context.
@@ -145,29 +145,27 @@ def combine(
         kind = type(failure), failure.message, failure.hint, failure.missing_key
         grouped.setdefault(kind, {}).update(dict.fromkeys(failure.variables))
     merged = [
-        cls(_with_names(message, tuple(names)), hint=hint, variables=names, missing_key=missing_key)
+        cls(
+            f"{listed([*names])}: {message}" if names else message,
+            hint=hint,
+            variables=names,
+            missing_key=missing_key,
+        )
         for (cls, message, hint, missing_key), names in grouped.items()
     ]
     if len(merged) == 1:
         return merged[0]
     kinds = {type(failure) for failure in merged}
     lines = "".join(f"\n  {failure.message}\n    hint: {failure.hint}" for failure in merged)
-    count = len({name for failure in merged for name in failure.variables})
-    what = f"{count} variables" if count > 1 else whole
+    variables = [name for failure in merged for name in failure.variables]
+    what = f"{len({*variables})} variables" if len({*variables}) > 1 else whole
     shared = next((kind for kind in kinds if all(issubclass(other, kind) for other in kinds)), LoadError)
     return shared(
         f"{what} cannot be {done}:{lines}",
         hint=f"fix each of them; nothing was {done}",
-        variables=[name for failure in merged for name in failure.variables],
+        variables=variables,
         failures=merged,
     )
-
-
-NAMES_SHOWN = 8  # a message stays readable when a whole file has one cause
-
-
-def _with_names(message: str, names: tuple[str, ...]) -> str:
-    return f"{listed(names)}: {message}" if names else message
 
 
 def missing_name(error: AttributeError) -> ImportError:
@@ -179,17 +177,17 @@ def missing_name(error: AttributeError) -> ImportError:
     from importlib.metadata import version  # here, because the import takes long and only this needs it
 
     owner = error.obj
-    where = (
-        getattr(owner, "__qualname__", None) or getattr(owner, "__name__", None) or type(owner).__qualname__
-    )
-    module = getattr(owner, "__module__", None) or where
-    top = str(module).partition(".")[0]
+    where = getattr(owner, "__qualname__", getattr(owner, "__name__", type(owner).__qualname__))
+    top = str(getattr(owner, "__module__", where)).partition(".")[0]
     package = {"pydantic_settings": "pydantic-settings", "dotenv": "python-dotenv"}.get(top, top)
     return ImportError(
         f"{package} {version(package)} has no {where}.{error.name}, which encenv relies on\n"
         f"  hint: install another version of {package}, or a newer encenv",
         name=error.name,
     )
+
+
+NAMES_SHOWN = 8  # a message stays readable when a whole file has one cause
 
 
 def listed(names: "Sequence[str]") -> str:
