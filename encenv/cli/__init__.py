@@ -2,6 +2,6 @@
 
 From the bottom up:
 terminal · report · options · files: what a person sees and gives.
-editor · ram_folder · key_health: what one or two verbs need.
+editor · key_health: what one verb needs.
 group · main: the call itself. verbs/ has one file a verb.
 """

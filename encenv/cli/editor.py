@@ -1,4 +1,4 @@
-"""The editor that a person has chosen, run on a file."""
+"""Where and with what a person edits decrypted text: a private folder that is wiped, and the editor of their choice."""
 
 import os
 import re
@@ -6,11 +6,20 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
 
 from encenv.errors import FileError
 from encenv.files.text import printable
+
+_IN_MEMORY = ("tmpfs", "ramfs")
+_MOUNTS = Path("/proc/self/mounts")  # proc(5): device, folder, kind, …
+# Waits until the process that started it is gone, then removes the folder. With -I -S, no code of the user's is imported.
+_WATCHER = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"
 
 EDITORS = ("editor", "nano", "vi")  # the first that is installed, if none is configured
 # Vim writes swap and backup files, undo histories and, in .viminfo, deleted text. These options stop it, also where
@@ -19,15 +28,89 @@ _VIM = re.compile(r"(?:[gnr]?vim|vimx)(?:\.\w+)?")
 _NO_COPIES = ("-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup")
 
 
-def run_editor(path: Path, environ: Mapping[str, str]) -> None:
+@contextmanager
+def private_folder() -> Iterator[tuple[Path, bool]]:
+    """Make a folder that only this user can enter; wipe it at the end, and on SIGTERM, SIGHUP and SIGQUIT.
+
+    If this process is killed, another one wipes it.
+
+    Yields:
+        The folder, and whether it is in memory: if not, what is written there reaches a disk.
+    """
+    parent = _folder_in_memory(os.environ)
+    with (
+        _raise_on_signals(),
+        TemporaryDirectory(prefix="encenv-", dir=parent, ignore_cleanup_errors=True) as folder,  # mode 0700
+        subprocess.Popen(  # noqa: S603 (this very Python)
+            [sys.executable, "-I", "-S", "-c", _WATCHER, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        ),
+    ):
+        try:
+            yield Path(folder), parent is not None
+        finally:
+            _overwrite(Path(folder))
+
+
+def _folder_in_memory(environ: Mapping[str, str]) -> Path | None:
+    """Return a folder in memory in which this user can make another one; None if there is none."""
+    for folder in (Path(environ.get("XDG_RUNTIME_DIR") or "/dev/shm"), Path("/dev/shm")):  # noqa: S108 (the folder made there is private)
+        if folder.is_absolute() and os.access(folder, os.W_OK | os.X_OK) and _is_in_memory(folder):
+            return folder
+    return None
+
+
+def _is_in_memory(folder: Path) -> bool:
+    try:
+        lines = [line.split(" ") for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()]
+    except OSError:
+        return False
+    folder = folder.resolve()
+    kinds = {Path(line[1]): line[2] for line in lines if len(line) > 2}
+    return next((kinds[path] for path in (folder, *folder.parents) if path in kinds), "") in _IN_MEMORY
+
+
+@contextmanager
+def _raise_on_signals() -> Iterator[None]:
+    """Let the signals that end a process raise an exception, as Ctrl-C does, so that the folder is wiped."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    with ExitStack() as stack:
+        for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
+            if number := getattr(signal, name, None):  # Windows lacks some
+                stack.callback(signal.signal, number, signal.signal(number, end))
+        yield
+
+
+def _overwrite(folder: Path) -> None:
+    """Overwrite the files in *folder* with zeros; a disk may keep a copy in spite of this."""
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            if path.is_file() and not path.is_symlink():
+                with path.open("r+b", buffering=0) as file:
+                    file.write(bytes(path.stat().st_size))
+                    os.fsync(file.fileno())
+
+
+def run_editor(path: Path) -> None:
     """Let the person edit *path*; the terminal's signals go to the editor.
 
     Raises:
         FileError: If there is no editor, or it fails.
     """
-    editor = environ.get("VISUAL") or environ.get("EDITOR")
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     editor = editor or next((name for name in EDITORS if shutil.which(name)), "vi")
-    program = _program(editor)
+    try:
+        words = shlex.split(editor)
+    except ValueError:  # the shell will complain about it, too
+        words = editor.split()
+    program = Path(words[0] if words else "")
     is_vim = any(_VIM.fullmatch(one.name) for one in (program, Path(shutil.which(program) or "").resolve()))
     arguments = [*(_NO_COPIES if is_vim else ()), str(path)]
     # As git does: the setting is a piece of shell, with options and quotes.
@@ -44,11 +127,3 @@ def run_editor(path: Path, environ: Mapping[str, str]) -> None:
             f"the editor {printable(program.name)} ended with exit code {code}; nothing was changed",
             hint="set EDITOR to an editor that is installed and waits, for example: export EDITOR=nano",
         )
-
-
-def _program(editor: str) -> Path:
-    try:
-        words = shlex.split(editor)
-    except ValueError:  # the shell will complain about it, too
-        words = editor.split()
-    return Path(words[0] if words else "")

@@ -6,13 +6,14 @@ from typing import TypeVar
 
 from encenv.cli.options import STANDARD_INPUT, STANDARD_OUTPUT
 from encenv.cli.terminal import progress, read_standard_input, say, write
-from encenv.errors import EncenvError, combine
+from encenv.errors import EncenvError, FileError, combine
 from encenv.files.atomic import PRIVATE, create, edit_file
 from encenv.files.disk import read
 from encenv.files.document import EnvFile, parse, unparsed
 from encenv.files.encrypt import EncryptResult
 from encenv.files.rewrap import RewrapResult
 from encenv.files.text import NOT_UTF8_HINT, decode, printable
+from encenv.files.writer import Writer
 from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry
 from encenv.keys.entries import local_key_beside_values
 
@@ -78,6 +79,15 @@ def write_text(path: str, text: str, mode: int = PRIVATE) -> None:
 def exists(path: str) -> bool:
     """Return whether there is a file *path*; a link that leads nowhere is one that cannot be read."""
     return path == STANDARD_INPUT or Path(path).exists() or Path(path).is_symlink()
+
+
+def check_creatable(path: str, writer: Writer, command: str) -> None:
+    """Check that the file *path* exists or that a key for it is named; a hint adds one to *command*."""
+    if not writer.keys and not exists(path):
+        raise FileError(
+            f"the file {printable(path)} does not exist",
+            hint=f"check the path, or create the file by naming a key: {command} --key local",
+        )
 
 
 def rewrite(path: str, change: Callable[[str], T]) -> T:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import stat
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from support.programs import needs
 from support.workspace import CANARY, PROGRAM, in_words, on_a_terminal
 
-from encenv.cli import ram_folder as private
+from encenv.cli import editor as private
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX")
 
@@ -200,9 +201,9 @@ def test_wiped_when_killed(sealed, number):
 
 def test_no_folder_in_memory(monkeypatch, tmp_path):
     """Without a folder in memory, the private folder is made elsewhere and reported as not in memory."""
-    monkeypatch.setattr(private, "_memory_folders", lambda _: iter(()))
-    monkeypatch.setattr(private.tempfile, "tempdir", str(tmp_path))
-    with private.private_folder({}) as (folder, in_memory):
+    monkeypatch.setattr(private, "_folder_in_memory", lambda _: None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with private.private_folder() as (folder, in_memory):
         assert not in_memory
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         (folder / "x").write_text(CANARY)
@@ -216,13 +217,15 @@ def test_which_places_are_in_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(private, "_MOUNTS", mounts)
     (tmp_path / "disk").mkdir()
     (tmp_path / "inner").mkdir()
-    found = [*private._memory_folders({"XDG_RUNTIME_DIR": str(tmp_path / "inner")})]
-    assert found[0] == tmp_path / "inner"
-    assert private._is_usable(found[0])
-    assert not private._is_usable(tmp_path / "disk")
-    assert not private._is_usable(Path("relative"))
+
+    def found(name):
+        return private._folder_in_memory({"XDG_RUNTIME_DIR": str(name)})
+
+    assert found(tmp_path / "inner") == tmp_path / "inner"
+    assert found(tmp_path / "disk") is None
+    assert found("relative") is None
     monkeypatch.setattr(private, "_MOUNTS", tmp_path / "none")
-    assert not private._is_usable(found[0])
+    assert found(tmp_path / "inner") is None
 
 
 # --- a terminal --------------------------------------------------------------------------------------------------

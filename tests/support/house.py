@@ -152,7 +152,6 @@ ROOMS = (
             "cli.options",
             "cli.files",
             "cli.editor",
-            "cli.ram_folder",
             "cli.key_health",
             "cli.group",
             "cli.main",

@@ -4,18 +4,18 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import click
 
-from encenv.cli.editor import run_editor
-from encenv.cli.files import FILE_MODE, exists, place, report
+from encenv.cli.editor import private_folder, run_editor
+from encenv.cli.files import FILE_MODE, check_creatable, exists, place, report
 from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, file_argument, key_options, quiet
-from encenv.cli.ram_folder import private_folder
 from encenv.cli.report import count
 from encenv.cli.terminal import fail, is_terminal, progress, say, warn
-from encenv.errors import ConflictError, EncenvError, FileError
+from encenv.errors import ConflictError, EncenvError
 from encenv.files.atomic import PRIVATE, create, edit_file
-from encenv.files.disk import read, shell_argument
+from encenv.files.disk import attempt, read, shell_argument
 from encenv.files.editor_session import UNSAVED, EditorSession, encrypt_draft, finish_edit, start_edit
 from encenv.files.encrypt import EncryptResult
 from encenv.files.key_names import KeyName, Pairs
@@ -47,13 +47,9 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
         raise click.UsageError("only a file can be edited, not -")
     project = project_of(file)
     writer, wanted = project.writer(keys, context, progress), project.policy().requires
+    check_creatable(file, writer, f"encenv edit {shell_argument(place(file))}")
     is_new = not exists(file)
-    if is_new and not writer.keys:
-        raise FileError(
-            f"the file {printable(file)} does not exist",
-            hint="check the path, or create the file by naming a key: --key local",
-        )
-    _check_folder(Path(file).parent)
+    _check_folder(file)
     session = start_edit("" if is_new else _read(file), writer, place(file))
 
     def save(edited: str) -> EncryptResult:
@@ -64,19 +60,17 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
             _replace(file, session.text, outcome.text)
         return outcome
 
-    with private_folder(os.environ) as (folder, in_memory):
+    with private_folder() as (folder, in_memory):
         if not in_memory:
             warn(f"there is no folder in memory here: until the editor ends, the plaintext is in {folder}")
         path = folder / (Path(file).name or DEFAULT_FILE)
         path.touch(PRIVATE)
         path.write_bytes(session.draft.encode("utf-8"))
-        is_saved = False
         try:
             outcome = _edit_until_saved(path, file, save)
-            is_saved = True
-        finally:  # also for Ctrl-C, and for the signals that end a process
-            if not is_saved:
-                _keep(file, path, session, writer)
+        except BaseException:  # also Ctrl-C, and the signals that end a process
+            _keep(file, path, session, writer)
+            raise
     if outcome.text == session.text:
         say(f"{printable(file)}: no change")
         return
@@ -88,24 +82,17 @@ def _read(file: str) -> str:
         return decode(now.data, place(file))
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse a *folder* in which nothing could be saved, before somebody has edited a text for it."""
-    if not folder.is_dir():
-        raise FileError(
-            f"the folder {printable(str(folder))} does not exist",
-            hint="check the path and the current folder",
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise FileError(
-            f"no permission to write into the folder {printable(str(folder))}",
-            hint="run as a user who may, or work on a copy in a folder that can be written",
-        )
+def _check_folder(file: str) -> None:
+    """Check that *file* could be saved in its folder, before somebody has edited a text for it."""
+    folder = Path(file).parent
+    attempt("read", folder, lambda: os.scandir(folder).close(), "folder")
+    attempt("write", Path(file), lambda: TemporaryFile(dir=folder).close())
 
 
 def _edit_until_saved(path: Path, file: str, save: Callable[[str], EncryptResult]) -> EncryptResult:
     """Let the person edit *path* until *save* accepts its text or they give up."""
     while True:
-        run_editor(path, os.environ)
+        run_editor(path)
         try:
             return save(decode(read(path), place(file)))
         except EncenvError as error:

@@ -5,9 +5,9 @@ import sys
 import click
 
 from encenv.cli import options
-from encenv.cli.files import exists, place, read_text, report, rewrite_or_create
+from encenv.cli.files import check_creatable, place, read_text, report, rewrite_or_create
 from encenv.cli.terminal import is_terminal, progress, say, warn
-from encenv.errors import FileError, PolicyError
+from encenv.errors import PolicyError
 from encenv.files.disk import shell_option
 from encenv.files.edit import set_value
 from encenv.files.key_names import KeyName, Pairs
@@ -74,12 +74,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     if from_file is None:
         options.use_standard_input(click.get_current_context(), "the value that you type")
     writer = project_of(file).writer(keys, context, progress)
-    if not writer.keys and not exists(file):
-        raise FileError(
-            f"the file {printable(file)} does not exist",
-            hint="check the path, or create the file by naming a key:"
-            f" encenv set {printable(name)}{shell_option(printable(file))} --key local",
-        )
+    check_creatable(file, writer, f"encenv set {printable(name)}{shell_option(place(file))}")
     value = _ask(name) if from_file is None else _read(from_file)
     outcome = rewrite_or_create(file, lambda text: set_value(text, name, value, writer, place(file)))
     if not outcome.names:
