@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 from encenv.errors import FileError
-from encenv.files.text import printable
+from encenv.files.disk import printable
 
 _IN_MEMORY = ("tmpfs", "ramfs")
 _MOUNTS = Path("/proc/self/mounts")  # proc(5): device, folder, kind, …

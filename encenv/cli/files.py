@@ -8,11 +8,10 @@ from encenv.cli.options import STANDARD_INPUT, STANDARD_OUTPUT
 from encenv.cli.terminal import progress, read_standard_input, say, write
 from encenv.errors import EncenvError, FileError, combine
 from encenv.files.atomic import PRIVATE, create, edit_file
-from encenv.files.disk import read
+from encenv.files.disk import NOT_UTF8_HINT, decode, printable, read
 from encenv.files.document import EnvFile, parse, unparsed
 from encenv.files.encrypt import EncryptResult
 from encenv.files.rewrap import RewrapResult
-from encenv.files.text import NOT_UTF8_HINT, decode, printable
 from encenv.files.writer import Writer
 from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry
 from encenv.keys.entries import local_key_beside_values

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from encenv.cli.report import Finding, Severity, failure
 from encenv.errors import EncenvError, KeyRefusedError, KeyUnreachableError
+from encenv.files.disk import printable
 from encenv.files.key_names import AWS_KMS, KeyName, Pairs
-from encenv.files.text import printable
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry, WrappedKey, encryption_context
 from encenv.keys.aws.kms import replica_of

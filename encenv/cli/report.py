@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted, write
 from encenv.errors import EncenvError
-from encenv.files.disk import shell_option
+from encenv.files.disk import printable, shell_option
 from encenv.files.inspect import Inspection
 from encenv.files.plaintext_leaks import mask_name
-from encenv.files.text import printable
 from encenv.policy.rules import Policy
 
 Severity = Literal["ok", "skipped", "warning", "error"]

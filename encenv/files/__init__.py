@@ -1,7 +1,7 @@
 """A .env file on disk: read, understood, encrypted, edited and replaced.
 
 From the bottom up:
-text · disk · atomic: bytes on disk, and their text.
+disk · atomic: bytes on disk, and their text.
 quoting · document · expand: what the lines say to python-dotenv.
 opening · plaintext_leaks · inspect · compare: what a reader can tell, with or without a key.
 key_names · writer · lines · data_key_choice: who encrypts what, and under which data key.

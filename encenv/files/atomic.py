@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from encenv.errors import ConflictError, FileError
-from encenv.files.disk import attempt
-from encenv.files.text import StrPath, printable
+from encenv.files.disk import StrPath, attempt, printable
 
 try:
     import fcntl

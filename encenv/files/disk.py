@@ -1,6 +1,7 @@
-"""Read a file from disk, and turn a failed system call on a path into our error: what happened, and what to do."""
+"""Read a file and its text, and turn a failed system call on a path into our error: what happened, what to do."""
 
 import errno
+import io
 import os
 import shlex
 import stat
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from encenv.errors import ConflictError, FileError
-from encenv.files.text import StrPath, decode, printable
 
+StrPath = str | os.PathLike[str]
 T = TypeVar("T")
 Doing = Literal["read", "write"]
+NOT_UTF8_HINT = "save the file as UTF-8; a loader can also be given another encoding"
 
 _NO_SPACE = (
     "no space is left to write {name}",
@@ -61,6 +63,23 @@ def read_text(path: StrPath, encoding: str | None = "utf-8") -> str:
     return decode(read(path), os.fspath(path), encoding)
 
 
+def decode(data: bytes, where: str, encoding: str | None = "utf-8", *, hint: str = NOT_UTF8_HINT) -> str:
+    """Return the text of *data*, the content of the file called *where*, with newlines unchanged.
+
+    Raises:
+        FileError: If it is not in *encoding* (None: the locale's); *hint* says what to do then.
+    """
+    try:
+        return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="").read()
+    except UnicodeDecodeError as error:  # its `object` is the whole file
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"{where} is not {(encoding or error.encoding).upper()}: see line {line}"
+    except LookupError:
+        what = f"there is no encoding {encoding!r}"
+    del data  # the exception keeps this frame, and the frame would keep the file
+    raise FileError(what, hint=hint)
+
+
 def is_file_or_fifo(path: StrPath) -> bool:
     """Return whether *path* is a regular file or a FIFO, as process substitution and some secret managers give."""
     try:
@@ -86,6 +105,12 @@ def attempt(doing: Doing, path: Path, act: Callable[[], T], what: str = "file") 
     names = {"name": printable(path), "folder": printable(path.parent)}
     kind = ConflictError if code == errno.EEXIST else FileError
     raise kind(message.format(**names, doing=doing, what=what, reason=reason), hint=hint.format(**names))
+
+
+def printable(text: StrPath) -> str:
+    """Return *text*, a path or a name that somebody else chose, as one line without control characters."""
+    text = os.fspath(text)
+    return text if text.isprintable() else ascii(text)
 
 
 def shell_argument(where: str) -> str:

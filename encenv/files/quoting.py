@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from encenv.errors import FileError
+from encenv.files.disk import printable
 from encenv.files.dotenv_names import parse_stream
-from encenv.files.text import printable
 
 # Characters that neither python-dotenv nor a shell, docker or systemd gives a meaning. ${NAME} stays bare, because
 # the programs that expand it would not do so inside single quotes.

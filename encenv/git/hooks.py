@@ -12,8 +12,7 @@ from pathlib import Path
 
 from encenv.errors import ConflictError
 from encenv.files.atomic import create, edit_file
-from encenv.files.disk import attempt
-from encenv.files.text import printable
+from encenv.files.disk import attempt, printable
 from encenv.git.repository import config, git, git_line, remove_config
 
 HOOKS = ("pre-commit", "pre-merge-commit")  # git calls the second for a merge that it commits by itself

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from encenv.errors import EncenvError, FileError
-from encenv.files.text import printable
+from encenv.files.disk import printable
 
 TIMEOUT = 600  # seconds; listing the whole history of a very large repository takes minutes
 _COMPLAINT_MAX = 4096  # characters of git's complaint that are read; a part of it becomes our message

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from encenv.errors import FileError, MalformedError, combine, frameless
-from encenv.files.disk import is_file_or_fifo, read_text
+from encenv.files.disk import StrPath, is_file_or_fifo, read_text
 from encenv.files.document import parse, parse_untranslated
 from encenv.files.expand import Expansion
-from encenv.files.text import StrPath
 from encenv.format.sealed import ENTRY_PREFIX, LOCAL_KEY_NAME, claims, embeds, entry_kid
 from encenv.keys.entries import local_key_beside_values
 from encenv.keys.session import Session

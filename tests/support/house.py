@@ -70,7 +70,6 @@ ROOMS = (
         "files",
         "a .env file on disk",
         (
-            "files.text",
             "files.disk",
             "files.atomic",
             "files.dotenv_names",

@@ -15,12 +15,11 @@ from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument, 
 from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
 from encenv.cli.terminal import fail, progress, say
 from encenv.errors import EncenvError
-from encenv.files.disk import shell_argument
+from encenv.files.disk import decode, printable, shell_argument
 from encenv.files.document import parse
 from encenv.files.inspect import Inspection, inspect
 from encenv.files.opening import entries_of, open_possible, values_of
 from encenv.files.plaintext_leaks import mask_name
-from encenv.files.text import decode, printable
 from encenv.format.sealed import claims
 from encenv.git import repository as git
 from encenv.keys.session import DATA_KEYS_MAX, Session

@@ -7,8 +7,8 @@ import click
 from encenv.cli import options
 from encenv.cli.files import for_each_file, read_every_line, write_text
 from encenv.cli.terminal import progress, say
+from encenv.files.disk import printable
 from encenv.files.encrypt import decrypt
-from encenv.files.text import printable
 
 
 @click.command()

@@ -12,11 +12,11 @@ from encenv.cli.report import STATES, write_json, write_lines
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say
 from encenv.errors import FileError
 from encenv.files.compare import Assignment, Difference, compare, compare_plaintexts
+from encenv.files.disk import decode, printable
 from encenv.files.document import parse
 from encenv.files.opening import open_possible, reading_session
 from encenv.files.plaintext_leaks import mask_name
 from encenv.files.quoting import quote
-from encenv.files.text import decode, printable
 from encenv.format.sealed import claims
 from encenv.git import repository as git
 

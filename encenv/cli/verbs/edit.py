@@ -15,11 +15,10 @@ from encenv.cli.report import count
 from encenv.cli.terminal import fail, is_terminal, progress, say, warn
 from encenv.errors import ConflictError, EncenvError
 from encenv.files.atomic import PRIVATE, create, edit_file
-from encenv.files.disk import attempt, read, shell_argument
+from encenv.files.disk import attempt, decode, printable, read, shell_argument
 from encenv.files.editor_session import UNSAVED, EditorSession, encrypt_draft, finish_edit, start_edit
 from encenv.files.encrypt import EncryptResult
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.text import decode, printable
 from encenv.files.writer import Writer
 from encenv.git.merge import merge
 from encenv.policy.project import project_of

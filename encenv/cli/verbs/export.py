@@ -18,7 +18,7 @@ from encenv.export.final_values import (
     raw_values,
 )
 from encenv.export.formats import FORMATS, TITLED, Variables
-from encenv.files.text import printable
+from encenv.files.disk import printable
 from encenv.files.writer import Writer
 from encenv.policy.project import project_of
 

@@ -10,8 +10,7 @@ from encenv.cli.options import quiet
 from encenv.cli.terminal import say, write
 from encenv.errors import ConflictError, EncenvError, FileError
 from encenv.files.atomic import create
-from encenv.files.disk import read
-from encenv.files.text import printable
+from encenv.files.disk import printable, read
 from encenv.git.install import install as protect_clone
 from encenv.git.install import remove
 from encenv.git.merge import MARKER_SIZE, merge

@@ -11,10 +11,9 @@ from encenv.cli.report import count
 from encenv.cli.terminal import fail, is_terminal, say
 from encenv.cli.verbs import keygen
 from encenv.errors import ConflictError, EncenvError, MalformedError, listed
-from encenv.files.disk import read, shell_argument
+from encenv.files.disk import printable, read, shell_argument
 from encenv.files.inspect import Inspection, inspect
 from encenv.files.key_names import KeyName, Pairs, parse_keys
-from encenv.files.text import printable
 from encenv.files.writer import Writer
 from encenv.git.install import install as protect_clone
 from encenv.git.key_owner import hint_of

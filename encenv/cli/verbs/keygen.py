@@ -10,8 +10,7 @@ from encenv.cli.files import write_text
 from encenv.cli.options import STANDARD_OUTPUT, output_option
 from encenv.cli.terminal import say
 from encenv.errors import ConflictError
-from encenv.files.disk import attempt
-from encenv.files.text import printable
+from encenv.files.disk import attempt, printable
 from encenv.keys.local import FILE_VARIABLE, TEXT_VARIABLE, default_path, generate_key_text, parse_keys
 
 FOLDER_MODE = 0o700

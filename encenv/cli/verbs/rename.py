@@ -5,9 +5,9 @@ import click
 from encenv.cli.files import place, report, rewrite
 from encenv.cli.options import complete_names, file_option, key_options, quiet
 from encenv.cli.terminal import progress
+from encenv.files.disk import printable
 from encenv.files.edit import rename
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.text import printable
 from encenv.policy.project import project_of
 
 

@@ -10,8 +10,7 @@ import click
 from encenv.cli.files import place, read_every_line
 from encenv.cli.options import DEFAULT_FILE, FILE
 from encenv.errors import EncenvError, FileError, combine
-from encenv.files.disk import is_file_or_fifo
-from encenv.files.text import printable
+from encenv.files.disk import is_file_or_fifo, printable
 from encenv.load.child_environ import child_environ
 
 _HINTS = {

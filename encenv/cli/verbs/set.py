@@ -8,10 +8,9 @@ from encenv.cli import options
 from encenv.cli.files import check_creatable, place, read_text, report, rewrite_or_create
 from encenv.cli.terminal import is_terminal, progress, say, warn
 from encenv.errors import PolicyError
-from encenv.files.disk import shell_option
+from encenv.files.disk import printable, shell_option
 from encenv.files.edit import set_value
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.text import printable
 from encenv.policy.project import project_of
 
 LINE_MAX = 4095  # characters that a terminal takes in one line: termios(3), "Canonical and noncanonical mode"

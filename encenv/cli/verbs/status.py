@@ -10,9 +10,9 @@ from encenv.cli.files import place, read_text
 from encenv.cli.options import files_argument, json_option
 from encenv.cli.report import STATES, count, write_json, write_lines
 from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted
+from encenv.files.disk import printable
 from encenv.files.inspect import LAMBDA_BYTES, Inspection, Variable, inspect
 from encenv.files.plaintext_leaks import mask_name
-from encenv.files.text import printable
 from encenv.format.sealed import ADDED_BY_WRITER
 from encenv.policy.project import Projects
 from encenv.policy.rules import Policy

@@ -4,8 +4,8 @@ import click
 
 from encenv.cli.files import place, report, rewrite
 from encenv.cli.options import complete_names, file_option, quiet
+from encenv.files.disk import printable
 from encenv.files.edit import unset
-from encenv.files.text import printable
 
 
 @click.command()
