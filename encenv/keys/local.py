@@ -98,13 +98,11 @@ class LocalKeys:
 
         The caller raises the error, because a frame of this method would hold the text of the keys.
         """
-        from_file = self._path is not None or not self._environ.get(TEXT_VARIABLE)
+        text = None if self._path is not None else self._environ.get(TEXT_VARIABLE)
         where, keys = "", {}
         try:
-            where = str(self._file()) if from_file else TEXT_VARIABLE
-            keys = parse_keys(
-                _read_private(Path(where)) if from_file else self._environ[TEXT_VARIABLE], where
-            )
+            where = TEXT_VARIABLE if text else str(self._file())
+            keys = parse_keys(text or _read_private(Path(where)), where)
         except EncenvError as error:
             if not (reference and where and isinstance(error, KeyUnreachableError)):
                 return error.of()
@@ -119,7 +117,7 @@ class LocalKeys:
             return KeyUnreachableError(
                 f"the local key {reference} is not in {where}",
                 hint=f"ask a colleague who has it for its key text, and add that line to {where}"
-                + ("" if keys or not from_file else ", a file of mode 600"),
+                + ("" if keys or text else ", a file of mode 600"),
                 missing_key=reference,
             )
         return reference, cipher.AESGCM(cipher.derive(keys[reference], b"encenv:1:local-wrap"))
@@ -209,69 +207,60 @@ def _aad(context: Mapping[str, str]) -> bytes:
 
 def _read_private(path: Path) -> str:
     """Return the text of the key file *path* if no other user can read or write it."""
-    content, fault = b"", None
     try:
         # Opened first and judged by the descriptor, so that the file judged is the file read. O_NONBLOCK, so that a
         # FIFO at this path does not make a service hang at its start.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
-            fault = _fault(descriptor, path)
-            if fault is None:
-                with os.fdopen(descriptor, "rb", closefd=False) as file:
-                    content = file.read(FILE_MAX + 1)
+            _check_private(descriptor, path)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(FILE_MAX + 1)
         finally:
             os.close(descriptor)
-    except OSError as error:
-        fault = _cannot_read(path, error)
-    except ValueError:  # a NUL in the path
-        fault = _cannot_read(path, OSError(0, "no file can have this path"))
-    if fault is None and len(content) > FILE_MAX:
-        fault = FileError(
+    except (FileNotFoundError, NotADirectoryError):
+        raise KeyUnreachableError(
+            f"there is no local key: {path} does not exist",
+            hint="run: encenv keygen, or get the key text from a colleague who has it",
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else "no file can have this path"
+        raise FileError(
+            f"the local key file {path} cannot be read: {reason}",
+            hint=f"make it a file that this user can read, or set {FILE_VARIABLE} to one",
+        ) from None
+    if len(content) > FILE_MAX:
+        raise FileError(
             f"{path} is not a local key file: it is too long", hint="name the file of a local key"
         )
-    if fault is not None:
-        raise fault
     # Every byte becomes a character, so that `parse_keys` finds and names any line that is not a key.
     return content.decode("latin-1")
 
 
-def _cannot_read(path: Path, error: OSError) -> EncenvError:
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return KeyUnreachableError(
-            f"there is no local key: {path} does not exist",
-            hint="run: encenv keygen, or get the key text from a colleague who has it",
-        )
-    return FileError(
-        f"the local key file {path} cannot be read: {error.strerror}",
-        hint=f"make it a file that this user can read, or set {FILE_VARIABLE} to one",
-    )
-
-
-def _fault(descriptor: int, path: Path) -> EncenvError | None:
-    """Return why the open file must not be used, or None.
+def _check_private(descriptor: int, path: Path) -> None:
+    """Refuse the open file if another user could read or write it.
 
     Other users must not be able to read or write a file that this user owns. A file that root owns may be readable, but
     nobody else may write it: Docker mounts such files as 0444, Kubernetes as 0644 on a read-only file system.
     """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        return FileError(
+        raise FileError(
             f"the local key file {path} is not a regular file", hint=f"set {FILE_VARIABLE} to one that is"
         )
     if sys.platform == "win32":  # its files have no owner and no permission bits here
-        return None
+        return
     own, roots, mode = status.st_uid == os.geteuid(), status.st_uid == 0, stat.S_IMODE(status.st_mode)
     read_only = not mode & (0o222 if own else 0o022) or bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
     if (own and not mode & 0o077) or (roots and read_only):
-        return None
+        return
     close = f"run: chmod 600 {shlex.quote(str(path))}"
     if own:
-        return FileError(f"the local key file {path} can be read or written by others", hint=close)
-    if status.st_uid == 0:
-        return FileError(
+        raise FileError(f"the local key file {path} can be read or written by others", hint=close)
+    if roots:
+        raise FileError(
             f"the local key file {path} belongs to root, and others can write it", hint=f"as root, {close}"
         )
-    return FileError(
+    raise FileError(
         f"the local key file {path} belongs to another user",
         hint="copy it to a file of this user's own, with mode 600",
     )
