@@ -52,7 +52,7 @@ class Clients:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._session = self._given_session
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._process = os.getpid()  # last: another thread that sees it must not see the parent's lock
@@ -64,7 +64,10 @@ class Clients:
             KeyUnreachableError: If boto3 is not installed.
         """
         with self._own_lock():
-            return self._made_session()
+            if self._session is None:
+                _import_boto3()
+                self._session = boto3.session.Session()
+            return self._session
 
     def client(self, region: str | None, service: str = "kms") -> Any:
         """Return the client for *service* in *region*; None for the region that boto3 finds itself.
@@ -75,21 +78,15 @@ class Clients:
         place = service, region
         with self._own_lock():  # a session cannot make clients in several threads at a time
             if place not in self._clients:
-                session, config = self._made_session(), botocore_config.Config(**self._config)
+                session, config = self.session(), botocore_config.Config(**self._config)
                 self._clients[place] = session.client(service, region_name=region, config=config)  # type: ignore[call-overload]
             return self._clients[place]
 
-    def _own_lock(self) -> threading.Lock:
+    def _own_lock(self) -> "threading.RLock":
         """Return the lock of this process: a forked child must not share connections, nor wait for its parent's lock."""
         if self._process != os.getpid():
             self._begin()
         return self._lock
-
-    def _made_session(self) -> "boto3.session.Session":
-        if self._session is None:
-            _import_boto3()
-            self._session = boto3.session.Session()
-        return self._session
 
 
 @contextmanager

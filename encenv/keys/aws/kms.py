@@ -22,12 +22,6 @@ else:
 
 DATA_KEY_BYTES = 32
 CONNECTIONS = 32  # as many as a load may have data keys
-_METHODS = {  # of a boto3 client
-    "Decrypt": "decrypt",
-    "Encrypt": "encrypt",
-    "GenerateDataKey": "generate_data_key",
-    "ReEncrypt": "re_encrypt",
-}
 _MEMBERS: dict[str, dict[str, type]] = {  # AWS KMS API reference, "Response Elements"
     "Decrypt": {"KeyId": str, "Plaintext": bytes},
     "Encrypt": {"KeyId": str, "CiphertextBlob": bytes},
@@ -55,17 +49,16 @@ class AwsKms:
         session: "boto3.session.Session | None" = None,
         client: "KMSClient | None" = None,
     ) -> None:
-        self._environ = environ
-        self._session = session
-        self._client = client
-        self._clients: dict[None, boto3_client.Clients] = {}  # one, once it is needed
+        self._environ, self._session, self._client = environ, session, client
 
     def generate(self, key: str, context: Mapping[str, str]) -> tuple[bytes, WrappedKey]:
         """Return a new data key, and the same wrapped under *key*, an ARN or ``alias/<name>`` (GenerateDataKey)."""
         answer = self._call(
             "GenerateDataKey",
             key,
-            lambda: {"KeyId": key, "NumberOfBytes": DATA_KEY_BYTES, "EncryptionContext": dict(context)},
+            lambda client: client.generate_data_key(
+                KeyId=key, NumberOfBytes=DATA_KEY_BYTES, EncryptionContext=dict(context)
+            ),
         )
         return answer["Plaintext"], _wrapped_key(answer)
 
@@ -74,7 +67,7 @@ class AwsKms:
         answer = self._call(
             "Encrypt",
             key,
-            lambda: {"KeyId": key, "Plaintext": data_key, "EncryptionContext": dict(context)},
+            lambda client: client.encrypt(KeyId=key, Plaintext=data_key, EncryptionContext=dict(context)),
         )
         return _wrapped_key(answer)
 
@@ -89,19 +82,20 @@ class AwsKms:
 
         boto3 limits the time of each attempt, but not of all of them together, and does not call *while_waiting*.
         """
-        arn = wrapped_key.reference
-
-        def request() -> Any:
-            # Only the process's own environment: boto3 would read that, too.
-            is_plain = self._session is None and self._client is None and self._environ is os.environ
-            if is_plain and (without_boto3 := KmsHttp.for_key(arn, self._environ)) is not None:
-                return without_boto3.decrypt(wrapped_key.wrapped, context, timeout, while_waiting)
-            with boto3_client.no_debug_log():
-                return self._client_for(arn).decrypt(
-                    KeyId=arn, CiphertextBlob=wrapped_key.wrapped, EncryptionContext=dict(context)
-                )
-
-        plaintext: bytes = _checked("Decrypt", arn, request)["Plaintext"]
+        arn, blob = wrapped_key.reference, wrapped_key.wrapped
+        # Only the process's own environment: boto3 would read that, too.
+        is_plain = self._session is None and self._client is None and self._environ is os.environ
+        if is_plain and (lean := KmsHttp.for_key(arn, self._environ)) is not None:
+            answer = _checked("Decrypt", arn, lambda: lean.decrypt(blob, context, timeout, while_waiting))
+        else:
+            answer = self._call(
+                "Decrypt",
+                arn,
+                lambda client: client.decrypt(
+                    KeyId=arn, CiphertextBlob=blob, EncryptionContext=dict(context)
+                ),
+            )
+        plaintext: bytes = answer["Plaintext"]
         return plaintext
 
     def rewrap(
@@ -117,13 +111,13 @@ class AwsKms:
         answer = self._call(
             "ReEncrypt",
             key,
-            lambda: {
-                "CiphertextBlob": wrapped_key.wrapped,
-                "SourceKeyId": wrapped_key.reference,
-                "SourceEncryptionContext": dict(context),
-                "DestinationKeyId": key,
-                "DestinationEncryptionContext": dict(to_context),
-            },
+            lambda client: client.re_encrypt(
+                CiphertextBlob=wrapped_key.wrapped,
+                SourceKeyId=wrapped_key.reference,
+                SourceEncryptionContext=dict(context),
+                DestinationKeyId=key,
+                DestinationEncryptionContext=dict(to_context),
+            ),
         )
         if answer["SourceKeyId"] != wrapped_key.reference:
             raise _another_key(wrapped_key.reference)
@@ -136,22 +130,19 @@ class AwsKms:
 
     def own_region(self) -> str | None:
         """Return the region of the given client or session, else the one that the environment names."""
-        region: str | None = None
-        if self._client is not None:
-            region = self._client.meta.region_name
-        elif self._session is not None:
-            region = self._session.region_name
-        region = region or self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
+        given = self._session if self._client is None else self._client.meta
+        region = (given and given.region_name) or self._environ.get("AWS_REGION")
+        region = region or self._environ.get("AWS_DEFAULT_REGION")
         return region if region and is_region(region) else None
 
-    def _call(self, operation: str, key: str, parameters: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return boto3's answer. *parameters* is called late, so that no frame of an error holds a data key."""
+    def _call(self, operation: str, key: str, request: "Callable[[KMSClient], Any]") -> dict[str, Any]:
+        """Return boto3's answer to *request*. What it sends is in no frame of an error."""
 
-        def request() -> Any:
+        def ask() -> Any:
             with boto3_client.no_debug_log():
-                return getattr(self._client_for(key), _METHODS[operation])(**parameters())
+                return request(self._client_for(key))
 
-        return _checked(operation, key, request)
+        return _checked(operation, key, ask)
 
     def _client_for(self, key: str) -> "KMSClient":
         region = region_of(key) or self.own_region()
@@ -164,8 +155,8 @@ class AwsKms:
                 # How many, AWS_MAX_ATTEMPTS and the AWS configuration say; 3 by default.
                 retries={"mode": "standard"},
             )
-            # A single operation: of several threads, one's clients serve all.
-            client: KMSClient = self._clients.setdefault(None, clients).client(region)
+            # One operation, so that all threads get the clients that one of them made.
+            client: KMSClient = vars(self).setdefault("_clients", clients).client(region)
             return client
         if region not in (None, self._client.meta.region_name):
             raise KeyRefusedError(

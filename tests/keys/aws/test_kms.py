@@ -713,7 +713,7 @@ def test_clients_are_not_shared_over_a_fork(encenv_kms, encenv_kms_key):
     plain, _ = provider.generate(key, {"encenv": "1"})
     own = provider._client_for(key)
     assert provider._client_for(key) is own
-    with provider._clients[None]._lock:  # as in another thread that makes a client
+    with provider._clients._lock:  # as in another thread that makes a client
         child = os.fork()
         if not child:
             signal.alarm(20)
