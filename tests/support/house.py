@@ -208,7 +208,7 @@ DOORS = {"format", "keys", "keys.aws", "files", "load", "policy", "export", "git
 # Each heavy dependency by the files that may import it, be it only for the type checker. A room stands for its files.
 OWNERS = {
     "boto3": {"keys.aws.client", "keys.aws.kms"},
-    "botocore": {"keys.aws.client", "keys.aws.errors"},
+    "botocore": {"keys.aws.client"},
     "click": {"cli.options", "cli.group", "cli.verbs"},
     "cryptography": {"format.cipher", "testing.keys"},
     "dotenv": {"files.dotenv_names"},

@@ -4,7 +4,6 @@ No message holds the text of AWS or boto3, which may hold what a credential proc
 """
 
 import re
-import sys
 
 from encenv.errors import EncenvError, KeyDeniedError, KeyRefusedError, KeyUnreachableError
 
@@ -69,11 +68,14 @@ _TROUBLE_HINTS = {  # credentials, load or an outage (as above, and "Common Erro
     "UnrecognizedClientException": _NOT_KNOWN,
 }
 _NOT_REACHED = "AWS KMS was not reached: "
-_NO_ANSWER = {  # botocore.exceptions: what went wrong before or without an answer, by its class
+_NO_ANSWER = {  # botocore.exceptions: what went wrong before or without an answer, by the name of its class
+    "BotoCoreError": ("AWS KMS could not be called", NETWORK),
     "ConfigParseError": ("the AWS configuration file cannot be read", SETTINGS),
     "ConnectTimeoutError": (f"{_NOT_REACHED}no connection in time", NETWORK),
     "ConnectionClosedError": (f"{_NOT_REACHED}the connection was closed", NETWORK),
+    "ConnectionError": (f"{_NOT_REACHED}the connection failed", NETWORK),
     "EndpointConnectionError": (f"{_NOT_REACHED}no connection", NETWORK),
+    "HTTPClientError": (f"{_NOT_REACHED}the connection failed", NETWORK),
     "InvalidRegionError": ("the AWS region does not exist", "set AWS_REGION to the name of a region"),
     "NoCredentialsError": (
         "no AWS credentials found",
@@ -97,38 +99,24 @@ _SIGN_IN_WORDS = ("Credential", "Login", "Token", "SSO")  # in the name of a cla
 
 
 def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
-    """Return our error for *error* from boto3."""
-    if sys.modules.get("botocore") is None:
-        return not_reached(operation, key, "AWS KMS could not be called", SETTINGS)
-    from botocore.exceptions import (  # after the failure of a call, it is imported already
-        BotoCoreError,
-        ClientError,
-        HTTPClientError,
-        ParamValidationError,
-    )
-    from botocore.exceptions import ConnectionError as NetworkError
-
-    if isinstance(error, ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    """Return our error for *error* from boto3, whose classes have to be known by name where it is not installed."""
+    names = [cls.__name__ for cls in type(error).__mro__]
+    if "ClientError" in names:
+        response = getattr(error, "response", {})
+        code = str(response.get("Error", {}).get("Code", ""))
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return refusal(operation, key, code, status)
-    if isinstance(error, ParamValidationError):
+    if "ParamValidationError" in names:
         # All other parameters are checked before.
         return KeyRefusedError(f"AWS KMS has no key that is written {short(key)!r}", hint=_WRITE_KEY)
-    name = type(error).__name__
-    if name in _NO_ANSWER:
-        cause, hint = _NO_ANSWER[name]
-    elif any(word in name for word in _SIGN_IN_WORDS):
+    is_sign_in = any(word in names[0] for word in _SIGN_IN_WORDS)
+    cause, hint = "AWS KMS could not be called", SETTINGS
+    if is_sign_in and names[0] not in _NO_ANSWER:
         cause, hint = _SIGN_IN
-    elif isinstance(error, (NetworkError, HTTPClientError)):
-        cause, hint = f"{_NOT_REACHED}the connection failed", NETWORK
-    else:
-        cause, hint = (
-            "AWS KMS could not be called",
-            NETWORK if isinstance(error, BotoCoreError) else SETTINGS,
-        )
+    elif name := next(filter(_NO_ANSWER.get, names), None):  # of the nearest class in the table
+        cause, hint = _NO_ANSWER[name]
     failure = not_reached(operation, key, cause, hint)
-    failure.missing_key = key if any(word in name for word in _SIGN_IN_WORDS) else ""
+    failure.missing_key = key if is_sign_in else ""
     return failure
 
 
