@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from encenv.errors import KeyUnreachableError
-from encenv.keys.aws.endpoint import Endpoint, parse_endpoint
+from encenv.keys.aws.endpoint import Endpoint, parse_url
 from encenv.keys.aws.http import OK, Answer, Timeouts, cause_of, exchange
 from encenv.keys.aws.sigv4 import Credentials
 
@@ -47,9 +46,6 @@ class Container:
         self, endpoint: Endpoint, target: str, token: str | None = None, token_file: str | None = None
     ) -> None:
         self.endpoint, self.target, self.token, self.token_file = endpoint, target, token, token_file
-
-    def __repr__(self) -> str:
-        return f"<Container {self.endpoint.authority}>"
 
     def fetch(self, until: float, wait: Callable[[float], None] = time.sleep) -> Credentials:
         """Return the credentials that are valid now.
@@ -104,13 +100,11 @@ def _container(environ: Mapping[str, str]) -> Container | None:
     if relative and not relative.startswith("/"):  # it would continue the host's name
         return None
     url = f"http://{_ECS}{relative}" if relative else environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
-    endpoint = parse_endpoint(url, is_bare=False)
+    endpoint, target = parse_url(url) or (None, "")
     if endpoint is None or endpoint.scheme != "http":
         return None
     if not endpoint.is_loopback and endpoint.host not in _LINK_LOCAL:
         return None
-    parts = urlsplit(url)
-    target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
     token_file = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
     token = None if token_file else environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
     return Container(endpoint, target, token, token_file)

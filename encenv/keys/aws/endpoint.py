@@ -95,32 +95,28 @@ def endpoint_of(arn: str, environ: Mapping[str, str]) -> Endpoint | None:
     )
     url = environ.get("AWS_ENDPOINT_URL_KMS") or environ.get("AWS_ENDPOINT_URL")
     if url and environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
-        found = None if is_fips or is_dual_stack else parse_endpoint(url)
-        return found if found and (found.scheme == "https" or found.is_loopback) else None
+        endpoint, target = parse_url(url) or (None, "")
+        if endpoint is None or is_fips or is_dual_stack or target.strip("/"):
+            return None
+        return endpoint if endpoint.scheme == "https" or endpoint.is_loopback else None
     suffix = next(row[3 if is_dual_stack else 2] for row in _PARTITIONS if region.startswith(row[0]))
     service = "kms-fips" if is_fips else "kms"
     return Endpoint("https", f"{service}.{region}.{suffix}", _PORTS["https"], is_usual=True)
 
 
-def parse_endpoint(url: str, *, is_bare: bool = True) -> Endpoint | None:
-    """Return the endpoint in *url*; None if the URL is not simple enough to be read in one way only.
-
-    Args:
-        url: The URL.
-        is_bare: Whether it may have no path and no query.
-    """
+def parse_url(url: str) -> tuple[Endpoint, str] | None:
+    """Return the endpoint in *url*, and its path and query; None if the URL can be read in more than one way."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return None
     host = parts.hostname or ""
-    extra = (
-        parts.username is not None or parts.fragment or (is_bare and (parts.query or parts.path.strip("/")))
-    )
     is_host = 0 < len(host) <= _HOST_MAX and not host.strip(_HOST)
     # urlsplit silently drops what is not printable.
     is_plain = url.isascii() and url.isprintable() and " " not in url
-    if extra or parts.scheme not in _PORTS or not is_host or not is_plain:
+    has_more = parts.username is not None or parts.fragment
+    if parts.scheme not in _PORTS or not is_host or not is_plain or has_more:
         return None
-    return Endpoint(parts.scheme, host, _PORTS[parts.scheme] if port is None else port)
+    target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    return Endpoint(parts.scheme, host, _PORTS[parts.scheme] if port is None else port), target

@@ -6,7 +6,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from encenv.keys.aws.endpoint import Endpoint, endpoint_of, parse_endpoint, partition_of
+from encenv.keys.aws.endpoint import Endpoint, endpoint_of, parse_url, partition_of
 
 ACCOUNT = "111122223333"
 REGIONS = [
@@ -146,7 +146,7 @@ def test_which_endpoint_counts():
 def test_the_host_header():
     """The header has the port if it is not the default, and brackets around an IPv6 address."""
     hosts = [
-        parse_endpoint(url).authority
+        parse_url(url)[0].authority
         for url in ("https://a", "https://a:444", "http://[::1]", "http://[::1]:81")
     ]
     assert hosts == ["a", "a:444", "[::1]", "[::1]:81"]
