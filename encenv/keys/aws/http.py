@@ -12,7 +12,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from encenv.keys.aws.endpoint import Endpoint
 from encenv.keys.process_safety import fork_waits, lazily
@@ -26,7 +27,7 @@ OK = 200  # RFC 9110, 15.3.1
 BODY_MAX = 65_536  # bytes; what is read here is some hundred bytes of JSON
 ANSWER_MAX = 2 * BODY_MAX  # with its headers, and whatever else a server sends before or after
 _BUFFER = 8_192
-_STATUS_DIGITS = 3
+_STATUS_MAX = 599  # RFC 9110, 15
 _WITHOUT_BODY = ("204", "304")  # RFC 9110, 6.4.1; a status 1xx comes before the answer
 _NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"  # RFC 9110, 5.6.2
 
@@ -117,14 +118,6 @@ class _SocketStream(io.RawIOBase):
                 return count
 
 
-class _AnswerReader(io.BufferedReader):
-    """Reads an answer. `http.client` expects a socket and calls its `makefile` for such a reader."""
-
-    def makefile(self, mode: str) -> Self:  # noqa: ARG002 (as of a socket)
-        """Return this reader."""
-        return self
-
-
 def exchange(  # noqa: PLR0913 (the parts of an exchange)
     endpoint: Endpoint,
     target: str,
@@ -167,7 +160,7 @@ def exchange(  # noqa: PLR0913 (the parts of an exchange)
         while_waiting()
         sock.settimeout(0)
         stream: Any = _SocketStream(sock, timeouts)
-        with _AnswerReader(stream, _BUFFER) as reader:
+        with io.BufferedReader(stream, _BUFFER) as reader:
             return _read_simple(reader) or _read_any(reader)
     finally:
         sock.close()
@@ -218,54 +211,34 @@ def _request(target: str, headers: Mapping[str, str], body: bytes | None) -> byt
 def _read_simple(reader: io.BufferedReader) -> Answer | None:
     """Return the answer if it has the simplest form of RFC 9112; else return None and read nothing.
 
-    In that form the head comes in one piece, has each name once, and gives the length of the body in digits.
+    In that form the head comes in one piece, has each name once, in one line, and gives the length of the body in digits.
     """
     head, end, _ = reader.peek().partition(b"\r\n\r\n")
     start, *lines = head.decode("latin-1").split("\r\n")
-    status, headers = _simple_status(start), _simple_headers(lines)
-    length = None if headers is None else _simple_length(headers)
-    if not end or status is None or headers is None or length is None:
-        return None
-    reader.read(len(head) + len(end))
-    body = reader.read(length)
-    if len(body) < length:
-        raise AnswerError("the answer is cut off")
-    return Answer(status, headers, body)
-
-
-def _simple_status(line: str) -> int | None:
-    """Return the status of an answer that has a body (RFC 9112, 4)."""
-    version, status, reason = line[:9], line[9:12], line[12:]
-    if version != "HTTP/1.1 " or not reason.isprintable() or reason[:1] not in ("", " "):
-        return None
-    if len(status) != _STATUS_DIGITS or not status.isdecimal() or status[0] not in "2345":
-        return None
-    return None if status in _WITHOUT_BODY else int(status)
-
-
-def _simple_headers(lines: list[str]) -> dict[str, str] | None:
-    """Return the headers if each has a different name and fits one line (RFC 9112, 5)."""
+    version, status, reason = start[:9], start[9:12], start[12:]
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not name or name.strip(_NAME) or not colon or not value.isprintable() or name.lower() in headers:
             return None
         headers[name.lower()] = value.strip()
-    return headers
-
-
-def _simple_length(headers: Mapping[str, str]) -> int | None:
-    """Return the length of the body if it is given in digits (RFC 9112, 6.2)."""
     length = headers.get("content-length", "")
-    is_number = length.isascii() and length.isdecimal() and len(length) <= len(str(BODY_MAX))
-    if not is_number or "transfer-encoding" in headers:
+    has_status = status.isdecimal() and OK <= int(status) <= _STATUS_MAX and status not in _WITHOUT_BODY
+    is_usual = version == "HTTP/1.1 " and has_status and reason.isprintable() and reason[:1] in ("", " ")
+    # Not too many digits for int().
+    has_length = length.isdecimal() and len(length) <= len(str(BODY_MAX)) and int(length) <= BODY_MAX
+    if not end or not is_usual or not has_length or "transfer-encoding" in headers:
         return None
-    return int(length) if int(length) <= BODY_MAX else None
+    reader.read(len(head) + len(end))
+    body = reader.read(int(length))
+    if len(body) < int(length):
+        raise AnswerError("the answer is cut off")
+    return Answer(int(status), headers, body)
 
 
-def _read_any(reader: _AnswerReader) -> Answer:
+def _read_any(reader: io.BufferedReader) -> Answer:
     """Return the answer as `http.client` reads it."""
-    sock: Any = reader
+    sock: Any = SimpleNamespace(makefile=lambda _: reader)  # all of a socket that it uses
     cause = "the answer is cut off, or too long"
     try:
         with http_client.HTTPResponse(sock) as response:
