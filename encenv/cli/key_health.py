@@ -87,7 +87,7 @@ def _credentials(probe: KmsProbe) -> Finding:
 
 
 def _region(probe: KmsProbe, keys: Iterable[str]) -> Finding:
-    region = probe.region()
+    region = probe.region
     if region is not None:
         return Finding("ok", "region", region)
     if any(key.startswith("alias/") for key in keys):
@@ -132,7 +132,7 @@ def _unwrapping(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> It
 def _unwrapping_in_kms(
     item: WrappedKey, context: dict[str, str], probe: KmsProbe, where: str
 ) -> Iterator[Finding]:
-    replica = replica_of(item.reference, probe.region())
+    replica = replica_of(item.reference, probe.region)
     for key in (item.reference,) if replica is None else (replica, item.reference):
         try:
             probe.may_unwrap(item._replace(reference=key), context)

@@ -17,7 +17,6 @@ from encenv.errors import KeyUnreachableError
 # Amazon Trust Services Repository, "Root CAs": how the subjects of all of them read.
 _AMAZON = (b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2")
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"  # RFC 7468, 5.1
-_HEXADECIMAL, _HASH_DIGITS = "0123456789abcdef", 8  # openssl-rehash(1)
 _BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")  # botocore's own, in its order
 _EXPLICIT = (*_BUNDLES, "SSL_CERT_FILE", "SSL_CERT_DIR")  # the whole of a store that the user names is loaded
 
@@ -33,9 +32,19 @@ def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
     Raises:
         KeyUnreachableError: If the named store cannot be read, or there is none.
     """
-    context = _context()
+    context, paths = _context(), ssl.get_default_verify_paths()
     try:
-        _trust(context, environ, is_amazon=is_amazon)
+        if named := next(filter(None, map(environ.get, _BUNDLES)), None):
+            kind = "capath" if Path(named).is_dir() else "cafile"
+            context.load_verify_locations(**{kind: named})
+        elif any(environ.get(name) for name in _EXPLICIT):
+            context.set_default_verify_paths()
+        elif paths.capath and _has_hashed_names(paths.capath):
+            context.load_verify_locations(capath=paths.capath)
+        elif paths.cafile and is_amazon and (few := b"".join(_amazon(Path(paths.cafile).read_bytes()))):
+            context.load_verify_locations(cadata=few)
+        else:
+            context.load_verify_locations(cafile=paths.cafile or _botocore_bundle())
     except FileNotFoundError:
         cause = "there is no such file"
     except PermissionError:
@@ -68,32 +77,13 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _trust(context: ssl.SSLContext, environ: Mapping[str, str], *, is_amazon: bool) -> None:
-    paths = ssl.get_default_verify_paths()
-    if named := next(filter(None, map(environ.get, _BUNDLES)), None):
-        kind = "capath" if Path(named).is_dir() else "cafile"
-        context.load_verify_locations(**{kind: named})
-    elif any(environ.get(name) for name in _EXPLICIT):
-        context.set_default_verify_paths()
-    elif paths.capath and _has_hashed_names(paths.capath):
-        context.load_verify_locations(capath=paths.capath)
-    elif paths.cafile and is_amazon and (few := b"".join(_amazon(Path(paths.cafile).read_bytes()))):
-        context.load_verify_locations(cadata=few)
-    elif paths.cafile:
-        context.load_verify_locations(cafile=paths.cafile)
-    else:
-        context.load_verify_locations(cafile=_botocore_bundle())
-
-
 def _has_hashed_names(folder: str) -> bool:
+    """Return whether a name in *folder* is eight hexadecimal digits, a dot, and a number (openssl-rehash(1))."""
     with os.scandir(folder) as entries:
-        return any(_is_hash(entry.name) for entry in entries)
-
-
-def _is_hash(name: str) -> bool:
-    """Return whether *name* is eight hexadecimal digits, a dot, and a number."""
-    digits, _, number = name.partition(".")
-    return len(digits) == _HASH_DIGITS and not digits.strip(_HEXADECIMAL) and number.isdecimal()
+        names = (entry.name.partition(".") for entry in entries)
+        return any(
+            len(name) == 8 and not name.strip("0123456789abcdef") and n.isdecimal() for name, _, n in names
+        )
 
 
 def _amazon(bundle: bytes) -> Iterator[bytes]:

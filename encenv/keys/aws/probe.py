@@ -40,13 +40,14 @@ class KmsProbe:
 
     Attributes:
         skew: By how many seconds this machine's clock is ahead of AWS's, as of the last answer; None before the first.
+        region: The region that this process works in, if any.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ, now: Callable[[], float] = time.time) -> None:
         self.skew: float | None = None
         self._environ = environ
         self._now = now
-        self._region = AwsKms(environ).own_region()
+        self.region = AwsKms(environ).own_region()
         self._clients = Clients(
             connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1}
         )
@@ -75,7 +76,7 @@ class KmsProbe:
         except EncenvError as error:
             return error.of()
         except Exception as error:  # noqa: BLE001 (a credential process or a bad setting raises anything)
-            return failure_of("GetCallerIdentity", "AWS", error).with_traceback(None)
+            return failure_of("GetCallerIdentity", "AWS", error)
         return KeyUnreachableError(
             "no AWS credentials found",
             hint="give some: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
@@ -92,12 +93,8 @@ class KmsProbe:
 
     def _identity(self) -> str | None:
         with suppress(Exception), no_debug_log():  # the ARN is useful, not necessary
-            return str(self._clients.client(self._region, "sts").get_caller_identity()["Arn"])
+            return str(self._clients.client(self.region, "sts").get_caller_identity()["Arn"])
         return None
-
-    def region(self) -> str | None:
-        """Return the region that this process works in."""
-        return self._region
 
     def state(self, key: str) -> str:
         """Return the state of *key*, an ARN or ``alias/<name>``, such as ``Enabled`` (DescribeKey).
@@ -140,7 +137,7 @@ class KmsProbe:
     def _ask(self, operation: str, key: str, request: "Callable[[KMSClient], Any]") -> dict[str, Any]:
         answer: dict[str, Any] = {}
         failure: EncenvError | None = None
-        region = region_of(key) or self._region
+        region = region_of(key) or self.region
         if region in self._silent:
             raise self._silent[region].of()
         try:
@@ -154,16 +151,13 @@ class KmsProbe:
                 failure = failure_of(operation, key, error)
                 if isinstance(failure, KeyUnreachableError) and not answer:
                     self._silent[region] = failure.of()
-        self._compare_clocks(answer)
+        with suppress(KeyError, ValueError):  # there is no date, or it is not one
+            date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            self.skew = self._now() - date.timestamp()
         answer.pop("Plaintext", None)  # from a server that does not support dry runs
         if failure is not None:
-            raise failure.with_traceback(None)
+            raise failure
         return answer
-
-    def _compare_clocks(self, answer: Mapping[str, Any]) -> None:
-        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        with suppress(ValueError):  # it is not a date
-            self.skew = self._now() - parsedate_to_datetime(date).timestamp() if date else self.skew
 
 
 def _within(seconds: float, question: Callable[[], T]) -> T | None:

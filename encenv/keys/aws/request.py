@@ -11,7 +11,6 @@ import ssl
 import sys
 import time
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,7 +50,6 @@ _THROTTLED = (
     "ThrottlingException",
     "TooManyRequestsException",
 )
-_TOO_MANY = 429  # RFC 6585, 4
 _DIGITS = 6
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _OPERATION = "Decrypt"
@@ -70,9 +68,6 @@ class KmsHttp:
     ) -> None:
         self.arn, self.endpoint, self.credentials = arn, endpoint, credentials
         self.attempts, self.environ = attempts, environ
-
-    def __repr__(self) -> str:
-        return f"<KmsHttp {self.arn} at {self.endpoint.authority}>"
 
     @classmethod
     def for_key(cls, arn: str, environ: Mapping[str, str]) -> Self | None:
@@ -150,11 +145,16 @@ class KmsHttp:
                 return late, 0.0
             return self._unanswered(error)
         if answer.status == OK:
-            return _with_plaintext(answer.members()), 0.0
+            members = answer.members()
+            try:
+                plaintext = b64decode(members.get("Plaintext", ""), validate=True)
+            except (TypeError, ValueError):  # it is not base64
+                plaintext = b""  # which the caller refuses
+            return {**members, "Plaintext": plaintext}, 0.0
         code = _code(answer) or str(answer.status)
         failure = kms_errors.refusal(_OPERATION, self.arn, code, answer.status)
         name = code.rpartition("#")[2].partition(":")[0]
-        if name in _THROTTLED or answer.status == _TOO_MANY:
+        if name in _THROTTLED or answer.status == kms_errors.TOO_MANY:
             return failure, PAUSE_THROTTLED
         return failure, PAUSE if name in _TRANSIENT or answer.status in _TRANSIENT_STATUSES else 0.0
 
@@ -207,16 +207,6 @@ class KmsHttp:
 def _random() -> float:
     """Return a number from 0 to below 1, from the system: all copies of a snapshot would share the state of `random`."""
     return int.from_bytes(os.urandom(6)) / 2**48
-
-
-def _with_plaintext(members: dict[str, Any]) -> dict[str, Any]:
-    """Return the *members* of an answer with the plaintext in bytes, or None for it, which the caller checks for."""
-    text = members.get("Plaintext")
-    try:
-        members["Plaintext"] = b64decode(text, validate=True) if isinstance(text, str) else None
-    except Base64Error:
-        members["Plaintext"] = None
-    return members
 
 
 def _code(answer: Answer) -> str:

@@ -12,33 +12,18 @@ TIMESTAMP = "%Y%m%dT%H%M%SZ"  # of the signature, and of the header X-Amz-Date; 
 
 
 class Credentials:
-    """The credentials that sign a request.
-
-    Attributes:
-        access_key: The access key id.
-        secret_key: The secret access key.
-        token: The session token of temporary credentials, or None.
-    """
+    """The credentials that sign a request; temporary ones have a session token."""
 
     def __init__(self, access_key: str, secret_key: str, token: str | None = None) -> None:
         self.access_key, self.secret_key, self.token = access_key, secret_key, token
 
 
 def signed(
-    headers: Mapping[str, str],
-    body: bytes,
-    credentials: Credentials,
-    scope: tuple[str, str],
-    timestamp: str,
+    headers: Mapping[str, str], body: bytes, credentials: Credentials, scope: tuple[str, str], timestamp: str
 ) -> dict[str, str]:
     """Return *headers* with those that sign the request: date, session token and signature.
 
-    Args:
-        headers: The headers, including Host.
-        body: The request's body.
-        credentials: The credentials.
-        scope: Region and service.
-        timestamp: The time of the request in the form `TIMESTAMP`.
+    *headers* include Host; *scope* is region and service; *timestamp* is the time of the request, as `TIMESTAMP`.
     """
     whole = {**headers, "X-Amz-Date": timestamp}
     if credentials.token:
