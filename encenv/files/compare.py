@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from encenv.errors import EncenvError
+from encenv.errors import MalformedError
 from encenv.files.document import EnvFile, parse
 from encenv.files.opening import entries_of
 from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, claims, entry_kid, kid_shown
-from encenv.keys.entries import KeyEntries
 
 # added, removed   the variable is in one of the files only
 # changed          its value is different
@@ -58,9 +57,8 @@ class Difference:
 class Comparison:
     """All differences of two files."""
 
-    differences: tuple[
-        Difference, ...
-    ]  # in the order of the second file; removed ones follow what they followed
+    # In the order of the second file; removed ones follow what they followed.
+    differences: tuple[Difference, ...]
     # For key entries that both files have, by KID: the wrapping keys and context pairs that were added ("+ …") and
     # removed ("- …").
     rewrapped: Mapping[str, tuple[str, ...]]
@@ -138,30 +136,22 @@ def _change(old: Assignment | None, new: Assignment | None, rewrapped: Mapping[s
 def _rewrapped(before: EnvFile, after: EnvFile) -> dict[str, tuple[str, ...]]:
     """Return, for each key entry that both files have and that differs, by KID, the parts removed and added."""
     rewrapped = {}
-    old_entries, new_entries = entries_of(before), entries_of(after)
-    for kid in new_entries.texts():
-        if kid not in old_entries.texts():
-            continue
-        old, new = _entries(old_entries, kid), _entries(new_entries, kid)
-        if old != new:
-            removed, added = sorted(_parts(old) - _parts(new)), sorted(_parts(new) - _parts(old))
-            parts = [f"- {part}" for part in removed] + [f"+ {part}" for part in added]
+    old_texts, new_texts = entries_of(before).texts(), entries_of(after).texts()
+    for kid, texts in new_texts.items():
+        if kid in old_texts and {*texts} != {*old_texts[kid]}:
+            old, new = _parts(kid, old_texts[kid]), _parts(kid, texts)
+            parts = [f"- {part}" for part in sorted(old - new)] + [f"+ {part}" for part in sorted(new - old)]
             rewrapped[kid] = tuple(parts) or ("the wrapped keys were refreshed",)
     return rewrapped
 
 
-def _entries(entries: KeyEntries, kid: str) -> set[KeyEntry] | set[str]:
-    """Return the key entries of *kid*; their texts if one is malformed or they name different data keys."""
-    try:
-        return {*entries.of(kid)}
-    except EncenvError:
-        return {*entries.texts()[kid]}
-
-
-def _parts(entries: Iterable[KeyEntry | str]) -> set[str]:
+def _parts(kid: str, texts: Iterable[str]) -> set[str]:
+    """Return the context pairs and the wrapping keys of the key entries *texts* of *kid*."""
     parts: set[str] = set()
-    for entry in entries:
-        if isinstance(entry, str):
+    for text in texts:
+        try:
+            entry = KeyEntry.parse(kid, text)
+        except MalformedError:
             parts.add("a malformed key entry")
         else:
             parts.update(f"context {key}={value}" for key, value in entry.context)

@@ -16,7 +16,7 @@ from encenv.files.encrypt import EncryptResult, drop_unused_entries, encrypt_val
 from encenv.files.lines import classify
 from encenv.files.opening import open_values, reading_session
 from encenv.files.writer import Writer
-from encenv.format.sealed import LOCAL_KEY_NAME, SealedValue, claims, entry_kid, kid_shown
+from encenv.format.sealed import LOCAL_KEY_NAME, claims, entry_kid, kid_shown
 
 # New names are limited to what a shell, docker and systemd can use. A present one may be any.
 _NAME = re.compile(r"[^\W\d][\w.-]*")
@@ -62,7 +62,9 @@ def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".e
     before = lines.sealed.get(index)
     if before is not None and not choice.is_new and _decrypts_to(before, value, choice):
         return EncryptResult(text, entry=choice.entry)
-    return encrypt_values(file, {index: value}, choice, replaced_kids={before[1].kid} if before else ())
+    return encrypt_values(
+        file, {index: value}, choice, replaced_kids={kid_shown(before[1])} if before else ()
+    )
 
 
 @frameless
@@ -118,7 +120,7 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
         return EncryptResult(str(renamed), (new,))
     lines = classify(file, where)
     values = lines.decrypt(writer, sealed)
-    kids = {lines.sealed[index][1].kid for index in sealed}
+    kids = {kid_shown(lines.sealed[index][1]) for index in sealed}
     result = encrypt_values(renamed, values, choose_data_key(lines, writer), replaced_kids=kids)
     return replace(result, names=(new,))
 
@@ -157,9 +159,9 @@ def _existing(file: EnvFile, name: str, where: str) -> list[int]:
     raise FileError(f"there is no variable {name!a} in {where}".replace("'", ""), hint=hint)
 
 
-def _decrypts_to(sealed: tuple[str, SealedValue], value: str, choice: DataKeyChoice) -> bool:
+def _decrypts_to(sealed: tuple[str, str], value: str, choice: DataKeyChoice) -> bool:
     try:
-        return sealed[1].kid == choice.data_key.kid and choice.data_key.decrypt(*sealed) == value
+        return choice.data_key.decrypt_text(*sealed) == value
     except AuthenticationError:
         return False
 

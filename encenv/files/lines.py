@@ -1,23 +1,15 @@
 """Classify the lines of a .env file: its plain values, its sealed values, and the data keys of these."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from encenv.errors import EncenvError, KeyEntryError, combine
-from encenv.files.document import Binding, EnvFile, unparsed
+from encenv.files.document import EnvFile, unparsed
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.opening import entries_of, open_values
+from encenv.files.opening import Values, entries_of, open_values, sealed_value, values_of
 from encenv.files.writer import Writer
-from encenv.format.sealed import (
-    ADDED_BY_WRITER,
-    LOCAL_KEY_NAME,
-    KeyEntry,
-    SealedValue,
-    claims,
-    embeds,
-    entry_kid,
-)
-from encenv.keys.entries import KeyEntries, embedded_value, is_contributed, local_key_beside_values
+from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry, kid_shown
+from encenv.keys.entries import KeyEntries, is_contributed, local_key_beside_values
 
 NameTest = Callable[[str], bool]
 
@@ -27,7 +19,7 @@ class FileKey:
     """A data key that encrypts values of a file."""
 
     entries: tuple[KeyEntry, ...]  # its key entries in the file, at least one; several of them add up
-    values: Mapping[int, tuple[str, SealedValue]]  # name and value of each line under it, by index
+    values: Values  # the values under it
 
     @property
     def wrapping_keys(self) -> tuple[KeyName, ...]:
@@ -50,7 +42,7 @@ class FileLines:
 
     file: EnvFile
     plain: dict[int, str] = field(repr=False)
-    sealed: dict[int, tuple[str, SealedValue]]  # name and value
+    sealed: Values
     keys: tuple[FileKey, ...]  # the data keys of the sealed values, if the file has their key entries
     entries: KeyEntries
     where: str  # what messages call the file
@@ -80,20 +72,21 @@ def classify(file: EnvFile, where: str, replaced: Collection[int] = ()) -> FileL
         EncenvError: If a value is neither plain nor sealed, or a key entry is malformed; all are reported together.
     """
     plain: dict[int, str] = {}
-    sealed: dict[int, tuple[str, SealedValue]] = {}
-    failures: list[EncenvError] = []
-    for index, binding in enumerate(file.bindings):
-        name = binding.name or ""
+    sealed: dict[int, tuple[str, str]] = {}
+    failures: list[EncenvError] = [unparsed(one, where) for one in file.bindings if one.error]
+    for index, (name, text) in values_of(file).items():
+        if name == LOCAL_KEY_NAME:
+            if text:
+                failures.append(local_key_beside_values(where).of(name))
+            continue
         try:
-            value = _value(binding, where)
+            if sealed_value(text) is None:
+                plain[index] = text
+            else:
+                sealed[index] = name, text
         except EncenvError as error:
             if index not in replaced:
-                failures.append(error.of(*[name] if name else ()))
-        else:
-            if isinstance(value, SealedValue):
-                sealed[index] = name, value
-            elif value is not None:
-                plain[index] = value
+                failures.append(error.of(name))
     entries = entries_of(file, where)
     keys = _file_keys(entries, sealed, replaced, failures)
     if failures:
@@ -101,32 +94,13 @@ def classify(file: EnvFile, where: str, replaced: Collection[int] = ()) -> FileL
     return FileLines(file, plain, sealed, keys, entries, where)
 
 
-def _value(binding: Binding, where: str) -> SealedValue | str | None:
-    """Return the value of *binding*, parsed if it is sealed; None if there is nothing to encrypt."""
-    name, value = binding.name or "", binding.value
-    if binding.error:
-        raise unparsed(binding, where)
-    if value is None or entry_kid(name) is not None or (name == LOCAL_KEY_NAME and not value):
-        return None
-    if name == LOCAL_KEY_NAME:
-        raise local_key_beside_values(where)
-    if claims(value):
-        return SealedValue.parse(value)
-    if embeds(value):
-        raise embedded_value()
-    return value
-
-
 def _file_keys(
-    entries: KeyEntries,
-    sealed: Mapping[int, tuple[str, SealedValue]],
-    replaced: Collection[int],
-    failures: list[EncenvError],
+    entries: KeyEntries, sealed: Values, replaced: Collection[int], failures: list[EncenvError]
 ) -> tuple[FileKey, ...]:
     """Return the data keys of *sealed* that have key entries; add broken entries to *failures*."""
-    by_kid: dict[str, dict[int, tuple[str, SealedValue]]] = {}
+    by_kid: dict[str, dict[int, tuple[str, str]]] = {}
     for index, value in sealed.items():
-        by_kid.setdefault(value[1].kid, {})[index] = value
+        by_kid.setdefault(kid_shown(value[1]), {})[index] = value
     keys = []
     for kid, values in by_kid.items():
         proof = {index: value for index, value in values.items() if index not in replaced}

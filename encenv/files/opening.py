@@ -1,14 +1,14 @@
-"""Open the values of a .env file: one way for readers and for writers of the file."""
+"""Read and open the values of a .env file: one way for readers and for writers of the file."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 from encenv.files.document import EnvFile
-from encenv.format.sealed import SealedValue, entry_kid
-from encenv.keys.entries import KeyEntries
+from encenv.format.sealed import SealedValue, claims, embeds, entry_kid
+from encenv.keys.entries import KeyEntries, embedded_value
 from encenv.keys.session import Session
 
-Values = Mapping[int, tuple[str, str | SealedValue]]  # by index: name, and value as in the file
+Values = Mapping[int, tuple[str, str]]  # name and value as in the file, by index
 Plaintexts = dict[int, str]  # by index
 T = TypeVar("T")
 
@@ -50,6 +50,19 @@ def values_of(file: EnvFile, selects: Callable[[str], bool] = lambda _: True) ->
     }
 
 
+def sealed_value(text: str) -> SealedValue | None:
+    """Return the value *text* parsed if it is a sealed value; None if it is plaintext.
+
+    Raises:
+        MalformedError: If it begins like a sealed value or holds one, and is not one as a whole.
+    """
+    if claims(text):
+        return SealedValue.parse(text)
+    if embeds(text):
+        raise embedded_value()
+    return None
+
+
 def open_values(values: Values, session: Session, progress: Progress = iter) -> Plaintexts:
     """Return the plaintexts of *values*; plain values are returned unchanged.
 
@@ -65,16 +78,6 @@ def open_values(values: Values, session: Session, progress: Progress = iter) -> 
 
 def open_possible(values: Values, session: Session, progress: Progress = iter) -> Plaintexts:
     """Return the plaintexts of the *values* that can be opened; `session.failures` says why others cannot."""
-    session.prepare(value for _, value in values.values() if isinstance(value, str))
-    session.unwrap(value.kid for _, value in values.values() if isinstance(value, SealedValue))
-    plaintexts: Plaintexts = {}
-    for index in progress(values):
-        name, value = values[index]
-        plain = (
-            session.open_value(name, value)
-            if isinstance(value, SealedValue)
-            else session.decrypt(name, value)
-        )
-        if plain is not None:
-            plaintexts[index] = plain
-    return plaintexts
+    session.prepare(text for _, text in values.values())
+    opened = ((index, session.decrypt(*values[index])) for index in progress(values))
+    return {index: plain for index, plain in opened if plain is not None}
