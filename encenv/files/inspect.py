@@ -8,29 +8,27 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from encenv.errors import ConflictError, MalformedError
+from encenv.errors import ConflictError, EncenvError, KeyEntryError, MalformedError
 from encenv.files.document import UNPARSED_HINT, Binding, parse
+from encenv.files.opening import entries_of, sealed_value
 from encenv.files.plaintext_leaks import commented_values, may_be_secret, private_key_lines
-from encenv.format.sealed import (
-    ENTRY_PREFIX,
-    LOCAL_KEY_NAME,
-    KeyEntry,
-    SealedValue,
-    claims,
-    embeds,
-    entry_kid,
-)
-from encenv.keys.entries import check_agreement, embedded_value, merge
+from encenv.format.sealed import ENTRY_PREFIX, LOCAL_KEY_NAME, KeyEntry, entry_kid
+from encenv.keys.entries import KeyEntries, check_agreement, merge
 
 LAMBDA_BYTES = 4096  # AWS Lambda quotas: all environment variables of a function, as one JSON object
 # sealed      a whole sealed value, with its key entry in the file
-# unopenable  a whole sealed value whose key entry is missing or malformed
+# unopenable  a whole sealed value whose key entry is missing or malformed, or contradicts another one
 # damaged     not a sealed value, although it begins like one or holds one
 # plain       any other value, even an empty one
 # bare        a line without "=": it has no value
 State = Literal["sealed", "unopenable", "damaged", "plain", "bare"]
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
+_ENTRY_FAULTS: dict[type[EncenvError], str] = {
+    KeyEntryError: "is missing",
+    MalformedError: "is malformed",
+    ConflictError: "contradicts another one",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class Inspection:
     """The facts about a file that need no key."""
 
     variables: tuple[Variable, ...]  # in order, without key entries; a name may occur several times
-    entries: tuple[KeyEntry, ...]  # the well-formed ones
+    entries: tuple[KeyEntry, ...]  # those that a load can use, one for each data key
     problems: tuple[Remark, ...]  # lines that cannot be parsed, bad or renamed key entries, a local key
     warnings: tuple[Remark, ...]  # on lines that are not wrong
     commented: tuple[tuple[str, int], ...]  # name and line of each plaintext value in a comment
@@ -86,23 +84,17 @@ def inspect(text: str) -> Inspection:
     Raises:
         FileError: If this version of python-dotenv does not account for every character.
     """
-    bindings = parse(text).bindings
-    problems = [
-        Remark(binding.line, "the line cannot be parsed, and may hold a secret", UNPARSED_HINT)
-        for binding in bindings
-        if binding.error
-    ]
-    entries = _entries(bindings, problems)
+    file = parse(text)
+    bindings, entries = file.bindings, entries_of(file)
     variables = tuple(
         _variable(index, binding, entries)
         for index, binding in enumerate(bindings)
         if binding.name is not None and entry_kid(binding.name) is None
     )
-    problems += _bad_names(bindings)
     return Inspection(
         variables,
-        tuple(entry for entry in entries.values() if entry is not None),
-        tuple(sorted(problems, key=lambda problem: problem.line)),
+        tuple(_usable(entries)),
+        tuple(_problems(bindings)),
         tuple(_same_but_case(variables)),
         tuple(commented_values(bindings, {variable.name for variable in variables})),
         tuple(private_key_lines(text)),
@@ -122,58 +114,60 @@ def _size(name: str, value: str | None) -> int:
     return len(text.encode("utf-8", "surrogateescape"))
 
 
-def _variable(index: int, binding: Binding, entries: dict[str, KeyEntry | None]) -> Variable:
+def _variable(index: int, binding: Binding, entries: KeyEntries) -> Variable:
     name, value = binding.name or "", binding.value
-    state: State = "bare" if value is None else "plain"
-    kid, problem = None, None
-    if value is not None and claims(value):
+    state, kid, problem = ("bare", None, None) if value is None else _state(value, entries)
+    size, has_nul = _size(name, value), "\0" in (value or "")
+    return Variable(name, binding.line, index, state, kid, size, problem, has_nul)
+
+
+def _state(value: str, entries: KeyEntries) -> tuple[State, str | None, str | None]:
+    """Return the state of *value*, the data key that it names, and why it cannot be decrypted."""
+    try:
+        sealed = sealed_value(value)
+    except MalformedError as error:
+        return "damaged", None, error.message
+    if sealed is None:
+        return "plain", None, None
+    try:
+        entries.of(sealed.kid)
+    except EncenvError as error:
+        problem = f"its key entry {ENTRY_PREFIX}{sealed.kid} {_ENTRY_FAULTS[type(error)]}"
+        return "unopenable", sealed.kid, problem
+    return "sealed", sealed.kid, None
+
+
+def _usable(entries: KeyEntries) -> Iterator[KeyEntry]:
+    for kid in entries.texts():
         try:
-            kid = SealedValue.parse(value).kid
-        except MalformedError as error:
-            state, problem = "damaged", error.message
-        else:
-            state = "sealed"
-            if entries.get(kid) is None:
-                what = "is malformed" if kid in entries else "is missing"
-                state, problem = "unopenable", f"its key entry {ENTRY_PREFIX}{kid} {what}"
-    elif value is not None and embeds(value):
-        state, problem = "damaged", embedded_value().message
-    return Variable(
-        name, binding.line, index, state, kid, _size(name, value), problem, has_nul="\0" in (value or "")
-    )
-
-
-def _entries(bindings: Iterable[Binding], problems: list[Remark]) -> dict[str, KeyEntry | None]:
-    """Return the key entries by KID, None for a malformed one; add their problems to *problems*."""
-    entries: dict[str, KeyEntry | None] = {}
-    for binding in bindings:
-        kid = entry_kid(binding.name or "")
-        if kid is None:
+            agreeing = entries.of(kid)
+        except EncenvError:
             continue
-        other = entries.setdefault(kid, None)
-        try:
-            entry = KeyEntry.parse(kid, binding.value or "")
-            if other is not None:
-                check_agreement([other, entry])
-                entry = merge([other, entry]) or entry
-            entries[kid] = entry
-        except (ConflictError, MalformedError) as error:
-            problems.append(Remark(binding.line, error.message, error.hint))
-    return entries
+        yield merge(agreeing) or agreeing[-1]
 
 
-def _bad_names(bindings: Iterable[Binding]) -> Iterator[Remark]:
+def _problems(bindings: Iterable[Binding]) -> Iterator[Remark]:
+    first: dict[str, KeyEntry] = {}  # the first key entry of each KID
     for binding in bindings:
         name = binding.name or ""
-        if may_be_secret(name) and entry_kid(name.upper()) is None:
+        kid = entry_kid(name)
+        if kid is not None:
+            try:
+                entry = KeyEntry.parse(kid, binding.value or "")
+                check_agreement([first.setdefault(kid, entry), entry])
+            except (ConflictError, MalformedError) as error:
+                yield Remark(binding.line, error.message, error.hint)
+            continue
+        if binding.error:
+            text, hint = "the line cannot be parsed, and may hold a secret", UNPARSED_HINT
+        elif entry_kid(name.upper()) is not None:
+            text, hint = f"{name} is a key entry whose name has another case", f"rename it to {name.upper()}"
+        elif may_be_secret(name):
             text = "the name looks like a piece of a secret, and is not shown"
             hint = "put the whole value in quotes after NAME=, and encrypt it"
         elif name == LOCAL_KEY_NAME and binding.value:
             text = f"{LOCAL_KEY_NAME}: the local key is beside the values that it decrypts"
             hint = "move it to the local key file (see encenv keygen --help), delete the line, and rotate the file"
-        elif entry_kid(name) is None and entry_kid(name.upper()) is not None:
-            text = f"{name} is a key entry whose name has another case"
-            hint = f"rename it to {name.upper()}"
         else:
             continue
         yield Remark(binding.line, text, hint)

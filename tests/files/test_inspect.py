@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from encenv import EncenvError
 from encenv.files.document import parse
-from encenv.files.encrypt import encrypt
+from encenv.files.encrypt import decrypt, encrypt
 from encenv.files.inspect import inspect, measure
 from encenv.files.key_names import KeyName
 from encenv.files.writer import Writer
@@ -61,6 +62,32 @@ def test_damaged_and_unopenable():
     facts = inspect(f"{entry[:-3]}!\n{line}\n")
     assert facts.variables[0].problem == f"its key entry ENCENV_KEY_{gone.kid} is malformed"
     assert facts.problems[0].line == 1
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda value: f"{value[:-3]}!", "is malformed"),
+        # The first 5 bytes of the commitment are the KID: an entry of another data key can have the same.
+        (lambda value: f"{value[:12]}{'A' * 33}{value[45:]}", "contradicts another one"),
+    ],
+    ids=["malformed", "another data key"],
+)
+def test_a_second_key_entry_that_stops_a_load(change, fault, is_first):
+    """A value with a good key entry and a bad one of the same KID counts as unopenable, since no program loads it."""
+    entry, line = sealed("A=1\n").splitlines()
+    name, _, value = entry.partition("=")
+    entries = [entry, f"{name}={change(value)}"]
+    text = "\n".join([*(reversed(entries) if is_first else entries), line, ""])
+    facts = inspect(text)
+    assert [(v.state, v.problem) for v in facts.variables] == [
+        ("unopenable", f"its key entry {name} {fault}")
+    ]
+    assert facts.entries == ()
+    assert [remark.line for remark in facts.problems] == [1 if is_first and "malformed" in fault else 2]
+    with pytest.raises(EncenvError, match=name):
+        decrypt(parse(text), WRITER.environ, lambda _: True)
 
 
 def test_an_entry_in_another_case():
