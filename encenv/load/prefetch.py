@@ -1,8 +1,7 @@
-"""Unwrapping that begins before it is asked for: beside the application's own imports, in a thread nobody waits for."""
+"""Unwrap data keys ahead of the load, beside the application's own imports, in a thread that nothing waits for."""
 
 import os
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 
 from encenv.format.sealed import claims
@@ -11,18 +10,20 @@ from encenv.load.reader_session import ReaderSession
 
 TYPE_CHECKING = False  # not typing's: this is what an application imports first
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Unpack
 
     from encenv.files import disk, document
+    from encenv.files.disk import StrPath
     from encenv.load.options import ReaderOptions
 else:
     document = lazily("encenv.files.document")
     disk = lazily("encenv.files.disk")
 
-StrPath = str | os.PathLike[str]
 
-
-def prefetch(env_file: StrPath | Sequence[StrPath] | None = None, **options: "Unpack[ReaderOptions]") -> None:
+def prefetch(
+    env_file: "StrPath | Sequence[StrPath] | None" = None, **options: "Unpack[ReaderOptions]"
+) -> None:
     """Begin to unwrap the data keys that encrypted variables need; the load that comes later joins in.
 
     To be called above the application's own imports, which then take place while AWS KMS answers:
@@ -36,7 +37,7 @@ def prefetch(env_file: StrPath | Sequence[StrPath] | None = None, **options: "Un
     Args:
         env_file: A ``.env`` file, or several, whose encrypted variables count besides those of the process environment.
         **options: The reader's rules, see `ReaderOptions`. Give those of the settings class, so that no wrapping key
-            is asked that it does not trust.
+            is used that it does not trust.
 
     Raises:
         TypeError: If one of the *options* is misspelt.
@@ -52,7 +53,7 @@ def prefetch(env_file: StrPath | Sequence[StrPath] | None = None, **options: "Un
             ).start()
 
 
-def _unwrap(session: ReaderSession, paths: Sequence[StrPath], variables: list[tuple[str, str]]) -> None:
+def _unwrap(session: ReaderSession, paths: "Sequence[StrPath]", variables: list[tuple[str, str]]) -> None:
     found: list[tuple[str, str | None]] = []
     try:
         for path in paths:
@@ -64,7 +65,7 @@ def _unwrap(session: ReaderSession, paths: Sequence[StrPath], variables: list[tu
         pass
 
 
-def _lines(path: StrPath) -> list[tuple[str, str | None]]:
+def _lines(path: "StrPath") -> list[tuple[str, str | None]]:
     path = os.path.expanduser(path)  # noqa: PTH111 (not pathlib's, which raises where there is no home)
     if not os.path.isfile(path):  # noqa: PTH113 (of any path); a FIFO can be read only once
         return []

@@ -17,25 +17,8 @@ from encenv.keys.process_safety import on_snapshot
 Init = Callable[..., None]
 
 
-class _LoadedObject:
-    """A settings object, and what it was made with."""
-
-    def __init__(
-        self, settings: "weakref.ref[BaseSettings]", args: tuple[Any, ...], values: Mapping[str, Any]
-    ) -> None:
-        self.settings, self.args, self.values = settings, args, values
-
-    def clear(self) -> None:
-        if (settings := self.settings()) is not None:
-            clear(settings)
-
-    def load(self) -> None:
-        if (settings := self.settings()) is not None:
-            type(settings).__init__(settings, *self.args, **self.values)
-
-
-# By the id of the object, for settings cannot be hashed.
-_objects: dict[int, _LoadedObject] = {}
+# Settings objects, and what each was made with; by the id of the object, for settings cannot be hashed.
+_objects: "dict[int, tuple[weakref.ref[BaseSettings], tuple[Any, ...], Mapping[str, Any]]]" = {}
 _in_init: dict[int, bool] = {}  # those whose ``__init__`` runs, and whether anything was decrypted for them
 
 
@@ -58,7 +41,7 @@ def with_record(init: Init) -> Init:
             init(settings, *args, **values)
             if _in_init[number]:
                 reference = weakref.ref(settings, lambda _: _objects.pop(number, None))
-                _objects[number] = _LoadedObject(reference, args, values)
+                _objects[number] = reference, args, values
         finally:
             del _in_init[number]
 
@@ -86,8 +69,7 @@ def clear(settings: BaseSettings) -> None:
 
 def clear_all() -> None:
     """Empty all settings objects for which something was decrypted."""
-    for one in list(_objects.values()):
-        one.clear()
+    _for_each(lambda settings, _args, _values: clear(settings))
     gc.collect()  # what only a cycle still holds
 
 
@@ -97,8 +79,14 @@ def load_all() -> None:
     Raises:
         EncenvError: If one cannot be loaded; as when it was made.
     """
-    for one in list(_objects.values()):
-        one.load()
+    _for_each(lambda settings, args, values: type(settings).__init__(settings, *args, **values))
+
+
+def _for_each(act: Callable[[BaseSettings, tuple[Any, ...], Mapping[str, Any]], None]) -> None:
+    for reference, args, values in list(_objects.values()):
+        settings = reference()
+        if settings is not None:
+            act(settings, args, values)
 
 
 on_snapshot(clear_all, load_all)
