@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time
 from enum import Enum
+from itertools import chain
 from types import NoneType, TracebackType
 from typing import Any
 
@@ -43,7 +44,7 @@ _OF_THE_SCHEMA = set(
 _OF_THE_INPUT = {"actual_length", "attribute", "encoding_error", "error", "tag", "tz_actual"}
 # Words that pydantic itself puts into those of the schema.
 _WORDS_OF_PYDANTIC = {"and", "data", "dictionary", "frozenset", "generator", "or", "value"}
-# What these say as well is a number of the input, in whose place no sentence may stand.
+# These also say a number of the input, and pydantic takes no text in its place.
 _WITHOUT_NUMBER = {
     "too_short": "{field_type} should have at least {min_length} items after validation",
     "timezone_offset": "Timezone offset of {tz_expected} required",
@@ -56,10 +57,7 @@ _LIBRARIES = {"pydantic", "pydantic_core", "pydantic_settings", "encenv"} | sys.
 def safe_error(error: BaseException, model: type[BaseSettings], session: SettingsSession) -> BaseException:
     """Return what to raise in place of *error*: the same class where possible, without cause, context or frames.
 
-    Args:
-        error: What a load raised.
-        model: The settings class.
-        session: The session of the load, which knows what was decrypted and what was plain.
+    The *session* of the load knows what was decrypted and what was plaintext.
     """
     try:
         rebuilt = _rebuild(error, model, session)
@@ -73,7 +71,7 @@ def safe_error(error: BaseException, model: type[BaseSettings], session: Setting
     )
 
 
-def _rebuild(
+def _rebuild(  # noqa: PLR0911 (one for each kind)
     error: BaseException, model: type[BaseSettings], session: SettingsSession
 ) -> BaseException | None:
     if isinstance(error, ValidationError):
@@ -92,7 +90,11 @@ def _rebuild(
         )
         return SettingsError(match[0] if match and known else f"the settings cannot be loaded; {WITHHELD}")
     if isinstance(error, EncenvError):
-        return _rebuild_own(error, session)
+        if [package for package, _ in _frames(error.__traceback__)][-1:] == ["encenv"]:
+            rebuild, arguments, _ = error.__reduce__()  # without its notes
+            own: EncenvError = rebuild(*arguments)
+            return own
+        return None if session.has_decrypted else error  # the application raised it: it may be about a value
     if isinstance(error, (Exception, BaseExceptionGroup)):
         return None
     if isinstance(error, SystemExit) and not isinstance(error.code, (int, NoneType)):
@@ -104,26 +106,11 @@ def _rebuild(
     return error.with_traceback(None)
 
 
-def _rebuild_own(error: EncenvError, session: SettingsSession) -> EncenvError | None:
-    """Return *error* without notes and frames; None if the application raised it: it may be about a value."""
-    packages = [package for package, _ in _frames(error.__traceback__)]
-    if packages[-1:] == ["encenv"]:
-        rebuild, parts = error.__reduce__()[:2]
-        rebuilt: EncenvError = rebuild(*parts)
-        return rebuilt
-    return None if session.has_decrypted else error
-
-
 class _SafeLines:
-    """The lines of a `ValidationError` of one load, with what they may show.
-
-    Args:
-        model: The settings class, whose schema is the same whatever was decrypted.
-        session: The session of the load.
-    """
+    """The lines of a `ValidationError` of one load, with what they may show."""
 
     def __init__(self, model: type[BaseSettings], session: SettingsSession) -> None:
-        self._texts = set(_leaves(model.__pydantic_core_schema__))
+        self._texts = set(_leaves(model.__pydantic_core_schema__))  # the same whatever was decrypted
         self._words = {word for text in self._texts for word in _WORD.findall(text.casefold())}
         self._words |= _WORDS_OF_PYDANTIC
         self._decrypted = session.decrypted_keys
@@ -216,28 +203,27 @@ def _is_pydantics(source: object, session: SettingsSession) -> bool:
 
 def _leaves(schema: object) -> Iterator[str]:
     """Yield the texts of all constants in *schema*, and the names of its classes and functions."""
-    if isinstance(schema, (str, int, float, complex)) and not isinstance(schema, Enum):
-        yield str(schema)
-    elif isinstance(schema, (date, time)):
-        yield schema.isoformat()
-    else:
-        for part in _parts(schema):
-            yield from _leaves(part)
-
-
-def _parts(schema: object) -> Iterable[object]:
-    if isinstance(schema, Mapping):
-        return (part for pair in schema.items() for part in pair)
-    if isinstance(schema, (list, tuple, set, frozenset)):
-        return schema
-    if isinstance(schema, functools.partial):
-        return schema.func, schema.args, schema.keywords
-    if isinstance(schema, Enum):
-        return (schema.value,)
-    if isinstance(schema, re.Pattern):
-        return (schema.pattern,)
-    name = getattr(schema, "__qualname__", None)
-    return (name,) if isinstance(name, str) else ()
+    parts: Iterable[object] = ()
+    match schema:
+        case Enum():
+            parts = (schema.value,)
+        case str() | int() | float() | complex():
+            yield str(schema)
+        case date() | time():
+            yield schema.isoformat()
+        case Mapping():
+            parts = chain.from_iterable(schema.items())
+        case list() | tuple() | set() | frozenset():
+            parts = schema
+        case functools.partial():
+            parts = schema.func, schema.args, schema.keywords
+        case re.Pattern():
+            parts = (schema.pattern,)
+        case _:
+            name = getattr(schema, "__qualname__", None)
+            parts = (name,) if isinstance(name, str) else ()
+    for part in parts:
+        yield from _leaves(part)
 
 
 def _frames(traceback: TracebackType | None) -> Iterator[tuple[str, str]]:
