@@ -4,13 +4,13 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from encenv.errors import FileError, MalformedError, combine, frameless
 from encenv.files.disk import StrPath, is_file_or_fifo, read_text
-from encenv.files.document import parse, parse_untranslated
+from encenv.files.document import EnvFile, parse, parse_untranslated
 from encenv.files.expand import Expansion
 from encenv.format.sealed import ENTRY_PREFIX, LOCAL_KEY_NAME, claims, embeds, entry_kid
 from encenv.keys.entries import local_key_beside_values
@@ -29,19 +29,15 @@ logger = logging.getLogger("encenv")
 
 
 class LoadedFile:
-    """The variables of one ``.env`` text within one session.
+    """The variables of one ``.env`` text within one session, which gets the file's key entries and its failures.
 
     Args:
-        session: The session; it gets the file's key entries and its failures.
+        session: The session.
         text: The file's text, newlines untranslated.
         where: What to call the file in messages.
-        override: Whether the file's earlier lines or the process environment answer a ``${NAME}`` first.
+        parser: How to parse it: the newlines of a stream are translated already.
+        override: Whether a ``${NAME}`` means the file's earlier lines before the process environment.
         interpolate: Whether ``${NAME}`` is expanded at all.
-        translate: Whether newlines are read as a text-mode read gives them; a stream's own has seen to that.
-
-    Attributes:
-        last: For each name, in the order of first lines, the index of its last line: that is its value's.
-        has_entries: Whether the file holds a key entry.
     """
 
     def __init__(
@@ -49,14 +45,14 @@ class LoadedFile:
         session: Session,
         text: str,
         where: str = ".env",
+        parser: Callable[[str], EnvFile] = parse,
         *,
         override: bool = True,
         interpolate: bool = True,
-        translate: bool = True,
     ) -> None:
         self._session = session
         self._lines: list[tuple[str, str | None]] = []
-        for binding in (parse if translate else parse_untranslated)(text).bindings:
+        for binding in parser(text).bindings:
             if binding.error:
                 logger.warning("%s: the statement on line %d cannot be parsed", where, binding.line)
             elif binding.name is not None:
@@ -65,6 +61,7 @@ class LoadedFile:
         session.entries.add(entries)
         if any(name == LOCAL_KEY_NAME and value for name, value in self._lines):
             raise local_key_beside_values(where)
+        # For each name, in the order of first lines, the index of its last line, which has its value.
         self.last = {name: index for index, (name, _) in enumerate(self._lines)}
         for name, _ in entries:
             self.last.pop(name, None)
@@ -92,7 +89,7 @@ class LoadedFile:
         return self._lines[self.last[name]][1]
 
     def value(self, name: str) -> str | None:
-        """Return the value of *name*, decrypted and expanded; what cannot be decrypted is noted in the session."""
+        """Return the value of *name*, decrypted and expanded; the session gets what cannot be decrypted."""
         raw = self.raw(name)
         if raw is None or not ("$" in raw or "encenv:" in raw):
             return raw  # there is nothing to expand or to decrypt
@@ -158,7 +155,7 @@ def dotenv_values(
         EncenvError: If a value cannot be decrypted. All failures are reported together.
     """
     session = ReaderSession(options)
-    file = _load_file(session, dotenv_path, stream, verbose, encoding, override=True, interpolate=interpolate)
+    file = LoadedFile(session, *_read(dotenv_path, stream, verbose, encoding), interpolate=interpolate)
     return _values(session, file, skip=())
 
 
@@ -196,9 +193,8 @@ def load_dotenv(
         logger.debug("not loaded, because of PYTHON_DOTENV_DISABLED")
         return False
     session = ReaderSession(options)
-    file = _load_file(
-        session, dotenv_path, stream, verbose, encoding, override=override, interpolate=interpolate
-    )
+    source = _read(dotenv_path, stream, verbose, encoding)
+    file = LoadedFile(session, *source, override=override, interpolate=interpolate)
     _set(_values(session, file, skip=() if override else os.environ))
     return bool(file.last)
 
@@ -228,30 +224,20 @@ def _fits(name: str, value: str) -> bool:
         return False  # its `object` is the whole text
 
 
-def _load_file(
-    session: ReaderSession,
-    path: StrPath | None,
-    stream: IO[str] | None,
-    verbose: bool,
-    encoding: str | None,
-    *,
-    override: bool,
-    interpolate: bool,
-) -> LoadedFile:
+def _read(
+    path: StrPath | None, stream: IO[str] | None, verbose: bool, encoding: str | None
+) -> tuple[str, str, Callable[[str], EnvFile]]:
+    """Return a text, what to call its file in messages, and how to parse it."""
     if path is None and stream is None:
         path = _find_dotenv()
-    where, translate = os.fspath(path or ".env"), True
+    where = os.fspath(path or ".env")
     if path and is_file_or_fifo(path):
-        text = read_text(path, encoding)
-    elif stream is not None:
-        where, translate, text = "the stream", False, _read_stream(stream)
-    else:
-        if verbose:
-            logger.info("there is no file %s", where)
-        text = ""
-    file = LoadedFile(session, text, where, override=override, interpolate=interpolate, translate=translate)
-    session.entries.add(session.environ.items())
-    return file
+        return read_text(path, encoding), where, parse
+    if stream is not None:
+        return _read_stream(stream), "the stream", parse_untranslated
+    if verbose:
+        logger.info("there is no file %s", where)
+    return "", where, parse
 
 
 def _read_stream(stream: IO[str]) -> str:
@@ -263,6 +249,7 @@ def _read_stream(stream: IO[str]) -> str:
 
 
 def _values(session: ReaderSession, file: LoadedFile, skip: Container[str]) -> dict[str, str | None]:
+    session.entries.add(session.environ.items())
     lines = session.without_prefix([(name, file.raw(name)) for name in file.last])
     chosen = {supplied: name for supplied, name, _ in lines if supplied not in skip}
     session.prepare(file.sealed_texts(chosen.values()))
