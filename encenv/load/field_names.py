@@ -9,22 +9,11 @@ from pydantic import AliasChoices, AliasPath
 from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SecretsSettingsSource
 
-from encenv.load.pydantic_names import PREFERS_FIRST_KEY, RULES, field_info, parse_env_vars
+from encenv.load.pydantic_names import PREFERS_FIRST_KEY, RULES, field_info
 
 
 class FieldNames:
-    """The names of one field of a model, in the variables of a source and in the model's data.
-
-    Attributes:
-        name: The field's name.
-        names: The variables that it is read from, in order, as the source compares names.
-        keys: Where pydantic looks for its value, in order, as `model_keys` returns them.
-        targets: For each of *names* the keys under which the source may pass on its value; at last those for what
-            variables below them build, such as ``NAME__PART``.
-        has_nested: Whether it reads such variables.
-        loc_keys: What a validation error may call the field.
-        roles: What a variable of each of *names* is for the model.
-    """
+    """The names of one field of a model, in the variables of a source and in the model's data."""
 
     __slots__ = ("has_nested", "keys", "loc_keys", "name", "names", "roles", "targets")
 
@@ -37,10 +26,15 @@ class FieldNames:
         *,
         has_nested: bool,
     ) -> None:
-        self.name, self.names, self.keys, self.has_nested = name, names, keys, has_nested
+        self.name = name
+        self.names = names  # the variables that it is read from, in order, as the source compares names
+        self.keys = keys  # where pydantic looks for its value, as `model_keys` returns them
+        # For each of *names* the keys under which the source may pass on its value; at last those for what variables
+        # below them build, such as ``NAME__PART``.
         self.targets = targets
-        self.loc_keys = {name, *keys}
-        self.roles = [Role(self, position) for position in range(len(names))]
+        self.has_nested = has_nested  # whether it is read from such variables
+        self.loc_keys = {name, *keys}  # what a validation error may call the field
+        self.roles = [Role(self, position) for position in range(len(names))]  # of each of *names*
 
 
 class Role:
@@ -53,13 +47,9 @@ class Role:
 
 
 class ModelNames:
-    """The variables that one source reads for one model.
+    """The variables that one source reads for one model, and the fields of that model by name.
 
-    Args:
-        source: The source; it is asked itself, so that its own rules for names hold, also in a subclass.
-
-    Attributes:
-        fields: The fields of the model, by name.
+    The source itself finds them, so that its own rules for names hold, also in a subclass.
     """
 
     def __init__(self, source: EnvSettingsSource) -> None:
@@ -70,7 +60,7 @@ class ModelNames:
         env_vars = source.env_vars
         try:
             self.fields = {
-                # Asking for each field takes a third of the time of all else that is done for its variable.
+                # To let the source find a field takes a third of the time of all else that is done for its variable.
                 name: _named_itself(source, name)
                 if has_plain_names and field.validation_alias is None
                 else names_from_source(source, name, field)
@@ -184,22 +174,13 @@ def fold(source: EnvSettingsSource | SecretsSettingsSource, name: str) -> str:
     return name if source.case_sensitive else name.lower()
 
 
-def as_kept(source: EnvSettingsSource, variables: Mapping[str, Any]) -> Mapping[str, str | None]:
-    """Return *variables* as *source* keeps them."""
-    if not source.env_ignore_empty and source.env_parse_none_str is None:  # then it changes nothing but names
-        return variables if source.case_sensitive else {name.lower(): variables[name] for name in variables}
-    return parse_env_vars(
-        variables, source.case_sensitive, source.env_ignore_empty, source.env_parse_none_str
-    )
-
-
 def _named_itself(source: EnvSettingsSource, name: str) -> FieldNames:
     """Return the names of a field without an alias, prefix and delimiter: it is read from the variable of its name."""
     return FieldNames(name, (fold(source, name),), {name: False}, ((name,), (name,)), has_nested=False)
 
 
 def names_from_source(source: EnvSettingsSource, name: str, field: FieldInfo) -> FieldNames:
-    """Let *source* look for *field* in an environment without variables, and note what it looks for."""
+    """Return the names that *source* looks up for *field*, in an environment without variables."""
     source.env_vars = no_variables = _NoVariables()
     info: list[tuple[str, str, bool]] = []
     try:
@@ -250,7 +231,7 @@ def _has_usual_rules(source: EnvSettingsSource) -> bool:
 
 
 class _NoVariables(Mapping[str, "str | None"]):
-    """An environment without variables that notes which ones it is asked for."""
+    """An environment without variables that keeps the names that are looked up in it."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -268,6 +249,6 @@ class _NoVariables(Mapping[str, "str | None"]):
         return 0
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return *default*, and note *name*: what the base does, without an exception for each name."""
+        """Return *default*, and keep *name*: what the base does, without an exception for each name."""
         self.names.append(name)
         return default

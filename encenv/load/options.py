@@ -20,8 +20,8 @@ class ReaderOptions(TypedDict, total=False):
         key_providers: Providers to use instead of the built-in ones of their names, for example
             ``[AwsKms(session=my_session)]``.
         unwrap_timeout: Seconds that all unwraps of a load may take together; 10 if left out.
-        hedge_delay: Seconds after which another wrapped copy of a data key (another region, a replica) is asked as
-            well, if the one before it has not answered; 1 if left out.
+        hedge_delay: Seconds after which another wrapped copy of a data key (another region, a replica) is unwrapped
+            as well, if the one before it has not answered; 1 if left out.
     """
 
     trusted_keys: str | Sequence[str] | None

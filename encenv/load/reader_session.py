@@ -1,6 +1,5 @@
 """The session of a reader, with its options and its log record; and what one source gives it to decrypt."""
 
-import functools
 import logging
 import os
 import time
@@ -9,7 +8,7 @@ from contextvars import ContextVar
 from itertools import dropwhile, takewhile
 
 from encenv.errors import ConflictError, EncenvError
-from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
+from encenv.format.sealed import ENTRY_PREFIX, claims
 from encenv.keys.process_safety import lazily
 from encenv.keys.session import UNWRAP_SECONDS, Session
 
@@ -24,14 +23,14 @@ else:
 
 # The names of `ReaderOptions`, which is for type checkers: its import would take longer than all else here.
 OPTIONS = frozenset(
-    {
+    [
         "trusted_keys",
         "encryption_context",
         "encrypted_prefix",
         "key_providers",
         "unwrap_timeout",
         "hedge_delay",
-    }
+    ]
 )
 
 ABSENT = object()  # no value at all; None is the value of a line without "="
@@ -41,22 +40,18 @@ logger = logging.getLogger("encenv")
 
 
 class ReaderSession(Session):
-    """A session with a reader's options.
-
-    Args:
-        options: The reader's options.
-        environ: The process environment before anything is loaded; encenv's own settings come from nowhere else.
+    """A session with a reader's *options*; encenv's own settings come from the process environment alone.
 
     Raises:
         TypeError: If an option is misspelt, as Python itself does about an unknown argument: no rule is lost that way.
     """
 
-    def __init__(self, options: "ReaderOptions", environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, options: "ReaderOptions") -> None:
         for name in options.keys() - OPTIONS:
             raise TypeError(f"got an unexpected keyword argument {name!r}")
         keys, context = options.get("trusted_keys"), options.get("encryption_context")
         super().__init__(
-            environ,
+            os.environ,
             trust=None if keys is None and not context else trust.Trust.of(keys, context),
             providers=tuple(options.get("key_providers") or ()),
             seconds=options.get("unwrap_timeout") or UNWRAP_SECONDS,
@@ -90,20 +85,6 @@ class ReaderSession(Session):
             supplied.append((to, name, value))
         return supplied
 
-    def place(
-        self, texts: Mapping[str, str | None], decrypt: "Callable[[str, str], str | None] | None" = None
-    ) -> "Place":
-        """Return the variables *texts* without key entries, which the session gets."""
-        place: dict[str, str | EncryptedVariable | None] = dict(texts)
-        for name, text in texts.items():
-            if name.startswith(ENTRY_PREFIX) and entry_kid(name) is not None:
-                self.entries.add([(name, text)])
-                del place[name]
-            elif text is not None and "encenv:" in text and (claims(text) or embeds(text)):
-                value = functools.partial(decrypt or self.decrypt, name, text)
-                place[name] = EncryptedVariable(name, text, [text], value)
-        return place
-
     def end(self) -> EncenvError | None:
         """Write the log record of the load; return all its failures as one error, or None if there are none."""
         outer = loading.get()
@@ -129,17 +110,12 @@ class ReaderSession(Session):
 
 
 class EncryptedVariable:
-    """A variable whose value is encrypted, or refers to one that is.
-
-    Args:
-        name: Its name in its place.
-        raw: Its text.
-        texts: The encrypted values that it needs, as far as is visible without a key.
-        decrypt: Returns its value; if that fails, it notes this in the session.
-    """
+    """A variable whose value is encrypted, or refers to one that is."""
 
     def __init__(self, name: str, raw: str, texts: list[str], decrypt: Callable[[], str | None]) -> None:
-        self.name, self.raw, self.texts, self.decrypt = name, raw, texts, decrypt
+        self.name, self.raw = name, raw  # in its place
+        self.texts = texts  # the encrypted values that it needs, as far as is visible without a key
+        self.decrypt = decrypt  # returns its value; a failure goes to the session
         self.value: object = ABSENT  # once it is decrypted
         self.below: object = ABSENT  # what it replaces, used again where its value is empty and ignored
         self.rival = ""  # a variable of the same place that supplies the same name
@@ -150,32 +126,24 @@ Place = Mapping[str, "str | EncryptedVariable | None"]
 
 
 class SettingsSession(ReaderSession):
-    """The session of one load of a settings class, and what is known about the values that the model was given.
-
-    Attributes:
-        settings_cls: The class.
-        decrypted_keys: Keys of the model's data that hold something decrypted.
-        lost: Field and path of values that could not be decrypted. No lower source replaces them.
-        in_hook: Whether `settings_customise_sources` is running.
-        hook_arguments: The sources that pydantic-settings has made.
-        sources: The sources of the load, highest first.
-        built: The sources that `CliApp` has built, or nothing.
-        order: The readers of these sources; None for one whose values nobody knows before it is called.
-        readers: Each source that was adopted, with its reader if it has one, by the id of the source. The source is
-            kept: as long as it lives, no other object has its id.
-    """
+    """The session of one load of a settings class, and what is known about the values that the model was given."""
 
     def __init__(self, settings_cls: "type[Any]") -> None:
         config = settings_cls.model_config
-        super().__init__({name: config[name] for name in OPTIONS & config.keys()}, os.environ)  # type: ignore[arg-type]
+        super().__init__({name: config[name] for name in OPTIONS & config.keys()})  # type: ignore[arg-type]
         self.settings_cls = settings_cls
-        self.decrypted_keys: set[str] = set()
+        self.decrypted_keys: set[str] = set()  # keys of the model's data that hold something decrypted
+        # Field and path of values that could not be decrypted. No lower source replaces them.
         self.lost: set[tuple[str, ...]] = set()
-        self.in_hook = False
-        self.hook_arguments: Sequence[object] = ()
-        self.sources: Sequence[Any] = ()
-        self.built: Sequence[Any] = ()
-        self.order: list[Reader | None] = []
+        self.in_hook = False  # whether `settings_customise_sources` is running
+        self.hook_arguments: Sequence[object] = ()  # the sources that pydantic-settings has made
+        self.built: Sequence[Any] = ()  # those that `CliApp` has built
+        self.sources: Sequence[Any] = ()  # those of the load, highest first
+        self.order: list[
+            Reader | None
+        ] = []  # their readers; None where the values are unknown before the call
+        # Each source with its reader, if it has one, by the id of the source. The source is kept: as long as it lives,
+        # no other object has its id.
         self.readers: dict[int, tuple[object, Reader | None]] = {}
 
     @property
@@ -207,15 +175,10 @@ class SettingsSession(ReaderSession):
 class Reader:
     """What one source reads from, in one load of a settings class.
 
-    Args:
-        session: The session of the load.
-        source: The source; its `current_state` tells what the sources before it have given, so that nothing is
-            decrypted that would not be used.
+    The source's `current_state` is what the sources before it have given: what that makes useless is not decrypted.
     """
 
-    def __init__(self, session: SettingsSession, source: "Any") -> None:
-        self._session, self._source = session, source
-        self._state: Mapping[str, Any] | None = None  # for which the values were read
+    _state: "Mapping[str, Any] | None" = None  # for which the values were read
 
     def entries(self) -> Iterable[tuple[str, str]]:
         """Return the key entries that the session does not know yet."""

@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource, SecretsSettingsSource
@@ -20,18 +20,17 @@ else:
     disk = lazily("encenv.files.disk")
 
 
-class _SecretFile:
-    """A file, the name by which it was looked for, and the plaintext file that it would take the place of."""
-
-    def __init__(self, name: str, path: Path, rival: Path | None) -> None:
-        self.name, self.path, self.rival = name, path, rival
+class _SecretFile(NamedTuple):
+    name: str  # by which it was looked for
+    path: Path
+    rival: Path | None  # the plaintext file that it would take the place of
 
 
 class SecretFiles(Reader):
     """What a `SecretsSettingsSource` reads from."""
 
     def __init__(self, session: SettingsSession, source: SecretsSettingsSource) -> None:
-        super().__init__(session, source)
+        self._session, self._source = session, source
         release(source)
         self._get, self._find = source.get_field_value, source.find_case_path
         self._file: _SecretFile | None = None  # the file that was looked up last

@@ -37,7 +37,7 @@ else:
 class LastSource(PydanticBaseSettingsSource):
     """The last source of a load gives nothing, and stops the load if it has failed.
 
-    So nothing of the application's own runs on what was loaded in part: no validator, no default factory.
+    So no validator and no default factory runs on what was loaded in part.
     """
 
     def __init__(self, session: SettingsSession) -> None:
@@ -81,7 +81,7 @@ class EncryptedSettings(BaseSettings):
     Raises:
         EncenvError: If an encrypted value that the model uses cannot be decrypted. All failures are reported together,
             and nothing is loaded.
-        ValidationError: As from `BaseSettings`; if anything was decrypted, with masked inputs.
+        ValidationError: As from `BaseSettings`; if anything was decrypted, without the inputs.
     """
 
     # The plain type: a subclass may have a `SettingsConfigDict` as well. What a call of a `TypedDict` gives is a dict.
@@ -91,7 +91,7 @@ class EncryptedSettings(BaseSettings):
     }
 
     def __init_subclass__(cls, **kwargs: "Unpack[EncryptedSettingsConfigDict]") -> None:
-        # pydantic has taken the keywords that it knows; the rest are these options, or nobody's.
+        # pydantic has taken the keywords that it knows; the rest are these options, or unknown.
         for option in OPTIONS & kwargs.keys():
             cls.model_config[option] = kwargs.pop(option)  # type: ignore[literal-required,misc]
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
@@ -143,7 +143,7 @@ class EncryptedSettings(BaseSettings):
                         snapstart.clear(__pydantic_self__)
                 del __pydantic_self__, args, values, session, token
                 raise raised
-            if session.has_decrypted and has_snapshot() and snapstart.note_decrypted(__pydantic_self__):
+            if has_snapshot() and session.has_decrypted and snapstart.note_decrypted(__pydantic_self__):
                 forget(session)  # what `CliApp` hands over is kept for the next load
 
 

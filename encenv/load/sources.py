@@ -4,6 +4,7 @@ The source objects stay what they are; only what they read from is replaced: `en
 it is first read, and `get_field_value` of the secret files' source. A source with nothing encrypted is left alone.
 """
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,10 +22,10 @@ from pydantic_settings import (
 )
 
 from encenv.errors import EncenvError
-from encenv.format.sealed import ENTRY_PREFIX, claims, entry_kid
+from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
 from encenv.keys.process_safety import lazily
-from encenv.load.field_names import ModelNames, Role, as_kept
-from encenv.load.pydantic_names import HAS_DEPTH, HAS_FILTERING, LOADERS, clear_state
+from encenv.load.field_names import ModelNames, Role
+from encenv.load.pydantic_names import HAS_DEPTH, HAS_FILTERING, LOADERS, clear_state, parse_env_vars
 from encenv.load.reader_session import ABSENT, EncryptedVariable, Place, Reader, SettingsSession, both_set
 
 if TYPE_CHECKING:
@@ -54,14 +55,11 @@ class HiddenEnvFile(list[str]):
 class DecryptingVariables(Reader, Mapping[str, "str | None"]):
     """The variables of one source, which takes this for its `env_vars`; decrypted when the source first reads one.
 
-    Args:
-        session: The session of the load.
-        source: The source.
-        places: Where the variables are; the last one wins.
+    Of several *places* where the variables are, the last one wins.
     """
 
     def __init__(self, session: SettingsSession, source: EnvSettingsSource, places: Sequence[Place]) -> None:
-        super().__init__(session, source)
+        self._session, self._source = session, source
         self._passes_on = isinstance(source, DotEnvSettingsSource)
         self._filtering = source.dotenv_filtering if HAS_FILTERING and self._passes_on else None  # type: ignore[attr-defined]
         self._fold: Callable[[str], str] = str if source.case_sensitive else str.lower
@@ -229,7 +227,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
         return bool(is_used) and key not in state
 
     def _value(self, name: str) -> object:
-        """Return the value of *name*, decrypted; absent if there is none, or if that failed, which is noted."""
+        """Return the value of *name*, decrypted; absent if there is none, or if that failed, as the session then knows."""
         session, variable = self._session, self._variables[name]
         while isinstance(variable, EncryptedVariable):
             before = len(session.failures)
@@ -261,7 +259,7 @@ def adopt(session: SettingsSession, sources: Sequence[Any]) -> None:
         if id(source) not in session.readers:
             session.readers[id(source)] = source, _reader(session, source)
         reader = session.readers[id(source)][1]
-        # A source of the application's own gives nobody knows what; another one without a reader is left out.
+        # What a source of the application's own gives is unknown; another one without a reader is left out.
         if reader is not None or not isinstance(source, (EnvSettingsSource, SecretsSettingsSource)):
             session.order.append(reader)
 
@@ -320,11 +318,11 @@ def _texts(session: SettingsSession, source: EnvSettingsSource) -> Sequence[Plac
             plain = session.decrypt(name, text)
             return plain and plain.strip()  # as the source strips the text of a plaintext file
 
-        return [session.place(source.load_secrets(path), decrypt) for path in source.secrets_paths]
+        return [_place(session, source.load_secrets(path), decrypt) for path in source.secrets_paths]
     texts = dict(os.environ)  # copied once: each read of os.environ decodes the text again
     # A subclass may have changed what it found; else the names are taken unchanged.
     is_unchanged = source.env_vars == as_kept(source, texts)
-    return [session.place(texts if is_unchanged else _names_upper(source))]
+    return [_place(session, texts if is_unchanged else _names_upper(source))]
 
 
 def _files(session: SettingsSession, source: DotEnvSettingsSource) -> Sequence[Place]:
@@ -337,7 +335,7 @@ def _files(session: SettingsSession, source: DotEnvSettingsSource) -> Sequence[P
     paths = list(_existing_files(source, report=is_hidden))
     if not is_hidden and any(path.is_fifo() for path in paths):
         # A source that the application made itself has emptied the FIFO already.
-        return [session.place(_names_upper(source))]
+        return [_place(session, _names_upper(source))]
     encoding = source.env_file_encoding or "utf-8"
     files = [dotenv.LoadedFile(session, disk.read_text(path, encoding), str(path)) for path in paths]
     places = [file.variables() for file in files]
@@ -347,6 +345,32 @@ def _files(session: SettingsSession, source: DotEnvSettingsSource) -> Sequence[P
     if is_hidden:
         source.env_vars = {name: text for place in places for name, text in as_kept(source, place).items()}
     return []
+
+
+def _place(
+    session: SettingsSession,
+    texts: Mapping[str, str | None],
+    decrypt: Callable[[str, str], str | None] | None = None,
+) -> Place:
+    """Return the variables *texts* without key entries, which the session gets."""
+    place: dict[str, str | EncryptedVariable | None] = dict(texts)
+    for name, text in texts.items():
+        if name.startswith(ENTRY_PREFIX) and entry_kid(name) is not None:
+            session.entries.add([(name, text)])
+            del place[name]
+        elif text is not None and "encenv:" in text and (claims(text) or embeds(text)):
+            value = functools.partial(decrypt or session.decrypt, name, text)
+            place[name] = EncryptedVariable(name, text, [text], value)
+    return place
+
+
+def as_kept(source: EnvSettingsSource, variables: Mapping[str, Any]) -> Mapping[str, str | None]:
+    """Return *variables* as *source* keeps them."""
+    if not source.env_ignore_empty and source.env_parse_none_str is None:  # then it changes nothing but names
+        return variables if source.case_sensitive else {name.lower(): variables[name] for name in variables}
+    return parse_env_vars(
+        variables, source.case_sensitive, source.env_ignore_empty, source.env_parse_none_str
+    )
 
 
 def _names_upper(source: EnvSettingsSource) -> dict[str, str | None]:

@@ -7,7 +7,8 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field, create_model
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 from pydantic_settings.sources.utils import parse_env_vars
 
-from encenv.load.field_names import ModelNames, as_kept, names_from_source
+from encenv.load.field_names import ModelNames, names_from_source
+from encenv.load.sources import as_kept
 
 
 class Part(BaseModel):

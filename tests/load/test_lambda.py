@@ -16,8 +16,8 @@ from encenv.files.key_names import KeyName
 from encenv.files.writer import Writer
 from encenv.format import cipher
 from encenv.keys import unwrap as unwrapping
+from encenv.keys.session import Session
 from encenv.load.dotenv import LoadedFile
-from encenv.load.reader_session import ReaderSession
 from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY, KmsServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runtime client is built for Linux alone")
@@ -247,6 +247,6 @@ def encrypt_with(plain, key, environ):
         for name, value in environ.items():
             patch.setenv(name, value)
         text = encrypt(plain, Writer((KeyName("aws-kms", key),))).text
-    file = LoadedFile(ReaderSession({}, {}), text)
+    file = LoadedFile(Session({}), text)
     entry = text.split("=", 1)[0]
     return {**{name: file.raw(name) for name in file.last}, entry: text.splitlines()[0].split("=", 1)[1]}
