@@ -1,7 +1,5 @@
 """The faults that a test orders from a KMS: which requests fail, how often, and how."""
 
-import base64
-import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ class Where(TypedDict, total=False):
 
 @dataclass
 class Fault:
-    """One fault, and which requests have it."""
+    """One fault, and which requests have it; the last fields are the arguments of its method of `Faults`."""
 
     act: Act
     operation: str
@@ -143,15 +141,3 @@ class Faults:
     def _check_permission(self, request: Request) -> None:
         if self._next_fault("deny", request):
             raise Refusal("AccessDeniedException", f"not authorized to perform: kms:{request.operation}")
-
-
-def changed_answer(members: Mapping[str, Any], change: Mapping[str, Any] | bytes) -> bytes:
-    """Return the body of an answer of *members* with the *change* that `Faults.tamper` was given."""
-    if isinstance(change, bytes):
-        return change
-    changed = {
-        name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
-        for name, value in {**members, **change}.items()
-        if value is not None
-    }
-    return json.dumps(changed).encode()

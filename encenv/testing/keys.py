@@ -18,6 +18,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from encenv.format.sealed import is_region
 from encenv.keys.aws.endpoint import partition_of
 from encenv.testing.request import Refusal, Request, invalid
 
@@ -39,7 +40,6 @@ _FILLER = 56
 _HEAD_END = _ID_END + 32 + _FILLER
 _NONCE_END = _HEAD_END + 12
 
-_REGION = re.compile(r"(?:[a-z]+-){2,3}[0-9]+")
 _ALIAS = re.compile(r"alias/(?!aws/)[A-Za-z0-9/_-]{1,250}")
 
 
@@ -64,9 +64,9 @@ class Key:
         self.material_id = hmac.digest(self.material, b"material id", "sha256")  # which each blob begins with
 
     @property
-    def deletion_date(self) -> dict[str, float | None]:
-        """The member of an answer that says when the key will be deleted, if it will be."""
-        return {"DeletionDate": self.deleted} if self.state == "PendingDeletion" else {}
+    def deletion_date(self) -> float | None:
+        """When the key will be deleted, if that is known."""
+        return self.deleted if self.state == "PendingDeletion" else None
 
     def encrypt(self, plaintext: bytes, context: Mapping[str, str]) -> bytes:
         """Return a blob that only this material and *context* open."""
@@ -137,7 +137,7 @@ class Keys:
         return self._add(replace(key, arn=arn, state="Enabled", created=time.time(), deleted=None))
 
     def _add(self, key: Key) -> Key:
-        if not _REGION.fullmatch(key.region):
+        if not is_region(key.region):
             raise invalid("Region", "is not the name of a region")
         if self.keys.setdefault(key.arn, key) is not key:
             raise Refusal("AlreadyExistsException", f"{key.arn} already exists")
@@ -191,45 +191,43 @@ class Keys:
 
     def usable(self, request: Request, key: Key) -> Key:
         """Return *key* if it may encrypt and decrypt, for this caller and in this state."""
-        request.key = key.arn
-        self.check_permission(request)
+        self._permitted(request, key)
         if key.state == "Disabled":
             raise Refusal("DisabledException", f"{key.arn} is disabled")
-        _check_not_pending(key)
         if key.spec != "SYMMETRIC_DEFAULT":
             raise Refusal("InvalidKeyUsageException", f"{key.arn} is not a symmetric encryption key")
         return key
 
     def managed(self, request: Request, member: str = "KeyId") -> Key:
         """Return the key that a management operation names, unless it is pending deletion."""
-        key = self.find(request, member, aliases=False)
+        return self._permitted(request, self.find(request, member, aliases=False))
+
+    def _permitted(self, request: Request, key: Key) -> Key:
+        request.key = key.arn
         self.check_permission(request)
-        _check_not_pending(key)
+        if key.state.startswith("Pending"):
+            raise Refusal("KMSInvalidStateException", f"{key.arn} is pending deletion")
         return key
 
     def open(self, request: Request, member: str, context: str) -> tuple[Key, bytes]:
         """Return the plaintext of the request's blob, and the key that opened it."""
         blob = request.blob("CiphertextBlob", BLOB_MAX)
         pairs = request.pairs(context)
-        if request.members.get(member) is None:
-            key = self.usable(request, self._owner(request.region, material_id(blob)))
-        else:
+        if request.members.get(member) is not None:
             key = self.usable(request, self.find(request, member))
             if key.material_id != material_id(blob):
                 raise Refusal("IncorrectKeyException", f"{key.arn} did not encrypt the ciphertext")
-        return key, key.decrypt(blob, pairs)
-
-    def _owner(self, region: str, material: bytes) -> Key:
-        """Return the key in *region* whose material has this id."""
+            return key, key.decrypt(blob, pairs)
+        origin = request.region, material_id(blob)
         for key in self.keys.values():
-            if (key.region, key.material_id) == (region, material):
-                return key
+            if (key.region, key.material_id) == origin:
+                return self.usable(request, key), key.decrypt(blob, pairs)
         raise Refusal(
             "AccessDeniedException", "the key of the ciphertext is not in this region, or not yours"
         )
 
     def metadata(self, key: Key) -> dict[str, Any]:
-        """Return the answer of DescribeKey."""
+        """Return what DescribeKey answers about *key*; None for a member that it does not have."""
         about: dict[str, Any] = {
             "AWSAccountId": self.account,
             "KeyId": key.key_id,
@@ -244,10 +242,9 @@ class Keys:
             "KeySpec": key.spec,
             "CustomerMasterKeySpec": key.spec,
             "MultiRegion": key.multi_region,
-            **key.deletion_date,
+            "DeletionDate": key.deletion_date,
+            "EncryptionAlgorithms": [key.spec] if key.spec == "SYMMETRIC_DEFAULT" else None,
         }
-        if key.spec == "SYMMETRIC_DEFAULT":
-            about["EncryptionAlgorithms"] = [key.spec]
         if key.multi_region:
             places = {copy.region: {"Arn": copy.arn, "Region": copy.region} for copy in self.family(key)}
             about["MultiRegionConfiguration"] = {
@@ -256,8 +253,3 @@ class Keys:
                 "ReplicaKeys": list(places.values()),
             }
         return about
-
-
-def _check_not_pending(key: Key) -> None:
-    if key.state.startswith("Pending"):
-        raise Refusal("KMSInvalidStateException", f"{key.arn} is pending deletion")

@@ -1,6 +1,5 @@
-"""The operations of a test KMS: from the members of a request to those of its answer."""
+"""The operations of a test KMS: from the members of a request to those of its answer, which are bytes or JSON."""
 
-import base64
 import os
 from collections.abc import Callable
 from typing import Any
@@ -55,8 +54,12 @@ def _schedule_key_deletion(keys: Keys, request: Request) -> Members:
     days = request.whole("PendingWindowInDays", 30, DELETION_DAYS)
     key = keys.managed(request)
     keys.delete(key, days)
-    answer = {"KeyId": key.arn, "KeyState": key.state, "PendingWindowInDays": days}
-    return answer | key.deletion_date
+    return {
+        "KeyId": key.arn,
+        "KeyState": key.state,
+        "PendingWindowInDays": days,
+        "DeletionDate": key.deletion_date,
+    }
 
 
 def _replicate_key(keys: Keys, request: Request) -> Members:
@@ -81,14 +84,12 @@ def _generate_data_key(keys: Keys, request: Request) -> Members:
         "KeyId": key.arn,
         "KeyMaterialId": key.material_id.hex(),
         "CiphertextBlob": blob,
-        "Plaintext": _b64(plaintext),
+        "Plaintext": plaintext,
     }
 
 
 def _generate_data_key_without_plaintext(keys: Keys, request: Request) -> Members:
-    answer = _generate_data_key(keys, request)
-    del answer["Plaintext"]
-    return answer
+    return _generate_data_key(keys, request) | {"Plaintext": None}
 
 
 def _encrypt(keys: Keys, request: Request) -> Members:
@@ -104,7 +105,7 @@ def _decrypt(keys: Keys, request: Request) -> Members:
     request.end_dry_run()
     return {
         "KeyId": key.arn,
-        "Plaintext": _b64(plaintext),
+        "Plaintext": plaintext,
         "EncryptionAlgorithm": ALGORITHM,
         "KeyMaterialId": key.material_id.hex(),
     }
@@ -126,16 +127,12 @@ def _re_encrypt(keys: Keys, request: Request) -> Members:
     }
 
 
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _encrypt_for(keys: Keys, request: Request, plaintext: bytes, side: str = "") -> tuple[Key, str]:
+def _encrypt_for(keys: Keys, request: Request, plaintext: bytes, side: str = "") -> tuple[Key, bytes]:
     """Return the key that the request names, and *plaintext* encrypted; *side* begins the names of the members."""
     pairs = request.pairs(f"{side}EncryptionContext")
     key = keys.usable(request, keys.find(request, f"{side}KeyId"))
     request.end_dry_run()
-    return key, _b64(key.encrypt(plaintext, pairs))
+    return key, key.encrypt(plaintext, pairs)
 
 
 OPERATIONS: dict[str, Callable[[Keys, Request], Members]] = {

@@ -1,18 +1,14 @@
-"""One request of the KMS protocol: its signature, its members, and the refusals that answer it.
-
-The check of the signature (AWS Signature Version 4) shares no code with encenv.keys.aws.sigv4, so that each shows the
-other's mistakes.
-"""
+"""One request of the KMS protocol: its signature, its members, and the refusals that answer it."""
 
 import base64
-import hashlib
-import hmac
 import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import Message
 from typing import Any, Literal, TypeGuard
+
+from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, signed
 
 ACCESS_KEY_ID = "AKIAIOSFODNN7EXAMPLE"  # the key pair of AWS's own examples: nobody's
 SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105 (the same example)
@@ -78,8 +74,12 @@ class Request:
             return Refusal("InvalidSignatureException", "X-Amz-Date is missing, or too far from now")
         # A header that is not signed could be changed on the way.
         must_be_signed = {"host", *(name.lower() for name in headers if name.lower().startswith("x-amz-"))}
-        right = _signature(headers, names, body, [day, region, service, "aws4_request"])
-        if not must_be_signed <= {*names.split(";")} or not hmac.compare_digest(signature, right):
+        values = {name: ",".join(headers.get_all(name, [])) for name in names.split(";")}
+        has_all = must_be_signed <= values.keys()
+        values.pop("x-amz-date", None)  # `signed` adds it
+        owner = Credentials(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+        right = signed(values, body, owner, (region, service), timestamp)["Authorization"]
+        if not has_all or not right.endswith(f"Signature={signature}"):
             return Refusal("InvalidSignatureException", "the signature is not the one this server calculates")
         self.signature = "verified"
         return None
@@ -168,21 +168,9 @@ def _is_text_map(value: object) -> TypeGuard[dict[str, str]]:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
-def _signature(headers: Message, names: str, body: bytes, scope: list[str]) -> str:
-    """Return the right signature of a ``POST /`` with the headers *names*."""
-    lines = [f"{name}:{' '.join(','.join(headers.get_all(name, [])).split())}" for name in names.split(";")]
-    canonical = "\n".join(["POST", "/", "", *lines, "", names, hashlib.sha256(body).hexdigest()])
-    hashed = hashlib.sha256(canonical.encode()).hexdigest()
-    key = f"AWS4{SECRET_ACCESS_KEY}".encode()
-    for part in scope:
-        key = hmac.digest(key, part.encode(), "sha256")
-    text = "\n".join(["AWS4-HMAC-SHA256", headers["X-Amz-Date"], "/".join(scope), hashed])
-    return hmac.digest(key, text.encode(), "sha256").hex()
-
-
 def _is_now(timestamp: str) -> bool:
     try:
-        signed_at = datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        signed_at = datetime.strptime(timestamp, TIMESTAMP).replace(tzinfo=UTC)
     except ValueError:
         return False
     return abs((datetime.now(UTC) - signed_at).total_seconds()) <= CLOCK_SKEW_SECONDS

@@ -1,22 +1,26 @@
 """The KMS server for tests: start and stop it, manage its keys, read its log."""
 
+import base64
 import json
 import os
 import ssl
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from email.message import Message
 from fnmatch import fnmatchcase
 from http import HTTPStatus
-from typing import IO, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from encenv.testing.faults import Faults, changed_answer
+from encenv.testing.faults import Faults
 from encenv.testing.keys import Key, Keys
 from encenv.testing.listener import CONTENT_TYPE, HOST, Answer, Listener
 from encenv.testing.operations import OPERATIONS
 from encenv.testing.request import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Refusal, Request
+
+if TYPE_CHECKING:
+    import trustme
 
 ACCOUNT = "111122223333"  # the account of AWS's own examples
 REGION = "us-east-1"
@@ -79,15 +83,15 @@ class KmsServer(Faults):
         self._keys = Keys(account, self._check_permission)
         self._check_signatures = check_signatures
         self._tls = tls if isinstance(tls, ssl.SSLContext) else None
-        self._authority: bytes | None = None
+        self._authority: trustme.CA | None = None
         if tls is True:
             self._tls, self._authority = _own_tls()
         self._watch = watch
         self._calls: list[Call] = []
         self._stopping = threading.Event()
+        self._running = ExitStack()
         self._listener: Listener | None = None
-        self._url: str | None = None
-        self._bundle: IO[bytes] | None = None
+        self._url = self._bundle = ""
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,25 +108,21 @@ class KmsServer(Faults):
         if self._listener is None:
             self._stopping.clear()
             self._listener = Listener(self._answer, self._tls)
+            self._running.callback(self._listener.stop)
             self._url = f"{'https' if self._tls else 'http'}://{HOST}:{self._listener.server_address[1]}"
             if self._authority:
-                self._bundle = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 (until stop)
-                self._bundle.write(self._authority)
-                self._bundle.flush()
+                self._bundle = self._running.enter_context(self._authority.cert_pem.tempfile())
 
     def stop(self) -> None:
         """Close the port and all connections; after that the server cannot be reached."""
         self._stopping.set()
-        if self._listener is not None:
-            self._listener.stop()
-        if self._bundle is not None:
-            self._bundle.close()
-        self._listener = self._bundle = None
+        self._running.close()
+        self._listener, self._bundle = None, ""
 
     @property
     def url(self) -> str:
         """Where it listens, for ``endpoint_url``. The port stays known after a stop."""
-        if self._url is None:
+        if not self._url:
             raise RuntimeError("the server is not started: use it in a with block")
         return self._url
 
@@ -135,7 +135,7 @@ class KmsServer(Faults):
         """
         environ = {name: value for name, value in (base or {}).items() if name not in STRAY}
         if self._bundle:
-            environ["AWS_CA_BUNDLE"] = self._bundle.name
+            environ["AWS_CA_BUNDLE"] = self._bundle
         return environ | {
             "AWS_ENDPOINT_URL_KMS": self.url,
             "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
@@ -262,13 +262,22 @@ class KmsServer(Faults):
         if fail := self._next_fault("fail", request):
             raise Refusal(fail.code, "a fault that the test ordered", fail.status)
         members = OPERATIONS[request.operation](self._keys, request)
-        if tamper := self._next_fault("tamper", request):
-            return changed_answer(members, tamper.change), "tampered"
-        return json.dumps(members).encode("ascii"), None
+        tamper = self._next_fault("tamper", request)
+        if tamper is None:
+            return _body(members), None
+        if isinstance(tamper.change, bytes):
+            return tamper.change, "tampered"
+        return _body({**members, **tamper.change}), "tampered"
 
 
-def _own_tls() -> tuple[ssl.SSLContext, bytes]:
-    """Return the server's side of TLS for 127.0.0.1 and localhost, and the certificate of a new authority for it."""
+def _body(members: dict[str, Any]) -> bytes:
+    """Return *members* as JSON, without those that are None, and bytes as base64."""
+    sent = {name: value for name, value in members.items() if value is not None}
+    return json.dumps(sent, default=lambda blob: base64.b64encode(blob).decode()).encode()
+
+
+def _own_tls() -> "tuple[ssl.SSLContext, trustme.CA]":
+    """Return the server's side of TLS for 127.0.0.1 and localhost, and the new authority that it is from."""
     try:
         import trustme  # only a server with tls=True needs it
     except ModuleNotFoundError:
@@ -278,4 +287,4 @@ def _own_tls() -> tuple[ssl.SSLContext, bytes]:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(HOST, "localhost").configure_cert(context)
-    return context, authority.cert_pem.bytes()
+    return context, authority

@@ -189,8 +189,8 @@ HOUSE = tuple(file for room in ROOMS for file in room.files)
 FACES = {
     "": set(HOUSE),  # the public names, lazily
     "__main__": {"cli.main"},
-    "testing.request": set[str](),
-    "testing.keys": {"testing.request", "keys.aws.endpoint"},
+    "testing.request": {"keys.aws.sigv4"},
+    "testing.keys": {"testing.request", "format.sealed", "keys.aws.endpoint"},
     "testing.operations": {"testing.request", "testing.keys"},
     "testing.faults": {"testing.request", "testing.operations"},
     "testing.listener": set[str](),
