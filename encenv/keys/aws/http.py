@@ -107,15 +107,13 @@ class _SocketStream(io.RawIOBase):
         """Receive bytes into *buffer* and return how many."""
         if self._bytes_left <= 0:
             raise AnswerError("the answer is too long")
-        while True:
-            try:
-                with fork_waits():
-                    count = self._sock.recv_into(buffer)
-            except (ssl.SSLWantReadError, BlockingIOError):
-                _wait(self._sock, select.POLLIN, self._timeouts.limit(self._timeouts.read))
-            else:
-                self._bytes_left -= count
-                return count
+        count: int = _when_ready(
+            self._sock,
+            lambda: self._sock.recv_into(buffer),
+            lambda: self._timeouts.limit(self._timeouts.read),
+        )
+        self._bytes_left -= count
+        return count
 
 
 def exchange(  # noqa: PLR0913 (the parts of an exchange)
@@ -153,7 +151,11 @@ def exchange(  # noqa: PLR0913 (the parts of an exchange)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
-            sock = _over_tls(sock, tls, host, timeouts)
+            until = time.monotonic() + timeouts.connect
+            sock.settimeout(0)
+            with fork_waits():
+                sock = secure = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+            _when_ready(secure, secure.do_handshake, lambda: timeouts.limit(until - time.monotonic()))
         sock.settimeout(timeouts.limit(timeouts.read))
         with fork_waits():
             sock.sendall(request)
@@ -166,35 +168,24 @@ def exchange(  # noqa: PLR0913 (the parts of an exchange)
         sock.close()
 
 
-def _over_tls(sock: socket.socket, tls: ssl.SSLContext, host: bytes, timeouts: Timeouts) -> ssl.SSLSocket:
-    """Return *sock* after the TLS handshake. A fork waits for the cryptography, not for the network."""
-    until = time.monotonic() + timeouts.connect
-    sock.settimeout(0)
-    with fork_waits():
-        secure = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-    try:
-        while True:
-            event = select.POLLIN
-            try:
-                with fork_waits():
-                    secure.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLWantWriteError:
-                event = select.POLLOUT
-            else:
-                return secure
-            _wait(secure, event, timeouts.limit(until - time.monotonic()))
-    except BaseException:
-        secure.close()
-        raise
+def _when_ready(sock: socket.socket, action: Callable[[], Any], seconds: Callable[[], float]) -> Any:
+    """Return what *action* returns as soon as *sock*, which does not block, is ready for it.
 
-
-def _wait(sock: socket.socket, event: int, seconds: float) -> None:
-    poll = select.poll()  # not select.select, which takes no file descriptor above 1023
-    poll.register(sock, event)
-    if not poll.poll(seconds * 1000):
-        raise TimeoutError
+    *seconds* says before each wait how long it may be. A fork waits for the cryptography, not for the network.
+    """
+    while True:
+        event = select.POLLIN
+        try:
+            with fork_waits():
+                return action()
+        except (ssl.SSLWantReadError, BlockingIOError):
+            pass
+        except ssl.SSLWantWriteError:
+            event = select.POLLOUT
+        poll = select.poll()  # not select.select, which takes no file descriptor above 1023
+        poll.register(sock, event)
+        if not poll.poll(seconds() * 1000):
+            raise TimeoutError
 
 
 def _request(target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
