@@ -215,7 +215,7 @@ def accepted(form: str, values: dict[str, str]) -> dict[str, str]:
     found = {}
     for name, value in values.items():
         try:
-            FORMATS[form](Variables({name: value}))
+            FORMATS[form].write(Variables({name: value}))
         except MalformedError as error:
             assert error.variables == (name,)  # noqa: PT017 (the errors of others are tested, too)
         else:
@@ -237,7 +237,7 @@ def test_hard_values(tmp_path, form, reader):
     missing = {"docker": {"LINES", "YAML", "HEREDOC"}, "json": set(), "lambda": set(), "k8s": set()}
     assert HARD.keys() - values.keys() == missing.get(form, set())
     secret = frozenset(values)
-    assert reader(FORMATS[form](Variables(values, secret)).text.encode(), tmp_path) == values
+    assert reader(FORMATS[form].write(Variables(values, secret)).text.encode(), tmp_path) == values
 
 
 @pytest.mark.parametrize(("form", "reader"), FAST)
@@ -251,11 +251,11 @@ def test_any_value(tmp_path, form, reader, texts):
     if form == "k8s":
         shutil_which, shutil.which = shutil.which, lambda _: None
         try:
-            assert (reader(FORMATS[form](Variables(values)).text.encode(), tmp_path) or {}) == values
+            assert (reader(FORMATS[form].write(Variables(values)).text.encode(), tmp_path) or {}) == values
         finally:
             shutil.which = shutil_which
     else:
-        assert reader(FORMATS[form](Variables(values)).text.encode(), tmp_path) == values
+        assert reader(FORMATS[form].write(Variables(values)).text.encode(), tmp_path) == values
 
 
 @pytest.mark.parametrize(("form", "reader"), READERS)
@@ -458,8 +458,8 @@ def test_github_masks(workspace):
 def test_names_that_github_reserves(name):
     """A name that the runner refuses, in any case, is refused before anything is appended."""
     with pytest.raises(MalformedError, match=f"{name}: GitHub Actions reserves this name"):
-        FORMATS["github"](Variables({name: "x"}))
-    assert FORMATS["github"](Variables({"NODE_OPTIONS_2": "x"})).text == "NODE_OPTIONS_2=x\n"
+        FORMATS["github"].write(Variables({name: "x"}))
+    assert FORMATS["github"].write(Variables({"NODE_OPTIONS_2": "x"})).text == "NODE_OPTIONS_2=x\n"
 
 
 def test_kinds_of_kubernetes_objects(sealed):

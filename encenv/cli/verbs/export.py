@@ -17,7 +17,7 @@ from encenv.export.final_values import (
     plaintext_values,
     raw_values,
 )
-from encenv.export.formats import FORMATS, TITLED, Variables
+from encenv.export.formats import FORMATS, Variables
 from encenv.files.disk import printable
 from encenv.files.writer import Writer
 from encenv.policy.project import project_of
@@ -82,7 +82,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     """
     if plaintext and as_is:
         raise click.UsageError("--plaintext and --as-is exclude each other")
-    if title and form not in TITLED:
+    if title and not FORMATS[form].has_title:
         raise click.UsageError(f"{form} has no use for --name")
     to = _github_file() if form == "github" and output is None else output
     text, where = str(read_every_line(file)), place(file)
@@ -90,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     values_of = plaintext_values if plaintext else raw_values if as_is else _encrypted_values
     writer = project.writer(progress=progress)
     final = values_of(text, where, writer, chooser(only, excepted), project.policy().requires)
-    formatted = FORMATS[form](Variables(final.values, final.secret, title))
+    formatted = FORMATS[form].write(Variables(final.values, final.secret, title))
     for warning in formatted.warnings:
         warn(f"{where}: {warning}")
     _report(where, final)
