@@ -21,7 +21,7 @@ from encenv.files.data_key_choice import choose_data_key
 from encenv.files.document import parse
 from encenv.files.lines import classify
 from encenv.files.writer import Writer
-from encenv.format.sealed import ENTRY_PREFIX, KeyEntry, SealedValue, claims, embeds
+from encenv.format.sealed import ENTRY_PREFIX, KeyEntry, SealedValue, claims
 from encenv.keys.entries import KeyEntries, merge
 from encenv.keys.session import Session
 from encenv.load.dotenv import LoadedFile
@@ -39,10 +39,81 @@ class FinalValues:
     values: dict[str, str] = field(repr=False)
     secret: frozenset[str] = frozenset()  # their values are secrets in plaintext
     encrypted_again: tuple[str, ...] = ()  # their values were expanded and encrypted again
-    undecrypted: tuple[
-        str, ...
-    ] = ()  # their values are encrypted and may refer to others: nobody decrypted them
+    # Their values are encrypted and may refer to others: nobody decrypted them.
+    undecrypted: tuple[str, ...] = ()
     unexpanded: tuple[str, ...] = ()  # their values still refer to others
+
+
+@frameless
+def plaintext_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
+    """Return the *chosen* variables of the .env file *text* in plaintext, without the key entries.
+
+    Values that *requires* to be encrypted are secrets even if they are not. Of *writer* only the environment is used.
+
+    Raises:
+        EncenvError: If a value cannot be decrypted.
+    """
+    source = _Source(text, where, writer.environ, chosen)
+    source.session.prepare(source.file.sealed_texts(source.raw))
+    values = {name: source.file.value(name) or "" for name in source.raw}
+    source.raise_failures()
+    secret = (name for name in values if requires(name) or not source.file.is_plain(name))
+    return FinalValues(values, frozenset(secret))
+
+
+@frameless
+def encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
+    """Return the variables of the .env file *text*, encrypted values encrypted; arguments as for `plaintext_values`.
+
+    Raises:
+        EncenvError: If a value must be encrypted and is not, or cannot be decrypted: its text shows whether it refers
+            to others.
+    """
+    source = _Source(text, where, writer.environ, chosen)
+    source.refuse_plaintext(requires)
+    source.session.prepare(source.file.sealed_texts(source.raw))
+    values = dict(source.raw)
+    expanded: dict[str, str] = {}
+    for name, raw in source.raw.items():
+        final = source.file.value(name) or ""
+        if source.file.is_plain(name):
+            values[name] = final
+        elif not claims(raw) or source.session.decrypt(name, raw) != final:
+            expanded[name] = final
+    source.raise_failures()
+    if expanded:
+        values |= _encrypt(expanded, source, writer)
+    return FinalValues(_with_entries(values, source), encrypted_again=tuple(expanded))
+
+
+@frameless
+def raw_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
+    """Return the variables of the .env file *text* without a key: encrypted values, and those that refer to them, raw.
+
+    Arguments are those of `plaintext_values`.
+
+    Raises:
+        EncenvError: If a value must be encrypted and is not, or a key entry is missing.
+    """
+    source = _Source(text, where, writer.environ, chosen)
+    source.refuse_plaintext(requires)
+    values = dict(source.raw)
+    unexpanded = []
+    for name, raw in source.raw.items():
+        if source.file.is_plain(name):
+            values[name] = source.file.value(name) or ""
+        elif not claims(raw):
+            unexpanded.append(name)
+            source.session.decrypt(name, raw)  # notes a failure if an encrypted value is only a part of it
+    source.raise_failures()
+    undecrypted = tuple(name for name, value in values.items() if claims(value))
+    return FinalValues(_with_entries(values, source), undecrypted=undecrypted, unexpanded=tuple(unexpanded))
+
+
+def needs_a_key(failure: EncenvError) -> bool:
+    """Return whether *failure* is only that there is no key."""
+    kinds = (KeyEntryError, KeyRefusedError, KeyUnreachableError)
+    return all(isinstance(one, kinds) for one in failure.failures)
 
 
 class _Source:
@@ -76,88 +147,6 @@ class _Source:
             raise failure
 
 
-@frameless
-def plaintext_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
-    """Return the *chosen* variables of the .env file *text* in plaintext, without the key entries.
-
-    Values that *requires* to be encrypted are secrets even if they are not. Of *writer* only the environment is used.
-
-    Raises:
-        EncenvError: If a value cannot be decrypted.
-    """
-    source = _Source(text, where, writer.environ, chosen)
-    source.session.prepare(source.file.sealed_texts(source.raw))
-    values = {name: source.file.value(name) or "" for name in source.raw}
-    source.raise_failures()
-    return FinalValues(
-        values, secret=frozenset(name for name in values if requires(name) or not source.file.is_plain(name))
-    )
-
-
-@frameless
-def encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
-    """Return the variables of the .env file *text*, encrypted values encrypted; arguments as for `plaintext_values`.
-
-    Raises:
-        EncenvError: If a value must be encrypted and is not, or cannot be decrypted: its text shows whether it refers
-            to others.
-    """
-    source = _Source(text, where, writer.environ, chosen)
-    source.refuse_plaintext(requires)
-    source.session.prepare(source.file.sealed_texts(source.raw))
-    values: dict[str, str] = {}
-    expanded: dict[str, str] = {}
-    for name, raw in source.raw.items():
-        final = source.file.value(name) or ""
-        if claims(raw) and source.session.decrypt(name, raw) == final:
-            values[name] = raw
-        elif not source.file.is_plain(name):
-            values[name], expanded[name] = "", final
-        else:
-            values[name] = final
-    source.raise_failures()
-    if expanded:
-        values |= _encrypt(expanded, source, writer)
-    values = _with_entries(values, source)
-    return FinalValues(values, encrypted_again=tuple(expanded))
-
-
-@frameless
-def raw_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
-    """Return the variables of the .env file *text* without a key: encrypted values, and those that refer to them, raw.
-
-    Arguments are those of `plaintext_values`.
-
-    Raises:
-        EncenvError: If a value must be encrypted and is not, or a key entry is missing.
-    """
-    source = _Source(text, where, writer.environ, chosen)
-    source.refuse_plaintext(requires)
-    values: dict[str, str] = {}
-    unexpanded = []
-    for name, raw in source.raw.items():
-        if claims(raw):
-            SealedValue.parse(raw)
-            values[name] = raw
-        elif not source.file.is_plain(name):
-            if embeds(raw):
-                source.session.decrypt(name, raw)  # adds the failure
-            values[name] = raw
-            unexpanded.append(name)
-        else:
-            values[name] = source.file.value(name) or ""
-    source.raise_failures()
-    undecrypted = tuple(name for name, value in values.items() if claims(value))
-    values = _with_entries(values, source)
-    return FinalValues(values, undecrypted=undecrypted, unexpanded=tuple(unexpanded))
-
-
-def needs_a_key(failure: EncenvError) -> bool:
-    """Return whether *failure* is only that there is no key."""
-    kinds = (KeyEntryError, KeyRefusedError, KeyUnreachableError)
-    return all(isinstance(one, kinds) for one in failure.failures)
-
-
 def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[str, str]:
     """Return *texts* encrypted under the file's data key; if that is new, add its entry to those of the session."""
     lines = classify(parse(source.text), source.where)
@@ -168,7 +157,7 @@ def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[
     for name, text in texts.items():
         try:
             values[name] = data_key.encrypt(name, text)
-            if data_key.decrypt(name, SealedValue.parse(values[name])) != text:
+            if data_key.decrypt_text(name, values[name]) != text:
                 source.session.fail(name, FileError("it could not be decrypted again", hint="report this"))
         except EncenvError as error:
             source.session.fail(name, error)
@@ -177,26 +166,25 @@ def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[
 
 
 def _with_entries(values: Mapping[str, str], source: _Source) -> dict[str, str]:
-    """Return *values* with each key entry that they need before the first value that needs it."""
+    """Return *values* with each key entry that they need before the first value that needs it.
+
+    All key entries of a data key become one: elsewhere, there is only one variable of a name.
+    """
     result: dict[str, str] = {}
     for name, value in values.items():
         if claims(value):
             try:
-                entry = _one_entry(SealedValue.parse(value).kid, source)
-                result.setdefault(entry.name, str(entry))
+                kid = SealedValue.parse(value).kid
+                entry = merge(source.session.entries.of(kid))
+                if entry is None:
+                    raise ConflictError(
+                        f"the key entries {ENTRY_PREFIX}{kid} cannot be merged into one variable",
+                        hint=f"put all values under one key entry: encenv rotate {source.where}",
+                    )
+                # Parsed, so that an entry outside the format is never exported.
+                result.setdefault(entry.name, str(KeyEntry.parse(kid, str(entry))))
             except EncenvError as error:
                 source.session.fail(name, error)
         result[name] = value
     source.raise_failures()
     return result
-
-
-def _one_entry(kid: str, source: _Source) -> KeyEntry:
-    """Return one key entry with all wrapped keys of *kid*: elsewhere, there is only one variable of a name."""
-    entry = merge(source.session.entries.of(kid))
-    if entry is None:
-        raise ConflictError(
-            f"the key entries {ENTRY_PREFIX}{kid} cannot be merged into one variable",
-            hint=f"put all values under one key entry: encenv rotate {source.where}",
-        )
-    return KeyEntry.parse(kid, str(entry))

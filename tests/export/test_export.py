@@ -380,6 +380,15 @@ def test_missing_entry(sealed):
         )
 
 
+def test_damaged_values_are_named(sealed):
+    """Encrypted values that are cut off are all named, whether the export decrypts or not."""
+    path = sealed.folder / ".env"
+    path.write_text(re.sub(r"(=encenv:1:.{30}).*", r"\1", path.read_text()))
+    for more in ((), ("--as-is",)):
+        message, _ = in_words(sealed.call("export", "--format", "json", *more))
+        assert message == "A, B: the encrypted value is cut off or changed"
+
+
 def test_entries_of_one_data_key_are_merged(sealed):
     """Two key entries of one data key become one variable with the wrapped keys of both."""
     path = sealed.folder / ".env"
