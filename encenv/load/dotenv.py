@@ -233,16 +233,12 @@ def _read(
     where = os.fspath(path or ".env")
     if path and is_file_or_fifo(path):
         return read_text(path, encoding), where, parse
-    if stream is not None:
-        return _read_stream(stream), "the stream", parse_untranslated
-    if verbose:
-        logger.info("there is no file %s", where)
-    return "", where, parse
-
-
-def _read_stream(stream: IO[str]) -> str:
+    if stream is None:
+        if verbose:
+            logger.info("there is no file %s", where)
+        return "", where, parse
     try:
-        return stream.read()
+        return stream.read(), "the stream", parse_untranslated
     except UnicodeError:  # its `object` is the whole text
         pass
     raise FileError("the stream is not in its encoding", hint="open the file in the encoding that it has")

@@ -185,20 +185,20 @@ class _SafeLines:
 
 
 def _safe_states(session: SettingsSession) -> Iterator[tuple[Mapping[str, Any], bool]]:
-    """Yield what each of pydantic-settings' own sources has given, and whether nothing of it was decrypted."""
+    """Yield what each of pydantic-settings' own sources has given, and whether nothing of it was decrypted.
+
+    Without the sources that the application has made values for, as it may have decrypted something for them itself:
+    those of its own classes, and init arguments that it gives to a source.
+    """
+    own_arguments = {id(source) for source in session.hook_arguments}
     for name, state in states(session).items():
+        cls = getattr(pydantic_settings, name, None)
         sources = [source for source in session.sources if type(source).__name__ == name]
-        # What a source of the application's gives may have been made from what was decrypted.
-        if hasattr(pydantic_settings, name) and all(_is_pydantics(source, session) for source in sources):
+        is_arguments = cls is InitSettingsSource
+        if cls is not None and all(
+            type(source) is cls and (not is_arguments or id(source) in own_arguments) for source in sources
+        ):
             yield state, all(session.readers[id(source)][1] is None for source in sources)
-
-
-def _is_pydantics(source: object, session: SettingsSession) -> bool:
-    """Return whether *source* is pydantic-settings' own, with values that the application has not made."""
-    cls = type(source)
-    # The application may itself have decrypted what it hands to a source as init arguments.
-    is_built_in = cls is not InitSettingsSource or any(source is one for one in session.hook_arguments)
-    return is_built_in and cls is getattr(pydantic_settings, cls.__name__, None)
 
 
 def _leaves(schema: object) -> Iterator[str]:
