@@ -1,1 +1,1 @@
-"""What git runs and what is asked of git: the hook, the diff and merge drivers, the repository."""
+"""What git runs, and what git says: the hook, the diff and merge drivers, the repository."""

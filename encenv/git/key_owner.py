@@ -4,7 +4,7 @@ from encenv.errors import EncenvError
 from encenv.git.repository import git
 
 TIMEOUT = 5  # seconds, for each question to git: a hint is not worth more
-NAME_MAX = 120  # characters; anybody can choose a long name
+NAME_MAX = 120  # characters; a stranger can choose a long name
 _FILES = [f":(top,glob)**/{name}" for name in ("pyproject.toml", ".env*", "*.env")]
 
 

@@ -53,25 +53,11 @@ class _Part:
     conflict: str | None = None  # the name of the variable
 
 
-def merge(
-    base: str,
-    ours: str,
-    theirs: str,
-    *,
-    labels: tuple[str, str] = ("ours", "theirs"),
-    marker_size: int = MARKER_SIZE,
-) -> Merged:
-    """Merge *ours* and *theirs*, which both come from *base*.
+def merge(base: str, ours: str, theirs: str, *, marker_size: int = MARKER_SIZE) -> Merged:
+    """Merge *ours* and *theirs*, which both come from *base*, or from nothing if that is empty.
 
     Lines keep our order, but a line that only their side moved goes where their side has it. What both sides added in
-    one place is put one after the other, ours first.
-
-    Args:
-        base: The common ancestor's text, newlines untranslated; empty if both sides added the file.
-        ours: Our side's text.
-        theirs: Their side's text.
-        labels: The names of the sides, for the markers.
-        marker_size: How many characters a marker has.
+    one place is put one after the other, ours first. The newlines of the texts are untranslated.
 
     Raises:
         FileError: If the file cannot be merged by variable, because a quote is left open: python-dotenv would read
@@ -95,7 +81,7 @@ def merge(
         others = _text((line for part in together for line in part.theirs), newline)
         if is_conflict:
             left, middle, right = (sign * marker_size for sign in "<=>")
-            text += f"{left} {labels[0]}{newline}{mine}{middle}{newline}{others}{right} {labels[1]}{newline}"
+            text += f"{left} ours{newline}{mine}{middle}{newline}{others}{right} theirs{newline}"
         else:
             text += mine
     if parts and parts[-1].conflict is None and not parts[-1].ours[-1].newline:

@@ -18,21 +18,17 @@ from encenv.files.disk import printable
 
 TIMEOUT = 600  # seconds; listing the whole history of a very large repository takes minutes
 _COMPLAINT_MAX = 4096  # characters of git's complaint that are read; a part of it becomes our message
-_NOT_FETCHED = (
-    "promisor remote",
-    "lazy fetching disabled",
-    "' not allowed",
-)  # the complaint, by git's version
+_NOT_FETCHED = ("promisor remote", "lazy fetching disabled", "' not allowed")  # as git's versions say it
 _FILE_MODE = "100(?:644|755)"  # neither a link nor a submodule
 _CHANGES = ("--raw", "-z", "--no-renames", "--no-abbrev", "--diff-filter=AMT")
 # What git gives its hooks as paths relative to the folder that it starts them in.
 _PATH_VARIABLES = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
-# The folder may come from anybody, and so may its .git/config: no program that it names is started. The command line
-# wins over that file. git-config(1) says what each setting does; diff.external and textconv, which have no value that
-# turns them off, are turned off by options of the commands that know them.
+# A stranger may have written the folder's .git/config: no program that it names is started. The command line wins over
+# that file. git-config(1) says what each setting does; diff.external and textconv, which have no value that turns them
+# off, are turned off by options of the commands that know them.
 _OPTIONS = (
     "--no-pager",
-    *("-c", "core.fsmonitor=false"),  # a program that is asked which files have changed
+    *("-c", "core.fsmonitor=false"),  # a program that finds out which files have changed
     *("-c", "log.showSignature=false"),  # gpg.program
     *("-c", "diff.autoRefreshIndex=false"),  # writing the index starts the hook post-index-change
 )
@@ -64,13 +60,9 @@ class Version(NamedTuple):
 def git(
     *args: str, cwd: str | os.PathLike[str] | None = None, stdin: bytes = b"", timeout: float = TIMEOUT
 ) -> bytes:
-    """Return what ``git *args*`` writes to standard output.
+    """Return what ``git *args*`` in the folder *cwd* writes to standard output, if it ends within *timeout* seconds.
 
-    Args:
-        args: Its arguments. Put text that a user gave behind ``--end-of-options`` or ``--``.
-        cwd: Where to run it; the current folder if left out.
-        stdin: Its standard input.
-        timeout: How many seconds to wait for it.
+    Put text that a user gave behind ``--end-of-options`` or ``--``.
 
     Raises:
         GitError: If it fails.
@@ -208,8 +200,7 @@ def ignore_rule(path: str) -> str | None:
 def history(*revisions: str) -> Iterator[Version]:
     """Yield each content that any file ever had in *revisions*, the newest first.
 
-    Args:
-        revisions: What ``git rev-list`` takes, such as ``A..B``; every branch and tag if left out.
+    They are what ``git rev-list`` takes, such as ``A..B``; every branch and tag if left out.
 
     Raises:
         FileError: If there is no such revision.

@@ -22,6 +22,7 @@ from encenv.errors import place_of
 from encenv.load import dotenv, environ
 from encenv.load.pydantic_names import MODEL_SLOTS
 from encenv.load.settings import EncryptedSettings
+from encenv.policy.rules import FieldSecrecy
 from encenv.policy.secret_types import field_secrecy
 from encenv.policy.settings_import import NoAnswer
 
@@ -32,13 +33,13 @@ def main(settings: str) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # the application may print anything
         os.dup2(nowhere, stream)
-    answer = json.dumps(_answer(settings)).encode()
+    answer = json.dumps(asdict(_answer(settings))).encode()
     with os.fdopen(answer_to, "wb") as file:
         file.write(answer)
     os._exit(0)  # without waiting for the application's threads and exit handlers
 
 
-def _answer(settings: str) -> dict[str, Any]:
+def _answer(settings: str) -> FieldSecrecy | NoAnswer:
     module, _, name = settings.partition(":")
     folder = Path.cwd()
     sys.path[:0] = [str(folder), *([str(folder / "src")] if (folder / "src").is_dir() else [])]
@@ -53,15 +54,16 @@ def _answer(settings: str) -> dict[str, Any]:
     for part in name.split(".")[1:]:
         settings_class = getattr(settings_class, part, None)
     if settings_class is None:
-        return asdict(_explain(failure, module, name))
+        return _explain(failure, module, name)
     if not (isinstance(settings_class, type) and issubclass(settings_class, BaseSettings)):
-        hint = "name a subclass of EncryptedSettings or BaseSettings"
-        return asdict(NoAnswer(f"{settings} is not a settings class", hint))
+        return NoAnswer(
+            f"{settings} is not a settings class", "name a subclass of EncryptedSettings or BaseSettings"
+        )
     try:
-        return asdict(field_secrecy(settings_class))
+        return field_secrecy(settings_class)
     except Exception as error:  # noqa: BLE001 (a class of the application's may raise anything)
         hint = f"check that all its annotations resolve: python -c 'import {module}'"
-        return asdict(NoAnswer(f"the fields of {settings} cannot be read: {type(error).__name__}", hint))
+        return NoAnswer(f"the fields of {settings} cannot be read: {type(error).__name__}", hint)
 
 
 def _disable_loading() -> None:

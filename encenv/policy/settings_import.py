@@ -21,13 +21,11 @@ IMPORT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Why a settings class cannot be asked, and what to do."""
+    """Why a settings class cannot be imported, and what to do."""
 
     message: str
     hint: str
-    reason: Literal["missing", "raised", ""] = (
-        ""  # a module that another Python may have, or an error of the module
-    )
+    reason: Literal["missing", "raised", ""] = ""  # another Python may have it; the module raised an error
 
 
 def import_settings(settings: str, folder: Path, where: str) -> FieldSecrecy:

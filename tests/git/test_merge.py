@@ -209,8 +209,8 @@ def test_the_same_variable():
 
 def test_deleted_and_changed():
     """A variable that one deleted and the other changed is a conflict, with nothing on the one side."""
-    merged = merge("A=1\nB=1\n", "B=1\n", "A=2\nB=1\n", labels=("HEAD", "topic"), marker_size=9)
-    assert merged.text == "<<<<<<<<< HEAD\n=========\nA=2\n>>>>>>>>> topic\nB=1\n"
+    merged = merge("A=1\nB=1\n", "B=1\n", "A=2\nB=1\n", marker_size=9)
+    assert merged.text == "<<<<<<<<< ours\n=========\nA=2\n>>>>>>>>> theirs\nB=1\n"
 
 
 def test_both_added_the_file():
