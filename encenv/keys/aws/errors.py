@@ -14,6 +14,11 @@ NETWORK = "check the network, the region and AWS_ENDPOINT_URL_KMS"
 CERTIFICATES = "check the certificate authorities (AWS_CA_BUNDLE) and who answers at the endpoint"
 SETTINGS = "check the AWS settings: the AWS_… variables, proxies and the configuration file"
 
+NO_CREDENTIALS = (
+    "no AWS credentials found",
+    "give AWS credentials: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
+)
+
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}(?=$|:)")  # of "prefix#Code:address", which some servers send
 _ALLOW = "allow {action} on this key, under this encryption context, for the role that runs here"
 _WRITE_KEY = "check how the key is written: a full ARN, or alias/<name>"
@@ -75,12 +80,10 @@ _NO_ANSWER = {  # botocore.exceptions: what went wrong before or without an answ
     "ConnectionClosedError": (f"{_NOT_REACHED}the connection was closed", NETWORK),
     "ConnectionError": (f"{_NOT_REACHED}the connection failed", NETWORK),
     "EndpointConnectionError": (f"{_NOT_REACHED}no connection", NETWORK),
+    "Exception": ("AWS KMS could not be called", SETTINGS),
     "HTTPClientError": (f"{_NOT_REACHED}the connection failed", NETWORK),
     "InvalidRegionError": ("the AWS region does not exist", "set AWS_REGION to the name of a region"),
-    "NoCredentialsError": (
-        "no AWS credentials found",
-        "give AWS credentials: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
-    ),
+    "NoCredentialsError": NO_CREDENTIALS,
     "NoRegionError": ("no AWS region is set", "set AWS_REGION, or name the key by its full ARN"),
     "PartialCredentialsError": (
         "a part of the AWS credentials is missing",
@@ -94,13 +97,14 @@ _NO_ANSWER = {  # botocore.exceptions: what went wrong before or without an answ
     "ReadTimeoutError": (f"{_NOT_REACHED}no answer in time", NETWORK),
     "SSLError": (f"{_NOT_REACHED}no secure connection", CERTIFICATES),
 }
-_SIGN_IN = ("the AWS sign-in gave no credentials", "sign in to AWS again, for example: aws sso login")
 _SIGN_IN_WORDS = ("Credential", "Login", "Token", "SSO")  # in the name of a class
 
 
 def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
-    """Return our error for *error* from boto3, whose classes have to be known by name where it is not installed."""
-    names = [cls.__name__ for cls in type(error).__mro__]
+    """Return our error for *error*: one of ours without its frames, or one for what boto3 raised."""
+    if isinstance(error, EncenvError):
+        return error.of()
+    names = [cls.__name__ for cls in type(error).__mro__]  # botocore itself may not be installed
     if "ClientError" in names:
         response = getattr(error, "response", {})
         code = str(response.get("Error", {}).get("Code", ""))
@@ -109,15 +113,17 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
     if "ParamValidationError" in names:
         # All other parameters are checked before.
         return KeyRefusedError(f"AWS KMS has no key that is written {short(key)!r}", hint=_WRITE_KEY)
-    is_sign_in = any(word in names[0] for word in _SIGN_IN_WORDS)
-    cause, hint = "AWS KMS could not be called", SETTINGS
-    if is_sign_in and names[0] not in _NO_ANSWER:
-        cause, hint = _SIGN_IN
-    elif name := next(filter(_NO_ANSWER.get, names), None):  # of the nearest class in the table
-        cause, hint = _NO_ANSWER[name]
-    failure = not_reached(operation, key, cause, hint)
-    failure.missing_key = key if is_sign_in else ""
+    failure = not_reached(operation, key, *no_answer(error))
+    failure.missing_key = key if any(word in names[0] for word in _SIGN_IN_WORDS) else ""
     return failure
+
+
+def no_answer(error: Exception) -> tuple[str, str]:
+    """Return why boto3, which raised *error*, got no answer, and a hint."""
+    nearest, *bases = (cls.__name__ for cls in type(error).__mro__)
+    if nearest not in _NO_ANSWER and any(word in nearest for word in _SIGN_IN_WORDS):
+        return "the AWS sign-in gave no credentials", "sign in to AWS again, for example: aws sso login"
+    return next(_NO_ANSWER[name] for name in (nearest, *bases) if name in _NO_ANSWER)
 
 
 def not_reached(operation: str, key: str, cause: str, hint: str) -> EncenvError:

@@ -171,8 +171,6 @@ def _checked(operation: str, key: str, request: Callable[[], Any]) -> dict[str, 
     failure: EncenvError | None
     try:
         answer: dict[str, Any] = request()
-    except EncenvError as error:
-        failure = error.of()
     except Exception as error:  # noqa: BLE001 (a credential process, a proxy or a bad setting raises anything)
         failure = kms_errors.failure_of(operation, key, error)
     else:

@@ -15,7 +15,7 @@ from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.format.sealed import WrappedKey
 from encenv.keys.aws.client import Clients, no_debug_log
 from encenv.keys.aws.endpoint import region_of
-from encenv.keys.aws.errors import failure_of
+from encenv.keys.aws.errors import NO_CREDENTIALS, failure_of, no_answer
 from encenv.keys.aws.kms import DATA_KEY_BYTES, AwsKms
 
 if TYPE_CHECKING:
@@ -73,14 +73,12 @@ class KmsProbe:
             if credentials is not None:
                 credentials.get_frozen_credentials()  # fetches those that have to be fetched
                 return str(credentials.method)
+            cause, hint = NO_CREDENTIALS
         except EncenvError as error:
             return error.of()
         except Exception as error:  # noqa: BLE001 (a credential process or a bad setting raises anything)
-            return failure_of("GetCallerIdentity", "AWS", error)
-        return KeyUnreachableError(
-            "no AWS credentials found",
-            hint="give some: a role, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
-        )
+            cause, hint = no_answer(error)
+        return KeyUnreachableError(cause, hint=hint)
 
     def identity(self) -> str | None:
         """Return the ARN that the credentials belong to (AWS STS, which every identity may call); None if unknown.
@@ -143,8 +141,6 @@ class KmsProbe:
         try:
             with no_debug_log():
                 answer = request(self._clients.client(region))
-        except EncenvError as error:
-            failure = error.of()
         except Exception as error:  # noqa: BLE001 (as for credentials)
             answer = getattr(error, "response", None) or {}
             if answer.get("Error", {}).get("Code") != _WOULD_SUCCEED:
