@@ -123,7 +123,7 @@ def test_credentials_and_region(workspace, kms):
     workspace.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/shop"]\n')
     assert ("error", "region", "none is set, and an alias needs one", "set AWS_REGION") in look(workspace)[0]
     workspace.environ["AWS_PROFILE"] = "nobody"
-    assert next(one[1] for one in look(workspace)[0] if one[0] == "error") == "credentials"
+    assert look(workspace)[0][0][1:3] == ("credentials", "the AWS profile does not exist")
 
 
 def test_identity(workspace, kms):

@@ -24,10 +24,8 @@ _EXPLICIT = (*_BUNDLES, "SSL_CERT_FILE", "SSL_CERT_DIR")  # the whole of a store
 def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
     """Return a context that verifies a server's certificate and its name.
 
-    Args:
-        environ: The process environment, for ``AWS_CA_BUNDLE`` and ``REQUESTS_CA_BUNDLE``. OpenSSL's own
-            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are honoured as well.
-        is_amazon: Whether the server is one of AWS's, so that Amazon's authorities are enough.
+    Amazon's authorities are enough if the server *is_amazon*. The process environment may name another store: with
+    botocore's variables or with OpenSSL's own.
 
     Raises:
         KeyUnreachableError: If the named store cannot be read, or there is none.

@@ -42,9 +42,8 @@ _thread = threading.local()
 class Clients:
     """The boto3 clients of one user of AWS KMS, made when they are first needed.
 
-    Args:
-        session: The session to take credentials from; None for a new one.
-        **config: The options of ``botocore.config.Config``.
+    The credentials are those of *session* or of a new one; *config* has the options of ``botocore.config.Config``. Every
+    method raises KeyUnreachableError if boto3 is not installed.
     """
 
     def __init__(self, session: "boto3.session.Session | None" = None, **config: Any) -> None:
@@ -58,11 +57,7 @@ class Clients:
         self._process = os.getpid()  # last: another thread that sees it must not see the parent's lock
 
     def session(self) -> "boto3.session.Session":
-        """Return the one session, so that credentials that are slow to get are fetched once.
-
-        Raises:
-            KeyUnreachableError: If boto3 is not installed.
-        """
+        """Return the one session, so that credentials that are slow to get are fetched once."""
         with self._own_lock():
             if self._session is None:
                 _import_boto3()
@@ -70,11 +65,7 @@ class Clients:
             return self._session
 
     def client(self, region: str | None, service: str = "kms") -> Any:
-        """Return the client for *service* in *region*; None for the region that boto3 finds itself.
-
-        Raises:
-            KeyUnreachableError: If boto3 is not installed.
-        """
+        """Return the client for *service* in *region*; None for the region that boto3 finds itself."""
         place = service, region
         with self._own_lock():  # a session cannot make clients in several threads at a time
             if place not in self._clients:

@@ -48,11 +48,7 @@ class Container:
         self.endpoint, self.target, self.token, self.token_file = endpoint, target, token, token_file
 
     def fetch(self, until: float, wait: Callable[[float], None] = time.sleep) -> Credentials:
-        """Return the credentials that are valid now.
-
-        Args:
-            until: The deadline, by `time.monotonic`.
-            wait: Waits between two attempts.
+        """Return the credentials that are valid now; *until* is the deadline, by `time.monotonic`.
 
         Raises:
             KeyUnreachableError: If the endpoint does not give them.

@@ -77,12 +77,9 @@ def region_of(key: str) -> str | None:
 
 
 def endpoint_of(arn: str, environ: Mapping[str, str]) -> Endpoint | None:
-    """Return the endpoint of AWS KMS for the key *arn*; None if boto3 has to find it.
+    """Return the endpoint of AWS KMS for the key with the full ARN *arn*; None if boto3 has to find it.
 
-    Args:
-        arn: The full ARN of a key.
-        environ: The process environment: ``AWS_ENDPOINT_URL_KMS``, ``AWS_ENDPOINT_URL``, ``AWS_USE_FIPS_ENDPOINT``
-            and ``AWS_USE_DUALSTACK_ENDPOINT``, as the AWS SDKs and Tools Reference Guide has them.
+    The variables in *environ* mean what they mean in the AWS SDKs and Tools Reference Guide.
     """
     try:
         region = aws_region(arn)

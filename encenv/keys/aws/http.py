@@ -128,14 +128,8 @@ def exchange(  # noqa: PLR0913 (the parts of an exchange)
 ) -> Answer:
     """Send a request to *endpoint*, a POST if it has a *body*, and return the answer.
 
-    Args:
-        endpoint: The server.
-        target: Path and query.
-        headers: All headers except Content-Length.
-        timeouts: How long it may take.
-        body: The request's body.
-        tls: The trusted authorities, for ``https``.
-        while_waiting: Called when the request is sent, before the answer is read.
+    *target* is path and query, and *tls* the trusted authorities, for ``https``. *while_waiting* is called when the
+    request is sent, before the answer is read.
 
     Raises:
         OSError: If the connection fails, breaks or takes too long; `AnswerError` if the answer is not a valid one.

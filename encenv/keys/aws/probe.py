@@ -34,6 +34,9 @@ T = TypeVar("T")
 class KmsProbe:
     """Asks AWS KMS with the credentials that boto3 finds here.
 
+    Where KMS refuses, or the key does not exist, a method raises KeyRefusedError; where there is no answer,
+    KeyUnreachableError.
+
     Args:
         environ: The process environment, for ``AWS_REGION``.
         now: The clock, in seconds since 1970.
@@ -54,11 +57,7 @@ class KmsProbe:
         self._silent: dict[str | None, EncenvError] = {}  # the regions that did not answer
 
     def credentials(self) -> str:
-        """Return where the credentials are from, in boto3's word for it.
-
-        Raises:
-            KeyUnreachableError: If there are none, or they cannot be fetched within `CREDENTIALS_SECONDS`.
-        """
+        """Return where the credentials are from, in boto3's word for it; they must come within `CREDENTIALS_SECONDS`."""
         answer = _within(CREDENTIALS_SECONDS, self._credentials) or KeyUnreachableError(
             f"no AWS credentials came within {CREDENTIALS_SECONDS:g} seconds",
             hint="check where they come from: credential_process, the sign-in, or the network",
@@ -95,22 +94,12 @@ class KmsProbe:
         return None
 
     def state(self, key: str) -> str:
-        """Return the state of *key*, an ARN or ``alias/<name>``, such as ``Enabled`` (DescribeKey).
-
-        Raises:
-            KeyRefusedError: If the caller may not describe the key, or there is no such key.
-            KeyUnreachableError: If there is no answer.
-        """
+        """Return the state of *key*, an ARN or ``alias/<name>``, such as ``Enabled`` (DescribeKey)."""
         answer = self._ask("DescribeKey", key, lambda client: client.describe_key(KeyId=key))
         return str(answer.get("KeyMetadata", {}).get("KeyState", "unknown"))
 
     def may_unwrap(self, wrapped_key: WrappedKey, context: Mapping[str, str]) -> None:
-        """Raise if *wrapped_key* would not be unwrapped (Decrypt, as a dry run).
-
-        Raises:
-            KeyRefusedError: If KMS would refuse.
-            KeyUnreachableError: If there is no answer.
-        """
+        """Raise an error if *wrapped_key* would not be unwrapped (Decrypt, as a dry run)."""
         self._ask(
             "Decrypt",
             wrapped_key.reference,
@@ -123,7 +112,7 @@ class KmsProbe:
         )
 
     def may_generate(self, key: str, context: Mapping[str, str]) -> None:
-        """Raise if no data key would be generated under *key* (GenerateDataKey, as a dry run); errors as above."""
+        """Raise an error if no data key would be generated under *key* (GenerateDataKey, as a dry run)."""
         self._ask(
             "GenerateDataKey",
             key,

@@ -95,14 +95,10 @@ class KmsHttp:
         while_waiting: Callable[[], None] = lambda: None,
         wait: Callable[[float], None] = time.sleep,
     ) -> dict[str, Any]:
-        """Return the answer of KMS: ``KeyId``, and ``Plaintext`` in bytes.
+        """Return the answer of KMS about *wrapped* and its whole *context*: ``KeyId``, and ``Plaintext`` in bytes.
 
-        Args:
-            wrapped: The wrapped data key.
-            context: The whole encryption context.
-            seconds: How long all attempts may take together.
-            while_waiting: Called in each attempt when the request is sent, before the answer is read.
-            wait: Waits between two attempts.
+        All attempts together take at most *seconds*, and *wait* waits between two of them. *while_waiting* is called in
+        each attempt when the request is sent, before the answer is read.
 
         Raises:
             KeyRefusedError: If KMS refuses.
