@@ -83,19 +83,20 @@ class AwsKms:
         boto3 limits the time of each attempt, but not of all of them together, and does not call *while_waiting*.
         """
         arn, blob = wrapped_key.reference, wrapped_key.wrapped
-        # Only the process's own environment: boto3 would read that, too.
-        is_plain = self._session is None and self._client is None and self._environ is os.environ
-        if is_plain and (lean := KmsHttp.for_key(arn, self._environ)) is not None:
-            answer = _checked("Decrypt", arn, lambda: lean.decrypt(blob, context, timeout, while_waiting))
-        else:
-            answer = self._call(
-                "Decrypt",
-                arn,
-                lambda client: client.decrypt(
+
+        def ask() -> (
+            Any
+        ):  # an error keeps the frame around this one, and the credentials are only in this one
+            # Only the process's own environment: boto3 would read that, too.
+            is_plain = self._session is None and self._client is None and self._environ is os.environ
+            if is_plain and (lean := KmsHttp.for_key(arn, self._environ)) is not None:
+                return lean.decrypt(blob, context, timeout, while_waiting)
+            with boto3_client.no_debug_log():
+                return self._client_for(arn).decrypt(
                     KeyId=arn, CiphertextBlob=blob, EncryptionContext=dict(context)
-                ),
-            )
-        plaintext: bytes = answer["Plaintext"]
+                )
+
+        plaintext: bytes = _checked("Decrypt", arn, ask)["Plaintext"]
         return plaintext
 
     def rewrap(
