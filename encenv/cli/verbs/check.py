@@ -1,9 +1,9 @@
 """``encenv check``: fail, before a commit, a push or a release, on what must not be committed; it shows no value."""
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,17 +27,16 @@ from encenv.policy.project import Projects
 
 SHORT = 10  # characters of a commit's id
 _REWRITE = "encrypt the file and rewrite these commits; change the secret if anyone else may have them"
-_Blob = tuple[str, str, str | None]  # the path of a file, the id of its content, and its commit; staged: None
 
 
 class _Version(NamedTuple):
     """One version of a file; it is read when it is checked."""
 
     path: str
-    where: str
-    read: Callable[[], str]
-    hint: str  # what to do about plaintext in it
-    commit: str | None = None
+    blob: str | None = None  # the id of its content in git; None for the file as it is now
+    commit: str | None = (
+        None  # the commit that holds it; None for what is staged, and for the file as it is now
+    )
 
 
 @click.command()
@@ -76,15 +75,11 @@ def command(
         raise click.UsageError(f"--range: {revisions!r} is not a range of commits")
     projects = Projects()
     if staged:
-        blobs: Iterable[_Blob] = ((path, blob, None) for path, blob in git.staged_files().items())
-        versions = [*_recorded(blobs, files, projects)]
+        versions = _chosen(itertools.starmap(_Version, git.staged_files().items()), files, projects)
     elif revisions is not None:
-        versions = [*_recorded(_in_history(revisions), files, projects)]
+        versions = _chosen(_history(revisions), files, projects)
     else:
-        versions = []
-        for path in files or (DEFAULT_FILE,):
-            hint = f"run: encenv encrypt {shell_argument(place(path))}"
-            versions.append(_Version(path, place(path), partial(read_text, path), hint))
+        versions = [_Version(path) for path in files or (DEFAULT_FILE,)]
     findings: dict[Finding, None] = {}
     for version in progress(versions, "checking"):
         of_version = sorted(
@@ -105,26 +100,20 @@ def command(
     return 0
 
 
-def _in_history(revisions: str) -> Iterator[_Blob]:
-    """Yield each version of a file in *revisions*."""
+def _history(revisions: str) -> Iterator[_Version]:
+    """Yield each version of any file in *revisions*."""
     top = git.top_level()
     for version in git.history(revisions):
         path = os.path.relpath(top / version.path) if top else version.path
-        yield path, version.blob, version.commit[:SHORT]
+        yield _Version(path, version.blob, version.commit[:SHORT])
 
 
-def _recorded(blobs: Iterable[_Blob], files: Sequence[str], projects: Projects) -> Iterator[_Version]:
-    """Yield those of *blobs* that are among *files* or, without any, are files of their project."""
-    chosen = {_whole(file) for file in files}
-    for path, blob, commit in blobs:
-        if _whole(path) in chosen if files else projects.of(path).covers(os.path.abspath(path)):  # noqa: PTH100 (a link stays one)
-            read, file = partial(_recorded_text, path, blob), shell_argument(place(path))
-            hint = f"run: encenv encrypt {file} && git add {file}" if commit is None else _REWRITE
-            yield _Version(path, printable(path), read, hint, commit)
-
-
-def _recorded_text(path: str, blob: str) -> str:
-    return decode(git.content(blob), printable(path))
+def _chosen(versions: Iterable[_Version], files: tuple[str, ...], projects: Projects) -> list[_Version]:
+    """Return those of *versions* that are of one of *files* or, without any, of a .env file of their project."""
+    if files:
+        chosen = {_whole(file) for file in files}
+        return [one for one in versions if _whole(one.path) in chosen]
+    return [one for one in versions if projects.of(one.path).covers(os.path.abspath(one.path))]  # noqa: PTH100 (a link stays one)
 
 
 def _whole(path: str) -> Path:
@@ -135,16 +124,18 @@ def _whole(path: str) -> Path:
 
 def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Iterator[Finding]:
     """Yield what has to be fixed in one version of a file."""
-    where = version.where
+    path, blob, commit = version
+    where, file = place(path) if blob is None else printable(path), shell_argument(place(path))
+    hint = f"run: encenv encrypt {file}" + (f" && git add {file}" if blob else "")
     try:
-        text = version.read()
+        text = read_text(path) if blob is None else decode(git.content(blob), where)
         inspection = inspect(text)
     except EncenvError as error:
-        if version.commit is None:
+        if commit is None:
             raise
         yield failure(where, error)  # an old version may be anything
         return
-    yield from report.plaintext(where, inspection, projects.policy(version.path), version.hint)
+    yield from report.plaintext(where, inspection, projects.policy(path), _REWRITE if commit else hint)
     yield from report.damage(where, inspection)
     if is_opening:
         yield from _unopened(where, text, inspection)
@@ -152,18 +143,16 @@ def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Ite
 
 def _unopened(where: str, text: str, inspection: Inspection) -> Iterator[Finding]:
     """Yield the encrypted values that cannot be decrypted, but for those that `damage` names."""
-    kids = {one.kid for one in inspection.variables if one.state == "sealed"}
-    if len(kids) > DATA_KEYS_MAX:
-        message = (
-            f"has {len(kids)} data keys, and a program loads at most {DATA_KEYS_MAX}: no value was decrypted"
-        )
+    sealed = [one for one in inspection.variables if one.state == "sealed"]
+    count_of_keys = len({one.kid for one in sealed})
+    if count_of_keys > DATA_KEYS_MAX:
+        message = f"has {count_of_keys} data keys, and a program loads at most {DATA_KEYS_MAX}: no value was decrypted"
         yield Finding("error", where, message, f"run: encenv rotate {shell_argument(where)}")
         return
-    lines = {one.name: one.line for one in inspection.variables if one.state == "sealed"}
+    lines = {one.name: one.line for one in sealed}
     file = parse(text)
-    values = {index: value for index, value in values_of(file).items() if claims(value[1])}
     session = Session(os.environ, entries=entries_of(file))
-    open_possible(values, session)
+    open_possible({index: value for index, value in values_of(file).items() if claims(value[1])}, session)
     for error in session.failures:
         if not error.variables:  # of the file as a whole
             yield failure(where, error)

@@ -1,7 +1,7 @@
 """``encenv diff``: show what happened to each variable, between two files or two revisions of one."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import click
@@ -10,11 +10,11 @@ from encenv.cli.files import place, read_text
 from encenv.cli.options import DEFAULT_FILE, FILE, STANDARD_INPUT, json_option
 from encenv.cli.report import STATES, write_json, write_lines
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say
-from encenv.errors import FileError
+from encenv.errors import EncenvError, FileError
 from encenv.files.compare import Assignment, Difference, compare, compare_plaintexts
 from encenv.files.disk import decode, printable
 from encenv.files.document import parse
-from encenv.files.opening import open_possible, reading_session
+from encenv.files.opening import open_values, reading_session
 from encenv.files.plaintext_leaks import mask_name
 from encenv.files.quoting import quote
 from encenv.format.sealed import claims
@@ -36,7 +36,7 @@ class _Side:
 
     where: str
     text: str = field(repr=False)
-    values: dict[int, str] = field(repr=False, default_factory=dict)
+    values: Mapping[int, str] = field(repr=False, default_factory=dict)
 
     def value(self, of: Assignment | None) -> str | None:
         """Return the decrypted value *of* an assignment; None if there is none."""
@@ -60,9 +60,9 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
       encenv diff HEAD
       encenv diff main:.env.prod .env.prod --show
     """
-    first, second = (_side(text) for text in _names(before, after))
+    sides = first, second = [_side(text) for text in _names(before, after)]
     comparison = compare(first.text, second.text)
-    for side in (first, second):
+    for side in sides:
         for binding in parse(side.text).bindings:
             if binding.error:
                 say(f"{side.where}: line {binding.line} cannot be parsed, and is not compared")
@@ -95,14 +95,11 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
 
 def _names(before: str | None, after: str | None) -> tuple[str, str]:
     """Return what to compare, as A and B name it."""
-    if before is None:
-        return f"HEAD:{DEFAULT_FILE}", DEFAULT_FILE
-    if after is not None:
+    if before is not None and after is not None:
         return before, after
-    if _is_file(before):
-        return f"HEAD:{before}", before
-    _, colon, path = before.partition(":")
-    return before, path if colon else DEFAULT_FILE
+    if before is None or _is_file(before):
+        return f"HEAD:{before or DEFAULT_FILE}", before or DEFAULT_FILE
+    return before, before.partition(":")[2] if ":" in before else DEFAULT_FILE
 
 
 def _is_file(text: str) -> bool:
@@ -120,28 +117,19 @@ def _side(text: str) -> _Side:
     if _is_file(text) or (is_path and not git.is_repository()):  # reading says if there is no such file
         return _Side(place(text), read_text(text))
     path = path or DEFAULT_FILE
-    if colon and not revision:
-        data, what = git.staged(path), "not staged"
-    else:
-        data, what = _content(revision, path, text), f"not in the revision {printable(revision)}"
+    try:
+        data = git.show(revision, path) if revision else git.staged(path)
+    except FileError as error:
+        if not colon:
+            error.message = f"{printable(text)} is neither a file nor a revision: {error.message}"
+        raise
     if data is None:
         raise FileError(
-            f"{printable(path)} is {what}",
+            f"{printable(path)} is not {f'in the revision {printable(revision)}' if revision else 'staged'}",
             hint="name it as REVISION:FILE; see git ls-tree --name-only REVISION",
         )
     where = printable(f"{revision}:{path}")
     return _Side(where, decode(data, where))
-
-
-def _content(revision: str, path: str, text: str) -> bytes | None:
-    try:
-        return git.show(revision, path)
-    except FileError as error:
-        failure = error
-    if ":" not in text:
-        message = f"{printable(text)} is neither a file nor a revision: {failure.message}"
-        failure = FileError(message, hint=failure.hint)
-    raise failure.with_traceback(None)
 
 
 def _decrypted(side: _Side, values: Iterable[Assignment | None]) -> dict[int, str]:
@@ -151,30 +139,26 @@ def _decrypted(side: _Side, values: Iterable[Assignment | None]) -> dict[int, st
         EncenvError: If a value cannot be decrypted.
     """
     texts = {one.index: (one.name, one.text) for one in values if one is not None and one.text is not None}
-    plaintexts = {index: text for index, (_, text) in texts.items() if not claims(text)}
-    session = reading_session(parse(side.text), os.environ)
-    plaintexts |= open_possible({i: text for i, text in texts.items() if i not in plaintexts}, session)
-    failure = session.failure(whole="the file", done="decrypted")
-    if failure is not None:
-        failure.message = f"{side.where}: {failure.message}"
-        failure.hint += "; without --show no key is needed"
-        raise failure
-    return plaintexts
+    plain = {index: text for index, (_, text) in texts.items() if not claims(text)}
+    sealed = {index: value for index, value in texts.items() if index not in plain}
+    try:
+        return plain | open_values(sealed, reading_session(parse(side.text), os.environ))
+    except EncenvError as error:
+        error.message = f"{side.where}: {error.message}"
+        error.hint += "; without --show no key is needed"
+        raise
 
 
-def _line(one: Difference, width: int, words: dict[str, str]) -> str:
+def _line(one: Difference, width: int, words: Mapping[str, str]) -> str:
     value = one.after or one.before
     word = words.get(one.change, one.change)
     if one.change in _SIGNS and value is not None and value.form == "plain":
         word = f"{one.change}, in plaintext"
-    name = printable(mask_name(one.name))
-    return f"{_SIGNS.get(one.change, '~')} {name:<{width}}  {painted(word, _style(one))}"
-
-
-def _style(one: Difference) -> str:
     if one.after is not None and one.after.form == "plain":
-        return RED  # plaintext is new here
-    return GREEN if one.change in {"added", "encrypted"} else DIM if one.change == "removed" else YELLOW
+        style = RED  # plaintext is new here
+    else:
+        style = GREEN if one.change in {"added", "encrypted"} else DIM if one.change == "removed" else YELLOW
+    return f"{_SIGNS.get(one.change, '~')} {printable(mask_name(one.name)):<{width}}  {painted(word, style)}"
 
 
 def _value_lines(one: Difference, first: _Side, second: _Side) -> Iterator[str]:
@@ -184,12 +168,11 @@ def _value_lines(one: Difference, first: _Side, second: _Side) -> Iterator[str]:
 
 
 def _quoted(text: str | None) -> str:
+    """Return a value on one line, without control characters."""
     if text is None:
         return "(no value)"
-    if not text.isprintable():
-        return ascii(text)  # one line, without control characters
     try:
-        return quote(text)
+        return quote(text) if text.isprintable() else ascii(text)
     except FileError:
         return ascii(text)
 
