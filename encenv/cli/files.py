@@ -37,21 +37,13 @@ def for_each_file(files: Sequence[str], doing: str, act: Callable[[str], None]) 
 
 
 def read_text(path: str, hint: str = NOT_UTF8_HINT) -> str:
-    """Return the text of the file *path*, with newlines unchanged.
-
-    Raises:
-        FileError: If it cannot be read, or is not UTF-8; then *hint* says what to do.
-    """
+    """Return the text of the file *path*, with newlines unchanged; *hint* says what to do if it is not UTF-8."""
     # Without a name for the bytes: the error would keep them with this frame.
     return decode(read_standard_input() if path == STANDARD_INPUT else read(path), place(path), hint=hint)
 
 
 def read_every_line(path: str) -> EnvFile:
-    """Return the .env file *path*.
-
-    Raises:
-        EncenvError: If it cannot be read, or holds a local key or lines that cannot be parsed; these are all reported.
-    """
+    """Return the .env file *path*; a local key in it and lines that cannot be parsed are one EncenvError."""
     file = parse(read_text(path))
     failures: list[EncenvError] = [unparsed(one, place(path)) for one in file.bindings if one.error]
     if any(binding.name == LOCAL_KEY_NAME and binding.value for binding in file.bindings):
@@ -62,12 +54,7 @@ def read_every_line(path: str) -> EnvFile:
 
 
 def write_text(path: str, text: str, mode: int = PRIVATE) -> None:
-    """Write *text* to the new file *path*.
-
-    Raises:
-        EncenvError: If it exists already or cannot be written.
-        OSError: If standard output cannot be written.
-    """
+    """Write *text* to *path*, a new file, or to standard output."""
     data = text.encode("utf-8", "surrogateescape")
     if path == STANDARD_OUTPUT:
         write(data)
@@ -119,8 +106,8 @@ def report(path: str, what: str, outcome: EncryptResult) -> None:
     if outcome.entry is None:
         say(f"{where}: {what}")
         return
-    key = "new data key under" if outcome.is_new else "key"
-    say(f"{where}: {what} ({key} {', '.join(sorted(key_texts(outcome.entry)))})")
+    key, names = "new data key under" if outcome.is_new else "key", sorted(key_texts(outcome.entry))
+    say(f"{where}: {what} ({key} {', '.join(names)})")
     if outcome.is_new and ADDED_BY_WRITER in outcome.entry.context:
         say(f"{where}: added as a contributor, because you may not decrypt; encenv rotate merges it")
 

@@ -73,11 +73,7 @@ def encenv(ctx: click.Context) -> None:
 
 
 def call(args: list[str] | None) -> int:
-    """Call the command line with *args* (None: the process's own) and return the exit code.
-
-    Raises:
-        KeyboardInterrupt: If it was interrupted.
-    """
+    """Call the command line with *args* (None: the process's own); return the exit code, or raise KeyboardInterrupt."""
     try:
         code = encenv.main(args, prog_name="encenv", standalone_mode=False)
     except click.Abort:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from encenv.cli.report import Finding, Severity, failure
@@ -40,20 +41,20 @@ def key_findings(
     """
     yield from _local_keys(keys)
     aws_keys = [key.key for key in keys if key.provider == AWS_KMS]
-    probe = reason = None
+    probe, reason = None, ""
     if not aws_keys and not any(item.provider == AWS_KMS for entry in entries for item in entry.items):
-        reason = "not contacted: no file and no setting names an AWS KMS key"
+        reason = ": no file and no setting names an AWS KMS key"
     elif offline:
-        reason = "not contacted, because of --offline: credentials, clock and keys are not checked"
+        reason = ", because of --offline: credentials, clock and keys are not checked"
     else:
         probe = KmsProbe()
         credentials = _credentials(probe)
         yield credentials
         yield _region(probe, aws_keys)
         if credentials.severity == "error":
-            probe, reason = None, "not contacted without credentials: clock and keys are not checked"
-    if reason is not None:
-        yield Finding("skipped", "AWS", reason)
+            probe, reason = None, " without credentials: clock and keys are not checked"
+    if probe is None:
+        yield Finding("skipped", "AWS", f"not contacted{reason}")
     for entry in entries:
         yield from _data_key(entry, probe)
     if probe is not None:
@@ -82,30 +83,27 @@ def _credentials(probe: KmsProbe) -> Finding:
     except EncenvError as error:
         return failure("credentials", error)
     identity = probe.identity()
-    owner = f"; they are {identity}" if identity else ""
-    return Finding("ok", "credentials", f"found, by {source}{owner}")
+    return Finding(
+        "ok", "credentials", f"found, by {source}" + (f"; they are {identity}" if identity else "")
+    )
 
 
 def _region(probe: KmsProbe, keys: Iterable[str]) -> Finding:
     region = probe.region
-    if region is not None:
-        return Finding("ok", "region", region)
-    if any(key.startswith("alias/") for key in keys):
+    if region is None and any(key.startswith("alias/") for key in keys):
         return Finding("error", "region", "none is set, and an alias needs one", "set AWS_REGION")
-    return Finding("ok", "region", "none is set; ARNs need none")
+    return Finding("ok", "region", region or "none is set; ARNs need none")
 
 
-def _data_key(entry: KeyEntry, probe: KmsProbe | None) -> list[Finding]:
-    """Return which wrapping keys unwrap the data key of *entry* here. One is enough, so others then only warn."""
+def _data_key(entry: KeyEntry, probe: KmsProbe | None) -> Iterator[Finding]:
+    """Yield which wrapping keys unwrap the data key of *entry* here. One is enough, so others then only warn."""
     findings = [finding for item in entry.items for finding in _unwrapping(item, entry, probe)]
-    if not any(one.severity == "ok" for one in findings):
-        return findings
-    return [
-        replace(one, severity="warning", message=f"{one.message}; another key opens it")
-        if one.severity == "error"
-        else one
-        for one in findings
-    ]
+    is_open = any(one.severity == "ok" for one in findings)
+    for one in findings:
+        if is_open and one.severity == "error":
+            yield replace(one, severity="warning", message=f"{one.message}; another key opens it")
+        else:
+            yield one
 
 
 def _unwrapping(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> Iterator[Finding]:
@@ -117,14 +115,13 @@ def _unwrapping(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> It
                 yield from _unwrapping_in_kms(item, context, probe, where)
             return
         provider = find_provider(item.provider, os.environ)
-        if item.provider != LOCAL:
-            # Its calls may cost money.
+        if item.provider != LOCAL:  # its calls may cost money
             yield Finding("skipped", where, f"{item.provider} is installed; it was not tried")
         elif DataKey(provider.unwrap(item, context, UNWRAP_SECONDS)).matches(entry.commitment):
             yield Finding("ok", where, f"{item.wrapping_key} opens it")
         else:
-            message = f"{item.wrapping_key} gives another data key"
-            yield Finding("error", where, message, "restore the key entry from git")
+            message, hint = f"{item.wrapping_key} gives another data key", "restore the key entry from git"
+            yield Finding("error", where, message, hint)
     except EncenvError as error:
         yield failure(where, error)
 
@@ -145,13 +142,11 @@ def _unwrapping_in_kms(
 
 def _bad_state(key: str, probe: KmsProbe) -> Finding | None:
     """Return what is wrong with the state of *key*; None if nothing is, or the role may not ask, as most may not."""
-    try:
+    with suppress(EncenvError):
         state = probe.state(key)
-    except EncenvError:
-        return None
-    if state not in _STATE_HINTS:
-        return None
-    return Finding("error", "AWS KMS key", f"{key} is in the state {state}", _STATE_HINTS[state])
+        if state in _STATE_HINTS:
+            return Finding("error", "AWS KMS key", f"{key} is in the state {state}", _STATE_HINTS[state])
+    return None
 
 
 def _encrypting(key: str, context: Pairs, probe: KmsProbe) -> Finding:

@@ -29,16 +29,11 @@ class Misuse(click.UsageError):
 
 
 def use_standard_input(context: click.Context, user: str) -> None:
-    """Note that this call uses standard input for *user*; a second use would get what the first one left: nothing.
-
-    Raises:
-        Misuse: If something else uses it already.
-    """
+    """Note that this call uses standard input for *user*; a second use, which would find nothing left, is a Misuse."""
     first = context.meta.setdefault(_USED_BY, user)
     if first is not user:
-        raise Misuse(
-            f"standard input cannot be used twice: {first} and {user}", "name a file for one of them"
-        )
+        message = f"standard input cannot be used twice: {first} and {user}"
+        raise Misuse(message, "name a file for one of them")
 
 
 # Files
@@ -59,14 +54,9 @@ class _InputFile(click.Path):
 FILE = _InputFile(readable=False, allow_dash=True)
 
 file_argument = click.argument("file", metavar="[FILE]", default=DEFAULT_FILE, type=FILE)
-named_files_argument = click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)  # no default
-files_argument = click.argument(
-    "files",
-    metavar="[FILE]...",
-    nargs=-1,
-    type=FILE,
-    callback=lambda _, __, files: files or (DEFAULT_FILE,),
-)
+_files_argument = partial(click.argument, "files", metavar="[FILE]...", nargs=-1, type=FILE)
+files_argument = _files_argument(callback=lambda _, __, files: files or (DEFAULT_FILE,))
+named_files_argument = _files_argument()  # without a default
 file_option = click.option(
     "-f",
     "--file",

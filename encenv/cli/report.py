@@ -58,18 +58,19 @@ def damage(where: str, inspection: Inspection) -> Iterator[Finding]:
 def plaintext(where: str, inspection: Inspection, policy: Policy, hint: str) -> Iterator[Finding]:
     """Yield the plaintext in the file *where* that must be encrypted; *hint* says how."""
     message = "plaintext that must be encrypted"
-    hint_of_nul = "encode the value, for example as base64, and encrypt it: it holds a NUL"
-    for variable in inspection.variables:
-        if variable.state == "plain" and policy.requires(variable.name):
-            hint_of_value = hint_of_nul if variable.has_nul else hint
-            yield Finding("error", where, message, hint_of_value, variable.line, mask_name(variable.name))
+    for one in inspection.variables:
+        if one.state == "plain" and policy.requires(one.name):
+            nul = "encode the value, for example as base64, and encrypt it: it holds a NUL"
+            yield Finding(
+                "error", where, message, nul if one.has_nul else hint, one.line, mask_name(one.name)
+            )
     for name, line in inspection.commented:
         if policy.requires(name):
-            hint_of_comment = "delete the comment, or its value"
-            yield Finding("error", where, f"{message}, in a comment", hint_of_comment, line, mask_name(name))
+            delete = "delete the comment, or its value"
+            yield Finding("error", where, f"{message}, in a comment", delete, line, mask_name(name))
     for line in inspection.private_keys:
-        hint_of_key = "remove it, and make a new one if it was ever committed"
-        yield Finding("error", where, "the text of a private key", hint_of_key, line)
+        remove = "remove it, and make a new one if it was ever committed"
+        yield Finding("error", where, "the text of a private key", remove, line)
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

@@ -71,12 +71,7 @@ def progress(items: Collection[T], doing: str = "values") -> Iterator[T]:
 
 
 def write(data: bytes) -> None:
-    """Write *data* to standard output.
-
-    Raises:
-        FileError: If there is none.
-        OSError: If it cannot be written.
-    """
+    """Write *data* to standard output; FileError if there is none, OSError if it cannot be written."""
     if sys.stdout is None:
         raise FileError("there is no standard output", hint="send it to a file or a pipe")
     sys.stdout.flush()
@@ -87,11 +82,7 @@ def write(data: bytes) -> None:
 
 
 def read_standard_input() -> bytes:
-    """Return all of standard input.
-
-    Raises:
-        FileError: If there is none.
-    """
+    """Return all of standard input; FileError if there is none."""
     if sys.stdin is None:
         raise FileError("there is no standard input", hint="give the path of a file")
     return sys.stdin.buffer.read()
@@ -110,14 +101,11 @@ def give_up(stream: TextIO | None) -> None:
 
 
 def painted(text: str, style: str, stream: TextIO | None = None) -> str:
-    """Return *text* in *style* if *stream* is a terminal and colours are welcome (https://no-color.org).
+    """Return *text* in *style*, numbers of an SGR sequence, for *stream* (None: standard output).
 
-    Args:
-        text: The text.
-        style: The numbers of an SGR sequence; an empty text for none.
-        stream: Where it is written; None for standard output.
+    It has no style if the stream is no terminal or colours are not welcome (https://no-color.org).
     """
-    is_painted = style and "NO_COLOR" not in os.environ and is_terminal(stream or sys.stdout)
+    is_painted = "NO_COLOR" not in os.environ and is_terminal(stream or sys.stdout)
     return f"\033[{style}m{text}\033[0m" if is_painted else text
 
 

@@ -1,10 +1,11 @@
 """``encenv demo``: show all of encenv in a temporary folder, without a key or a network."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import click
 
@@ -49,9 +50,8 @@ def command() -> None:
     Everything happens in a temporary folder, with a key that exists only as long as the demo.
     """
     keys = _CountingKeys({TEXT_VARIABLE: generate_key_text()})
-    with TemporaryDirectory(prefix="encenv-demo-") as folder, _environment({}):
+    with TemporaryDirectory(prefix="encenv-demo-") as folder, patch.dict(os.environ, clear=True):
         path = Path(folder, ".env")
-        path.write_text(PLAIN)
         _title("1. A plain .env file")
         _show(PLAIN)
 
@@ -65,11 +65,9 @@ def command() -> None:
         _load(path, sealed, keys)
 
         _title("4. Loaded after somebody changed an encrypted value")
-        lines = sealed.splitlines(keepends=True)
-        at = next(i for i, line in enumerate(lines) if line.startswith("SECRET_KEY="))
-        value = lines[at].split(":")[3]
-        lines[at] = lines[at].replace(value, value[:20] + ("A" if value[20] != "A" else "B") + value[21:])
-        path.write_text("".join(lines))
+        first_characters = r"(SECRET_KEY=encenv:1:\w{8}:.{20})(.)"
+        changed = re.sub(first_characters, lambda m: m[1] + ("B" if m[2] == "A" else "A"), sealed)
+        path.write_text(changed)
         _fail(path, keys)
         click.echo()
         click.secho("Your turn: ", bold=True, nl=False)
@@ -92,11 +90,9 @@ def _load(path: Path, sealed: str, keys: _CountingKeys) -> None:
     for name, value in from_file:
         shown = value.unicode_string() if isinstance(value, PostgresDsn) else str(value)
         _echo(f"  {name:14}{type(value).__name__:13}", shown.replace(SECRET, "***"))
-    variables = {
-        binding.name: binding.value for binding in parse(sealed).bindings if binding.name and binding.value
-    }
+    variables = {one.name: one.value for one in parse(sealed).bindings if one.name and one.value}
     del variables["DATABASE_URL"]  # ${NAME} means something in a file only
-    with _environment(variables):
+    with patch.dict(os.environ, variables):
         from_process = Settings(_env_file=None)
     same = from_process == from_file.model_copy(update={"database_url": None})
     click.echo(f"  from the process environment: {'the same values' if same else 'other values'}")
@@ -130,15 +126,3 @@ def _echo(head: str, text: str) -> None:
     text, mark, comment = text.partition("   # ")  # the value is cut, so that the comment is seen
     room = COLUMNS - len(head + mark + comment)
     click.echo(head + (text if len(text) <= room else text[: room - 3] + "...") + mark + comment)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -106,18 +106,13 @@ def _file(path: str, inspection: Inspection, policy: Policy) -> Iterator[Finding
 
 
 def _permissions(path: str, *, has_plaintext: bool) -> Iterator[Finding]:
-    try:
-        mode = stat.S_IMODE(Path(path).stat().st_mode)
-    except OSError:
-        return
-    where = place(path)
-    file = shell_argument(where)
+    mode, where = stat.S_IMODE(Path(path).stat().st_mode), place(path)
     if mode & stat.S_IWOTH:
-        yield Finding("error", where, f"everybody can write it (mode {mode:o})", f"run: chmod go-w {file}")
+        run = f"run: chmod go-w {shell_argument(where)}"
+        yield Finding("error", where, f"everybody can write it (mode {mode:o})", run)
     if has_plaintext and mode & (stat.S_IRGRP | stat.S_IROTH):
-        yield Finding(
-            "warning", where, f"others can read its plaintext (mode {mode:o})", f"run: chmod 600 {file}"
-        )
+        run = f"run: chmod 600 {shell_argument(where)}"
+        yield Finding("warning", where, f"others can read its plaintext (mode {mode:o})", run)
 
 
 def _git(here: Project) -> Iterator[Finding]:
@@ -126,9 +121,7 @@ def _git(here: Project) -> Iterator[Finding]:
         return
     try:
         for part, is_there in status(here).items():
-            if is_there:
-                yield Finding("ok", "git", f"{part}: in place")
-            else:
-                yield Finding("warning", "git", f"{part}: not in place", "run: encenv hook install")
+            missing = Finding("warning", "git", f"{part}: not in place", "run: encenv hook install")
+            yield Finding("ok", "git", f"{part}: in place") if is_there else missing
     except EncenvError as error:
         yield failure("git", error)

@@ -6,12 +6,19 @@ from pathlib import Path
 import click
 
 from encenv.cli.files import place, read_every_line, write_text
-from encenv.cli.options import chooser, except_option, file_argument, only_option, output_option, quiet
+from encenv.cli.options import (
+    STANDARD_OUTPUT,
+    chooser,
+    except_option,
+    file_argument,
+    only_option,
+    output_option,
+    quiet,
+)
 from encenv.cli.terminal import progress, say, warn, write
 from encenv.errors import EncenvError, FileError, PolicyError, listed
 from encenv.export.final_values import (
     FinalValues,
-    Names,
     encrypted_values,
     needs_a_key,
     plaintext_values,
@@ -19,7 +26,6 @@ from encenv.export.final_values import (
 )
 from encenv.export.formats import FORMATS, Variables
 from encenv.files.disk import printable
-from encenv.files.writer import Writer
 from encenv.policy.project import project_of
 
 ENCRYPTED_MODE, PLAINTEXT_MODE = 0o644, 0o600  # without the umask
@@ -84,37 +90,33 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         raise click.UsageError("--plaintext and --as-is exclude each other")
     if title and not FORMATS[form].has_title:
         raise click.UsageError(f"{form} has no use for --name")
-    to = _github_file() if form == "github" and output is None else output
+    to = output or (_github_file() if form == "github" else STANDARD_OUTPUT)
     text, where = str(read_every_line(file)), place(file)
     project = project_of(file)
-    values_of = plaintext_values if plaintext else raw_values if as_is else _encrypted_values
+    values_of = plaintext_values if plaintext else raw_values if as_is else encrypted_values
     writer = project.writer(progress=progress)
-    final = values_of(text, where, writer, chooser(only, excepted), project.policy().requires)
+    try:
+        final = values_of(text, where, writer, chooser(only, excepted), project.policy().requires)
+    except EncenvError as error:
+        if values_of is encrypted_values and needs_a_key(error):
+            error.hint += "; or, if no value refers to others by ${NAME}: --as-is"
+        raise
     formatted = FORMATS[form].write(Variables(final.values, final.secret, title))
     for warning in formatted.warnings:
         warn(f"{where}: {warning}")
     _report(where, final)
     mode = PLAINTEXT_MODE if final.secret else ENCRYPTED_MODE
-    if formatted.masks and to == "-":
+    if formatted.masks and to == STANDARD_OUTPUT:
         # Sent to GITHUB_ENV, the masks would be variables, or be shown in an error, and mask nothing.
         raise PolicyError(
             "standard output cannot take the masks for plaintext and the variables",
             hint="run it in a step without -o, or give the file to append to: -o FILE",
         )
-    if form == "github" and to is not None and to != "-":
+    if form == "github" and to != STANDARD_OUTPUT:
         write(formatted.masks.encode())  # first, so that nothing is logged before it is masked
         _append(Path(to), formatted.text.encode(), mode)
     else:
-        write_text(to or "-", formatted.text, mode)
-
-
-def _encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
-    try:
-        return encrypted_values(text, where, writer, chosen, requires)
-    except EncenvError as error:
-        if needs_a_key(error):
-            error.hint += "; or, if no value refers to others by ${NAME}: --as-is"
-        raise
+        write_text(to, formatted.text, mode)
 
 
 def _report(where: str, final: FinalValues) -> None:
@@ -150,8 +152,5 @@ def _append(path: Path, data: bytes, mode: int) -> None:
             file.write(data)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
-    else:
-        return
-    raise FileError(
-        f"cannot append to {printable(str(path))}: {reason}", hint="check the path and its permissions"
-    )
+        hint = "check the path and its permissions"
+        raise FileError(f"cannot append to {printable(path)}: {reason}", hint=hint) from None

@@ -14,7 +14,7 @@ from encenv.files.disk import printable, read
 from encenv.git.install import install as protect_clone
 from encenv.git.install import remove
 from encenv.git.merge import MARKER_SIZE, merge
-from encenv.git.repository import GitError, git
+from encenv.git.repository import GitError, git, git_line
 from encenv.git.textconv import mask
 from encenv.policy.project import project
 
@@ -86,8 +86,6 @@ def merge_driver(ctx: click.Context, texts: tuple[str, str, str], marker_size: i
         # git's own temporary file, which git reads next: it needs no lock and no safe replacement.
         Path(ours).write_bytes(merged.text.encode())
     except Exception:  # noqa: BLE001 (whatever it is, their changes must not be lost)
-        merged = None
-    if merged is None:
         say(f"{printable(path)}: merged as text, because it cannot be read variable by variable")
         ctx.exit(_as_text(ours, base, theirs, marker_size))
     if merged.conflicts:
@@ -110,8 +108,7 @@ def _as_text(ours: str, base: str, theirs: str, marker_size: int) -> int:
 def _mask_key() -> bytes:
     """Return the key of this clone for the marks of plaintexts, made at its first use; empty if there can be none."""
     with suppress(EncenvError, OSError):
-        folder = os.fsdecode(git("rev-parse", "--git-common-dir").removesuffix(b"\n"))
-        path = Path(folder, MASK_KEY)
+        path = Path(git_line("rev-parse", "--git-common-dir"), MASK_KEY)
         if not path.exists():
             with suppress(ConflictError):  # made by another at this moment
                 create(path, os.urandom(MASK_KEY_BYTES))

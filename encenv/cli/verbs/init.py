@@ -80,7 +80,7 @@ def _write(here: Project, keys: tuple[KeyName, ...], context: Pairs) -> None:
     if LOCAL in keys and not LocalKeys().exist():
         click.get_current_context().invoke(keygen.command, output=None)
     _, entry = Writer(keys, context or None).new_key(keys, context)
-    names = [str(KeyName(item.provider, item.reference)) for item in entry.items]
+    names = [str(KeyName.of(item)) for item in entry.items]
     aliases = ", ".join(str(key) for key in keys if "alias/" in key.key)
     path = here.path or _pyproject()
     write_keys(path, names, context, aliases)
@@ -107,10 +107,10 @@ def _ask(proposed: tuple[KeyName, ...]) -> tuple[KeyName, ...]:
 def _pyproject() -> Path:
     """Return the nearest pyproject.toml upwards to the top level, or where to make it."""
     here = Path.cwd()
-    top = top_level() if is_repository() else None
-    folders = [here, *(one for one in here.parents if top is not None and one.is_relative_to(top))]
-    paths = (folder / "pyproject.toml" for folder in folders)
-    return next((path for path in paths if path.is_file()), (top or here) / "pyproject.toml")
+    top = (top_level() if is_repository() else None) or here
+    folders = [here, *(one for one in here.parents if one.is_relative_to(top))]
+    paths = [folder / "pyproject.toml" for folder in folders]
+    return next((path for path in paths if path.is_file()), paths[-1])
 
 
 def _inspections(here: Project) -> dict[str, Inspection]:
@@ -123,7 +123,7 @@ def _inspections(here: Project) -> dict[str, Inspection]:
 def _keys_in_use(here: Project) -> tuple[KeyName, ...]:
     """Return the keys that the project's files are encrypted with, if they are the same everywhere."""
     used = {
-        tuple(sorted((KeyName(item.provider, item.reference) for item in entry.items), key=str))
+        tuple(sorted(map(KeyName.of, entry.items), key=str))
         for inspection in _inspections(here).values()
         for entry in inspection.entries
     }
@@ -140,13 +140,12 @@ def _say_what_is_next(here: Project) -> None:
                 f"{printable(path)} is ignored by git ({printable(rule)}): an encrypted file is meant to be committed,"
             )
             say("  so remove that rule once the file is encrypted")
-    plain = [
-        path
+    files = " ".join(
+        shell_argument(printable(path))
         for path, inspection in inspections.items()
         if any(one.state == "plain" for one in inspection.variables)
-    ]
-    if plain:
-        files = " ".join(shell_argument(printable(path)) for path in plain)
+    )
+    if files:
         say(f"next: encenv encrypt {files} && git add {files}")
 
 

@@ -41,9 +41,8 @@ def command(output: str | None) -> None:
             f"there is a local key already: {printable(str(path))}",
             hint="use it: encenv encrypt --key local .env   or make another one: encenv keygen -o FILE",
         )
-    attempt(
-        "write", path.parent, lambda: path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True), "folder"
-    )
+    folder = path.parent
+    attempt("write", folder, lambda: folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True), "folder")
     write_text(str(path), f"{text}\n")
     (key_id,) = parse_keys(text, str(path))
     say(f"made local key {key_id} in {printable(str(path))}")

@@ -49,9 +49,8 @@ def command(
     def rewrap_file(path: str) -> None:
         # The project's own context is not used: without --context each copy keeps the one that it has.
         writer = dataclasses.replace(project_of(path).writer(progress=progress), context=context)
-        _report(
-            place(path), rewrite(path, lambda text: rewrap(text, writer, place(path), add=add, remove=remove))
-        )
+        where = place(path)
+        _report(where, rewrite(path, lambda text: rewrap(text, writer, where, add=add, remove=remove)))
 
     for_each_file(files, "rewrapping", rewrap_file)
     if remove:
@@ -59,12 +58,8 @@ def command(
 
 
 def _report(where: str, outcome: RewrapResult) -> None:
-    changes = (
-        ("added", outcome.added),
-        ("removed", outcome.removed),
-        ("refreshed", outcome.refreshed),
-    )
-    parts = [f"{what} {', '.join(map(_text, keys))}" for what, keys in changes if keys]
+    changes = {"added": outcome.added, "removed": outcome.removed, "refreshed": outcome.refreshed}
+    parts = [f"{what} {', '.join(map(_text, keys))}" for what, keys in changes.items() if keys]
     say(f"{where}: {'; '.join(parts) or 'nothing to change'}")
     for key, error in outcome.stale:
         warn(f"{where}: its data key under {_text(key)} was not refreshed: {error.message}")

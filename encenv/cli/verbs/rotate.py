@@ -1,7 +1,5 @@
 """``encenv rotate``: a new data key for .env files."""
 
-from collections.abc import Iterable
-
 import click
 
 from encenv.cli.files import for_each_file, key_texts, place, report, rewrite
@@ -11,7 +9,7 @@ from encenv.cli.terminal import progress, say, warn
 from encenv.files.encrypt import EncryptResult, rotate
 from encenv.files.inspect import inspect
 from encenv.files.key_names import KeyName, Pairs
-from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
+from encenv.format.sealed import ADDED_BY_WRITER
 from encenv.policy.project import project_of
 
 
@@ -38,10 +36,11 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
 
     def rotate_file(path: str) -> None:
         writer = project_of(path).writer(keys, context, progress)
-        before: list[KeyEntry] = []
+        before: set[str] = set()  # the keys that opened it, except of what contributors added
 
         def change(text: str) -> EncryptResult:
-            before.extend(inspect(text).entries)
+            for entry in inspect(text).entries:
+                before.update(() if ADDED_BY_WRITER in entry.context else key_texts(entry))
             return rotate(text, writer, place(path))
 
         outcome = rewrite(path, change)
@@ -50,7 +49,7 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
             return
         rotated.append(path)
         report(path, f"rotated {count(len(outcome.names), 'value')}", outcome)
-        for key in sorted(_readers(before) - key_texts(outcome.entry)):
+        for key in sorted(before - key_texts(outcome.entry)):
             warn(f"{place(path)}: {key} no longer opens it; to add it again: encenv rewrap --add KEY")
 
     for_each_file(files, "rotating", rotate_file)
@@ -58,8 +57,3 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
         say(
             "earlier versions of the file still open with the old data key: change the secrets that they hold"
         )
-
-
-def _readers(entries: Iterable[KeyEntry]) -> set[str]:
-    """Return the wrapping keys of *entries*, except of those that contributors added."""
-    return {key for entry in entries if ADDED_BY_WRITER not in entry.context for key in key_texts(entry)}

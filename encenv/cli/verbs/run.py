@@ -49,10 +49,14 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
         raise click.UsageError("there is no COMMAND to run")
     files = files or ((DEFAULT_FILE,) if is_file_or_fifo(DEFAULT_FILE) else ())
     # Every line: a service is not started with one that nobody understands.
-    environ = child_environ(
-        [(str(read_every_line(path)), place(path)) for path in files], os.environ, override=override
-    )
-    _restore_signals()
+    texts = [(str(read_every_line(path)), place(path)) for path in files]
+    environ = child_environ(texts, os.environ, override=override)
+    for name in (
+        "SIGPIPE",
+        "SIGXFSZ",
+    ):  # Python ignores them, COMMAND would too, and yes | head -1 in it would fail
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
     try:
         os.execvpe(program[0], list(program), environ)  # noqa: S606 (no shell is the point)
     except OSError as error:
@@ -63,9 +67,10 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
         )
     except ValueError:
         unfit = [name for name, value in environ.items() if not name or "=" in name or "\0" in name + value]
-        what = "a process cannot have a variable with a NUL, without a name, or with = in its name"
+        what = "an argument holds a NUL"
+        if unfit:
+            what = "a process cannot have a variable with a NUL, without a name, or with = in its name"
         hint = "encode the value, for example as base64, or choose another name"
-        what = what if unfit else "an argument holds a NUL"
         failure = combine([FileError(what, hint=hint, variables=unfit)])
     del environ
     raise failure
@@ -78,10 +83,3 @@ def _hint(program: tuple[str, ...], number: int) -> str:
     if number == errno.ENOENT and len(program) == 1 and " " in program[0]:
         return "write COMMAND without quotes, or give a line of shell to a shell: sh -c 'LINE'"
     return _HINTS.get(number, "check the command's name and PATH")
-
-
-def _restore_signals() -> None:
-    """Undo what Python sets at its start: COMMAND would inherit it, and ``yes | head -1`` in it would fail."""
-    for name in ("SIGPIPE", "SIGXFSZ"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)

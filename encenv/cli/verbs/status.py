@@ -90,12 +90,9 @@ def _lines(path: str, inspection: Inspection, policy: Policy) -> Iterator[str]:
         first, *others = (item.wrapping_key for item in entry.items)
         yield f"  {entry.kid}  {first}  {', '.join(about)}"
         yield from (f"  {'':{len(entry.kid)}}  {other}" for other in others)
-    left = (
-        f"{inspection.bytes_left:,} left"
-        if inspection.bytes_left >= 0
-        else painted(f"{-inspection.bytes_left:,} too many", RED)
-    )
-    yield f"  {inspection.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {left}"
+    left = inspection.bytes_left
+    rest = f"{left:,} left" if left >= 0 else painted(f"{-left:,} too many", RED)
+    yield f"  {inspection.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {rest}"
     yield from _table(inspection.variables, policy)
     for remarks, style in ((inspection.problems, RED), (inspection.warnings, YELLOW)):
         yield from (f"  line {one.line}: {painted(printable(one.text), style)}" for one in remarks)
