@@ -14,7 +14,7 @@ from encenv.files.document import Binding, EnvFile, parse, with_value
 from encenv.files.lines import NameTest, classify
 from encenv.files.opening import Progress, entry_kids, open_possible, reading_session, values_of
 from encenv.files.writer import Writer
-from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, SealedValue, claims
+from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, SealedValue, claims, kid_shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def decrypt(
     if failure is not None:
         raise failure
     used = {
-        SealedValue.parse(value).kid
+        kid_shown(value)
         for index, (_, value) in values_of(file).items()
         if index not in values and claims(value)
     }

@@ -38,6 +38,12 @@ def test_some_values():
     assert decrypted(text) == PLAIN
 
 
+def test_another_value_that_is_damaged():
+    """A value that is not decrypted may be damaged: it stays, with its key entry."""
+    text = sealed("A=1\nB=2\n")[:-20] + "\n"
+    assert decrypted(text, "A") == text.replace(text.splitlines()[1], "A=1")
+
+
 def test_drops_only_unused_key_entries():
     """Of two data keys, the one whose values are all decrypted loses its key entry."""
     text = sealed("A=1\n") + sealed("B=2\n")
