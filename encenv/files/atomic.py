@@ -203,11 +203,9 @@ def _read_state(path: Path) -> tuple[_State, os.stat_result]:
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _REGULAR_ONLY)) as file:
         status = os.fstat(file.fileno())
         attributes: list[tuple[str, bytes]] = []
-        if hasattr(os, "listxattr"):
-            with suppress(OSError):  # not every file system has them
-                attributes.extend(
-                    (name, os.getxattr(file.fileno(), name)) for name in os.listxattr(file.fileno())
-                )
+        with suppress(AttributeError, OSError):  # only Linux has them, and not on every file system
+            names = os.listxattr(file.fileno())
+            attributes.extend((name, os.getxattr(file.fileno(), name)) for name in names)
         data = file.read()
     mode = stat.S_IMODE(status.st_mode)
     return _State(data, mode, status.st_uid, status.st_gid, tuple(attributes)), status
@@ -273,13 +271,11 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
         return
     # A file system without hard links: an empty file reserves the name, then the whole file replaces it.
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
-    is_done = False
     try:
         temporary.replace(path)
-        is_done = True
-    finally:
-        if not is_done:
-            _remove(path)
+    except BaseException:
+        _remove(path)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

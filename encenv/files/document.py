@@ -104,7 +104,7 @@ def parse(text: str) -> EnvFile:
     statements = list(parse_stream(io.StringIO(text, newline=None)))
     texts: Iterable[str] = (statement.original.string for statement in statements)
     if "\r" in text:
-        texts = _untranslated(text.removeprefix(_head(text)), texts)
+        texts = _untranslated(text.removeprefix(_BOM), texts)
     return _file(text, zip(statements, texts, strict=True))
 
 
@@ -159,10 +159,6 @@ def blank_lines(text: str) -> int:
     return max(space.rfind("\n"), space.rfind("\r")) + 1
 
 
-def _head(text: str) -> str:
-    return _BOM if text.startswith(_BOM) else ""
-
-
 def _file(text: str, statements: Iterable[tuple[Statement, str]]) -> EnvFile:
     """Return the file *text* of the *statements* that python-dotenv found, each with its exact source."""
     bindings = []
@@ -171,7 +167,7 @@ def _file(text: str, statements: Iterable[tuple[Statement, str]]) -> EnvFile:
         if source[0].isspace():
             line += len(_NEWLINE.findall(source, 0, blank_lines(source)))
         bindings.append(Binding(statement.key, statement.value, source, line, statement.error))
-    file = EnvFile(tuple(bindings), _head(text))
+    file = EnvFile(tuple(bindings), _BOM if text.startswith(_BOM) else "")
     if str(file) == text:
         return file
     raise FileError(

@@ -51,12 +51,11 @@ def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".e
     """
     file = parse(text)
     index = max(_indexes(file, name), default=None)
-    if index is None:
+    if index is None or _is_key(name):
         _check_name(name)
+    if index is None:
         file = file.append(name, "")
         index = len(file.bindings) - 1
-    elif _is_key(name):
-        _check_name(name)
     lines = classify(file, where, {index})
     choice = choose_data_key(lines, writer)
     before = lines.sealed.get(index)

@@ -8,8 +8,9 @@ from encenv.files.data_key_choice import agreed_keys, choose_data_key
 from encenv.files.document import Binding, EnvFile, blank_lines, parse, with_value
 from encenv.files.encrypt import EncryptResult, drop_unused_entries, encrypt_values
 from encenv.files.lines import FileLines, NameTest, classify
+from encenv.files.opening import entry_kids
 from encenv.files.writer import Writer
-from encenv.format.sealed import KeyEntry, claims, entry_kid
+from encenv.format.sealed import KeyEntry, entry_kid
 
 UNSAVED = "EDITED"  # the variable that holds a draft that could not be saved
 
@@ -48,14 +49,14 @@ def start_edit(text: str, writer: Writer, where: str = ".env") -> EditorSession:
     bindings = lines.file.bindings
     changes = {index: with_value(bindings[index], value) for index, value in lines.decrypt(writer).items()}
     marks: dict[str, int] = {}
-    for index, binding in enumerate(bindings):
-        if entry_kid(binding.name or "") is not None:
-            mark = f"# {binding.name}: leave this line, the key entry is here"
-            mark = mark if mark not in marks else f"{mark} too ({index})"
-            marks[mark] = index
-            blank, _, end = _parts(binding.text)
-            changes[index] = binding._replace(name=None, value=None, text=blank + mark + end)
-    draft = "".join((changes.get(index) or binding).text for index, binding in enumerate(bindings))
+    for index in entry_kids(lines.file):
+        mark = f"# {bindings[index].name}: leave this line, the key entry is here"
+        if mark in marks:
+            mark += f" too ({index})"
+        marks[mark] = index
+        blank, _, end = _parts(bindings[index].text)
+        changes[index] = bindings[index]._replace(name=None, value=None, text=blank + mark + end)
+    draft = "".join(changes.get(index, binding).text for index, binding in enumerate(bindings))
     file = parse(lines.file.head + draft)
     if len(file.bindings) != len(bindings):
         raise FileError(
@@ -95,8 +96,8 @@ def finish_edit(
         text = _restore_entries(text, key.entries)
     text = drop_unused_entries(text, {key.entries[0].kid for key in original.keys})
     present = {binding.name for binding in lines.file.bindings}
-    before = dict.fromkeys(b.name for b in original.file.bindings if b.name and not entry_kid(b.name))
-    removed = (name for name in before if name not in present)
+    before = [b.name for b in original.file.bindings if b.name and not entry_kid(b.name)]
+    removed = dict.fromkeys(name for name in before if name not in present)
     return replace(result, text=text, names=(*result.names, *removed))
 
 
@@ -112,11 +113,11 @@ def _compare(
 ) -> tuple[dict[int, Binding], dict[int, str]]:
     """Return, by index in *edited*, the lines that get their original text again, and the values to encrypt."""
     original = session.lines.file
-    unused: dict[str, list[tuple[Binding, Binding]]] = {}  # the original and the draft of each line, by name
+    # The original and the draft of each line, by its name and its value in the draft.
+    unused: dict[tuple[str | None, str | None], list[tuple[Binding, Binding]]] = {}
     for old, draft in zip(original.bindings, parse(session.draft).bindings, strict=True):
-        if draft.name is not None:
-            unused.setdefault(draft.name, []).append((old, draft))
-    encrypted = {binding.name for binding in original.bindings if claims(binding.value or "")}
+        unused.setdefault((draft.name, draft.value), []).append((old, draft))
+    encrypted = {name for name, _ in session.lines.sealed.values()}
     marks = dict(session.marks)
     changes: dict[int, Binding] = {}
     values: dict[int, str] = {}
@@ -127,12 +128,9 @@ def _compare(
             if entry is not None:
                 changes[index] = _with_statement_of(original.bindings[entry], binding)
             continue
-        pairs = unused.get(binding.name, [])
-        pair = next((pair for pair in pairs if pair[1].value == binding.value), None)
-        if pair is not None:
-            pairs.remove(pair)
-            old, draft = pair
-            if claims(old.value or ""):
+        if pairs := unused.get((binding.name, binding.value)):
+            old, draft = pairs.pop(0)
+            if old.value != draft.value:  # it is sealed
                 is_same = statement == _parts(draft.text)[1]
                 changes[index] = (
                     _with_statement_of(old, binding) if is_same else with_value(binding, old.value or "")

@@ -14,7 +14,7 @@ from encenv.files.document import Binding, EnvFile, parse, with_value
 from encenv.files.lines import NameTest, classify
 from encenv.files.opening import Progress, entry_kids, open_possible, reading_session, values_of
 from encenv.files.writer import Writer
-from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, SealedValue, claims, kid_shown
+from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, claims, kid_shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,10 @@ def reencrypt(
     wrapping = wrapping_of_new_key(lines, writer)
     values = plain | lines.decrypt(writer)
     choice = DataKeyChoice(*writer.new_key(*wrapping), is_new=True)
-    entries = entry_kids(lines.file)
-    bare = lines.file.without(entries)
-    # Without the old entries, blank lines and comments may be split differently; the variables keep their order.
-    before = [i for i, binding in enumerate(lines.file.bindings) if binding.name and i not in entries]
-    after = [i for i, binding in enumerate(bare.bindings) if binding.name]
-    values = {to: values[i] for i, to in zip(before, after, strict=True) if i in values}
-    return encrypt_values(bare, values, choice, progress=writer.progress)
+    result = encrypt_values(lines.file, values, choice, progress=writer.progress)
+    file = parse(result.text)
+    others = {index for index, kid in entry_kids(file).items() if kid != choice.entry.kid}
+    return replace(result, text=str(file.without(others)))
 
 
 @frameless
@@ -112,11 +109,8 @@ def decrypt(
     failure = session.failure(whole="the file", done="decrypted")
     if failure is not None:
         raise failure
-    used = {
-        kid_shown(value)
-        for index, (_, value) in values_of(file).items()
-        if index not in values and claims(value)
-    }
+    others = [value for index, (_, value) in values_of(file).items() if index not in values]
+    used = {kid_shown(value) for value in others if claims(value)}
     unused = {index for index, kid in entry_kids(file).items() if kid not in used}
     return file.replace(changes).without(unused)
 
@@ -138,12 +132,15 @@ def encrypt_values(
         EncenvError: If a value cannot be encrypted, or the result does not give the same values back.
     """
     changes: dict[int, Binding] = {}
+    decrypted: dict[str, str] = {}  # the proof: what each new sealed value decrypts to
     failures: list[EncenvError] = []
     for index, text in progress(values.items()):
         binding = file.bindings[index]
         name = binding.name or ""
         try:
-            changes[index] = with_value(binding, choice.data_key.encrypt(name, text))
+            sealed = choice.data_key.encrypt(name, text)
+            changes[index] = with_value(binding, sealed)
+            decrypted[sealed] = choice.data_key.decrypt_text(name, sealed)
         except EncenvError as error:
             failures.append(error.of(name))
     if failures:
@@ -151,7 +148,11 @@ def encrypt_values(
     changed = file.replace(changes)
     if choice.is_new:
         changed = changed.insert_above(min(values), choice.entry.name, str(choice.entry))
-    if not _is_same(changed, file, values, choice):
+    before = [(one.name, values.get(index, one.value)) for index, one in enumerate(file.bindings) if one.name]
+    after = [(one.name, decrypted.get(one.value or "", one.value)) for one in changed.bindings if one.name]
+    if choice.is_new:
+        after.remove((choice.entry.name, str(choice.entry)))
+    if after != before:
         raise FileError(
             "the encrypted file would not give the same values back",
             hint="report this bug; the file is unchanged",
@@ -159,23 +160,6 @@ def encrypt_values(
     text = drop_unused_entries(str(changed), replaced_kids) if replaced_kids else str(changed)
     names = tuple(file.bindings[index].name or "" for index in sorted(values))
     return EncryptResult(text, names, choice.entry, is_new=choice.is_new)
-
-
-def _is_same(changed: EnvFile, file: EnvFile, values: Mapping[int, str], choice: DataKeyChoice) -> bool:
-    """Return whether *changed*, parsed from its text, gives what *file* gives, with *values* encrypted."""
-    after = [(binding.name, binding.value) for binding in changed.bindings if binding.name]
-    if choice.is_new:
-        after.remove((choice.entry.name, str(choice.entry)))
-    before = [(index, binding) for index, binding in enumerate(file.bindings) if binding.name]
-    return len(after) == len(before) and all(
-        name == old.name
-        and (
-            value == old.value
-            if index not in values
-            else choice.data_key.decrypt(old.name or "", SealedValue.parse(value or "")) == values[index]
-        )
-        for (name, value), (index, old) in zip(after, before, strict=True)
-    )
 
 
 def drop_unused_entries(text: str, kids: Collection[str]) -> str:

@@ -276,7 +276,7 @@ def test_a_malformed_entry_that_is_used_stops_the_writer():
 
 def test_the_result_is_proven(monkeypatch):
     """If the encrypted file would not give the same values back, it is not returned."""
-    monkeypatch.setattr(DataKey, "decrypt", lambda *_: "other")
+    monkeypatch.setattr(DataKey, "decrypt_text", lambda *_: "other")
     error = caught(lambda: encrypt(f"A={CANARY}\n", LOCAL))
     assert isinstance(error, FileError)
     assert "would not give the same values back" in error.message
