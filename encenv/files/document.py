@@ -1,4 +1,4 @@
-"""Parse the text of a .env file into bindings, and print changed ones with every other byte unchanged.
+"""Parse the text of a .env file into bindings, and write changed ones with every other byte unchanged.
 
 python-dotenv decides what a line means: its parser reads every text, and reads each changed text again before it is
 returned. Nothing is returned that python-dotenv would read in another way than intended.
@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from encenv.errors import FileError
+from encenv.files.disk import printable
 from encenv.files.dotenv_names import Reader, Statement, parse_key, parse_stream, parse_value
-from encenv.files.quoting import assignment, first_read_as, name_forms, value_forms
 
 # What may come before the name, between name and value, and after "=": the parser has no public names for these.
 # If a later version had another grammar, the proof in `with_value` would fail and nothing would be written.
@@ -21,6 +21,11 @@ _SPACE = re.compile(r"[^\S\r\n]*")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 UNPARSED_HINT = "write it as NAME=value, with quotes around values that need them, or as a # comment"
 _BOM = "\ufeff"
+# Characters that neither python-dotenv nor a shell, docker or systemd gives a meaning. ${NAME} stays bare, because
+# the programs that expand it would not do so inside single quotes.
+_PLAIN = re.compile(r"(?:[\w.:/@%+,=-]|\$\{[\w.:/-]*\})*")
+# Put after a text on trial: if one of its quotes is still open, the parser reads on into this comment.
+_OPEN_QUOTE_TRAP = "\n#'\""
 
 
 class Binding(NamedTuple):
@@ -82,7 +87,7 @@ class EnvFile(NamedTuple):
         return self._checked(texts, (b for index, b in enumerate(self.bindings) if index not in indexes))
 
     def _new(self, name: str, value: str) -> Binding:
-        return Binding(name, value, assignment(name, value, _newline_of(str(self))), line=0, error=False)
+        return Binding(name, value, _assignment(name, value, _newline_of(str(self))), line=0, error=False)
 
     def _checked(self, texts: Iterable[str], expected: Iterable[Binding]) -> "EnvFile":
         changed = parse(self.head + "".join(texts))
@@ -131,9 +136,9 @@ def with_value(binding: Binding, value: str) -> Binding:
     """
     _, (start, end) = _spans(binding)
     before = binding.text[:start] + ("=" if binding.value is None else "")
-    forms = value_forms(value, _newline_of(binding.text), binding.text[start:end][:1])
+    forms = _value_forms(value, _newline_of(binding.text), binding.text[start:end][:1])
     texts = (before + form + binding.text[end:] for form in forms)
-    return binding._replace(value=value, text=first_read_as(binding.name or "", value, texts))
+    return binding._replace(value=value, text=_first_read_as(binding.name or "", value, texts))
 
 
 def with_name(binding: Binding, name: str) -> Binding:
@@ -143,13 +148,22 @@ def with_name(binding: Binding, name: str) -> Binding:
         FileError: If *name* cannot be a name.
     """
     (start, end), _ = _spans(binding)
-    texts = (binding.text[:start] + form + binding.text[end:] for form in name_forms(name))
-    return binding._replace(name=name, text=first_read_as(name, binding.value, texts))
+    texts = (binding.text[:start] + form + binding.text[end:] for form in _name_forms(name))
+    return binding._replace(name=name, text=_first_read_as(name, binding.value, texts))
 
 
 def after_value(binding: Binding) -> str:
     """Return what follows the value of *binding*, which has a name: white space, a comment, the newline."""
     return binding.text[_spans(binding)[1][1] :]
+
+
+def quote(value: str) -> str:
+    """Return the plainest text for *value*: bare if that is safe, else in quotes.
+
+    Raises:
+        FileError: If there is no text that python-dotenv reads as *value*.
+    """
+    return _assignment("NAME", value, "\n").removeprefix("NAME=").removesuffix("\n")
 
 
 def blank_lines(text: str) -> int:
@@ -216,3 +230,47 @@ def _readings(bindings: Iterable[Binding]) -> list[tuple[str | None, str | None]
 def _newline_of(text: str) -> str:
     match = _NEWLINE.search(text)
     return match[0] if match else "\n"
+
+
+def _assignment(name: str, value: str, newline: str) -> str:
+    """Return the plainest line that gives *value* to *name*."""
+    texts = (f"{key}={form}{newline}" for key in _name_forms(name) for form in _value_forms(value, newline))
+    return _first_read_as(name, value, texts)
+
+
+def _name_forms(name: str) -> tuple[str, ...]:
+    """Return the ways to write *name*, the plainest first."""
+    return name, f"'{name}'"
+
+
+def _value_forms(value: str, newline: str, quotes: str = "'") -> Iterator[str]:
+    """Yield the ways to write *value*, the plainest first; the rest of the line decides which of them can be read.
+
+    Inside single quotes, *newline* is what a newline becomes. *quotes* are preferred if both kinds need as many escapes.
+    """
+    if _PLAIN.fullmatch(value):
+        yield value
+    escaped = value.replace("\\", "\\\\")
+    single = "'" + escaped.replace("'", "\\'").replace("\n", newline) + "'"
+    double = '"' + escaped.replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r") + '"'
+    yield from sorted((single, double), key=lambda form: (len(form), form[0] != quotes))
+    yield value  # python-dotenv before 1.2.3 reads a backslash at the end in no other form
+
+
+def _first_read_as(name: str, value: str | None, texts: Iterable[str]) -> str:
+    """Return the first of *texts* that python-dotenv reads as just *name* with *value*.
+
+    Raises:
+        FileError: If there is none.
+    """
+    for text in texts:
+        # The newline in front keeps python-dotenv from taking a U+FEFF for the byte order mark of a file.
+        stream = io.StringIO("\n" + text + _OPEN_QUOTE_TRAP, newline=None)
+        statements = [(s.key, s.value) for s in parse_stream(stream) if s.error or s.key is not None]
+        if statements == [(name, value)]:
+            return text
+    raise FileError(
+        f"{printable(name)} cannot be written into a .env file so that python-dotenv reads it back unchanged",
+        hint="choose a name of letters, digits and underscores; encode the value, for example as base64",
+        variables=[name],
+    )

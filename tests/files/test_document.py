@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from support.env_texts import ENV_TEXTS, NEWLINES, SEALED, TEXTS
 
 from encenv.errors import EncenvError, FileError
-from encenv.files import document, dotenv_names, quoting
-from encenv.files.document import parse, with_name, with_value
-from encenv.files.quoting import quote
+from encenv.files import document, dotenv_names
+from encenv.files.document import parse, quote, with_name, with_value
 
 
 def read_by_dotenv(text):
@@ -91,7 +90,7 @@ def test_every_value_can_be_replaced(text, value):
         assert changed.text.startswith(binding.text[:start])
         assert changed.text.endswith(binding.text[end:])
         new = changed.text[start : len(changed.text) - len(binding.text) + end]
-        assert new in {value, *quoting.value_forms(value, document._newline_of(binding.text))}
+        assert new in {value, *document._value_forms(value, document._newline_of(binding.text))}
         assert (changed.name, changed.line) == (binding.name, binding.line)
     after = "".join(changes.get(i, b).text for i, b in enumerate(file.bindings))
     try:

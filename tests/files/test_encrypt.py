@@ -40,11 +40,10 @@ from encenv import (
     decrypt_environ,
     dotenv_values,
 )
-from encenv.files.document import parse
+from encenv.files.document import parse, quote
 from encenv.files.edit import set_value, unset
 from encenv.files.encrypt import encrypt, reencrypt, rotate
 from encenv.files.key_names import KeyName
-from encenv.files.quoting import quote
 from encenv.files.writer import Writer
 from encenv.format.envelope import DataKey
 

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from support.env_texts import ENV_TEXTS
 
 from encenv.errors import FileError
-from encenv.files.document import parse, with_value
+from encenv.files.document import parse, quote, with_value
 from encenv.files.encrypt import encrypt
 from encenv.files.inspect import inspect
 from encenv.files.key_names import KeyName
-from encenv.files.quoting import quote
 from encenv.files.writer import Writer
 from encenv.format.cipher import KEY_BYTES
 from encenv.format.envelope import DataKey

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.env_texts import ENV_TEXTS
 
-from encenv.files.document import parse
-from encenv.files.quoting import quote
+from encenv.files.document import parse, quote
 from encenv.format.cipher import KEY_BYTES
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey

@@ -20,8 +20,7 @@ from support.workspace import PROGRAM, Workspace
 from encenv.cli.group import encenv as group
 from encenv.errors import AuthenticationError
 from encenv.export.formats import FORMATS
-from encenv.files.document import parse
-from encenv.files.quoting import quote
+from encenv.files.document import parse, quote
 from encenv.format.sealed import claims, entry_kid
 from encenv.keys.local import generate_key_text
 from encenv.keys.unwrap import clear_cache

@@ -6,9 +6,8 @@ from difflib import ndiff
 from hypothesis import strategies as st
 
 from encenv import LocalKeys, decrypt_environ
-from encenv.files.document import parse
+from encenv.files.document import parse, quote
 from encenv.files.key_names import KeyName
-from encenv.files.quoting import quote
 from encenv.files.writer import Writer
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, encryption_context, entry_kid

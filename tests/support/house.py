@@ -73,7 +73,6 @@ ROOMS = (
             "files.disk",
             "files.atomic",
             "files.dotenv_names",
-            "files.quoting",
             "files.document",
             "files.opening",
             "files.expand",
