@@ -1,6 +1,5 @@
 """``encenv edit``, and what a script cannot test of other verbs that write: terminals, editors, signals, races."""
 
-import os
 import shutil
 import signal
 import stat
@@ -10,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from support.programs import needs
+from support.programs import needs, needs_posix
 from support.workspace import CANARY, PROGRAM, in_words, on_a_terminal
 
 from encenv.cli import editor as private
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX")
+pytestmark = needs_posix
 
 
 def editor(workspace, script):

@@ -1,19 +1,15 @@
 """``encenv init`` as two developers meet it: on a terminal, with AWS KMS, and in a clone without the key."""
 
-import os
 import re
 import tomllib
 
 import pytest
-from support.programs import needs
+from support.programs import needs, needs_posix
 from support.workspace import CANARY, in_words, on_a_terminal
 
 from encenv.testing import KmsServer
 
-pytestmark = [
-    pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX"),
-    needs("git"),
-]
+pytestmark = [needs_posix, needs("git")]
 
 ANN = "Ann <ann@shop.example> added the key here"
 

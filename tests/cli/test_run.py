@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from support.programs import needs_posix
 from support.workspace import CANARY, PROGRAM, in_words
 
 from encenv.files.document import parse
@@ -19,7 +20,7 @@ from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, encryption_context, entry_kid
 from encenv.testing import KmsServer
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX")
+pytestmark = needs_posix
 
 
 # run

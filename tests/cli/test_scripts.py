@@ -12,7 +12,6 @@ Other lines explain. ``[kms]`` below the promise gives a KMS with the key $KEY, 
 """
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import click
 import pytest
+from support.programs import needs_linux, needs_posix
 from support.python_process import WITHOUT_PRIVILEGE
 from support.workspace import CANARY, PROGRAM, in_words, matches, perform, read_script
 
@@ -29,7 +29,7 @@ from encenv.files.document import parse
 from encenv.testing import KmsServer
 
 SCRIPTS = Path(__file__).parent / "scripts"
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX")
+pytestmark = needs_posix
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.txt")), ids=lambda path: path.stem)
@@ -139,7 +139,7 @@ def test_an_unexpected_error(workspace, monkeypatch, error):
         assert result.code == 1
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="takes root's privilege away as Linux does")
+@needs_linux
 def test_no_permission(sealed):
     """Without permission to a file, its folder or the local key, the error says which, and nothing changes."""
     through = WITHOUT_PRIVILEGE

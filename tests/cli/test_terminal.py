@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from support.programs import needs_ascii_path
+from support.programs import needs_ascii_path, needs_posix
 from support.workspace import CANARY, PROGRAM, Result, in_words, without_coverage
 
 from encenv.testing import KmsServer
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command line is promised on POSIX")
+pytestmark = needs_posix
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A folder's own git configuration runs no program when encenv asks git about that folder."""
+"""When encenv calls git in a folder, no program runs that the git configuration of that folder names."""
 
 import os
 import re
@@ -6,11 +6,12 @@ import shutil
 import subprocess
 
 import pytest
+from support.programs import needs, needs_posix
 from support.workspace import Workspace
 
 from encenv.keys.local import generate_key_text
 
-pytestmark = pytest.mark.skipif(os.name != "posix" or not shutil.which("git"), reason="needs git and a shell")
+pytestmark = [needs_posix, needs("git")]
 
 # Every setting of git-config(1) that names a program which a command that only reads might start.
 PROGRAMS = (
@@ -66,7 +67,7 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """A workspace whose folder is a repository in which every setting, and every hook, starts a program that says so."""
+    """A repository in which every setting and every hook starts a program that writes down its own name."""
     workspace = Workspace(tmp_path_factory.mktemp("template"))
     workspace.environ |= {
         "GIT_CONFIG_GLOBAL": str(workspace.home / ".gitconfig"),
@@ -113,7 +114,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def hostile(template, workspace):
-    """A copy of the template, in which nothing was started yet, for a developer who has another key."""
+    """A new copy of the template, for a developer who has another key."""
     (template.root / "canary").unlink(missing_ok=True)
     workspace.environ |= template.environ | {"ENCENV_LOCAL_KEY": generate_key_text()}
     shutil.copytree(template.folder, workspace.folder, dirs_exist_ok=True)
@@ -123,13 +124,13 @@ def hostile(template, workspace):
 
 @pytest.fixture
 def started(template):
-    """Return a function that says which programs were started, and with which arguments."""
+    """Return a function that returns the programs that were started, with their arguments."""
     canary = template.root / "canary"
     return lambda: canary.read_text() if canary.exists() else ""
 
 
-def test_the_programs_are_started(hostile, started):
-    """Git without precautions does start them: otherwise the tests below would prove nothing."""
+def test_git_alone_starts_the_programs(hostile, started):
+    """Git itself does start the programs: otherwise the tests below would prove nothing."""
     unfiltered = "git -c filter.evil.process= -c filter.evil.clean=cat"
     for line, name in (
         ("git status", "core.fsmonitor"),
@@ -146,15 +147,15 @@ def test_the_programs_are_started(hostile, started):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_program_is_started(hostile, started, command):
-    """No verb that asks git about a folder starts a program that its configuration names; the key is another one's."""
+    """No command starts one of the programs, although it fails: this developer has another key."""
     done = hostile.run(*command.split()) if command.startswith("run") else hostile.call(*command.split())
     assert started() == ""
     assert "internal error" not in done.err
-    assert "see: encenv" not in done.err  # it was no wrong call
+    assert "see: encenv" not in done.err  # the call was not a wrong one
 
 
 def test_no_program_is_started_with_the_key(template, hostile, started):
-    """The same holds where a verb succeeds."""
+    """Nor does a command that succeeds."""
     hostile.environ["ENCENV_LOCAL_KEY"] = template.environ["ENCENV_LOCAL_KEY"]
     for command in ("get A", "diff HEAD~1", "rewrap --add local", "init --yes", "check --open"):
         hostile.call(*command.split())
@@ -163,7 +164,7 @@ def test_no_program_is_started_with_the_key(template, hostile, started):
 
 @pytest.mark.parametrize("command", ["diff HEAD~1:.env", "check --range HEAD", "init --yes", "get A"])
 def test_missing_objects_are_not_fetched(hostile, started, command):
-    """In a partial clone nothing is fetched, for that starts programs; the error says how to fetch it yourself."""
+    """In a partial clone nothing is fetched, as that starts programs; the error says how to fetch by hand."""
     blob = hostile.shell("git -c core.fsmonitor=false rev-parse HEAD~1:.env").out.strip()
     (hostile.folder / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     done = hostile.call(*command.split())

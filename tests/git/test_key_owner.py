@@ -1,17 +1,17 @@
 """encenv.git.key_owner: the hint of an error names the colleague who added the key that is missing."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from support.programs import needs
 
 from encenv.cli.files import for_each_file
 from encenv.errors import KeyDeniedError, KeyUnreachableError, combine
 from encenv.git.key_owner import NAME_MAX, hint_of
 
-pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+pytestmark = needs("git")
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/one"
 
 
@@ -31,7 +31,7 @@ def repo(tmp_path, monkeypatch):
 
 
 def test_hint(repo):
-    """The key is found in an error, in a copy of it, and in several errors together; long names are cut."""
+    """The hint of an error names Ann, and so does that of a copy or of several errors together; a long name is cut."""
     error = KeyDeniedError("refused", hint="allow it", missing_key=KEY)
     other = KeyUnreachableError("no answer", hint="try again")
     expected = f"; {('Ann' * 100)[:NAME_MAX]} added the key here"
@@ -40,7 +40,7 @@ def test_hint(repo):
 
 
 def test_no_hint(repo, monkeypatch, tmp_path_factory):
-    """Nobody is named for another failure, a key that nobody added, a key of this user's own, or without a repository."""
+    """The hint names no person for another failure, a key that is in no file, one's own key, or without a repository."""
     error = KeyDeniedError("refused", hint="allow it", missing_key=KEY)
     assert hint_of(KeyUnreachableError("no answer", hint="try again")) == "try again"
     assert hint_of(KeyDeniedError("refused", hint="allow it", missing_key="--no")) == "allow it"
@@ -53,7 +53,7 @@ def test_no_hint(repo, monkeypatch, tmp_path_factory):
 
 
 def test_one_of_several_files(repo):
-    """The key is found, too, in the error of a verb that was given several files."""
+    """The error of a command for several files names the person, too."""
 
     def refuse(path: str) -> None:
         raise KeyDeniedError("refused", hint="allow it", missing_key=KEY)

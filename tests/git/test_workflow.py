@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.programs import needs
+from support.programs import needs, needs_posix
 from support.workspace import CANARY, Workspace
 
 from encenv.files.document import parse
@@ -19,7 +19,7 @@ from encenv.keys.local import generate_key_text
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "git-workflow" / "README.md"
 pytestmark = [
-    pytest.mark.skipif(os.name != "posix", reason="needs a shell"),
+    needs_posix,
     needs("git"),
     pytest.mark.timeout(300),  # pre-commit installs encenv into an environment of its own
 ]
@@ -131,7 +131,7 @@ def guarded(request, repo) -> Repository:
 
 @pytest.fixture
 def protected(repo) -> Repository:
-    """A repository with hooks and drivers, and a sealed file of three variables."""
+    """A repository with hooks and drivers, and an encrypted file of three variables."""
     assert repo.shell("encenv hook install").code == 0
     repo.env("A=1\nB=2\nC=3\n")
     repo.git("add .")
@@ -143,7 +143,7 @@ def protected(repo) -> Repository:
 
 
 def test_the_gate(guarded):
-    """Plaintext is refused, also if it was encrypted after staging or is committed by path; sealed text passes."""
+    """Plaintext is refused, also if it was encrypted after staging or is committed by path; encrypted text passes."""
     guarded.write(".env", f"A={CANARY}\n")
     guarded.git("add .env")
     said = guarded.git("commit -m plain", code=1)
@@ -388,7 +388,7 @@ def test_the_merge_driver_fails(protected, breaks):
 
 
 def test_a_diff_needs_no_key(protected):
-    """A diff names what changed, without a key and without any plaintext, whether it is sealed or not."""
+    """A diff names what changed, without a key and without any plaintext, whether it is encrypted or not."""
     protected.change("B", CANARY)
     protected.shell(f"echo 'P={CANARY}' >> .env; echo '# OLD={CANARY}' >> .env; echo '# a note' >> .env")
     protected.environ["ENCENV_LOCAL_KEY"] = ""

@@ -28,7 +28,7 @@ def test_what_a_child_gets():
 
 
 @pytest.mark.parametrize(("override", "a"), [(False, "process"), (True, "late")])
-def test_who_wins(override, a):
+def test_which_value_wins(override, a):
     """A later file wins over an earlier one; the process wins over both unless the files override it."""
     files = [
         (encrypted("A=early\nB=early\nC=early\n"), "one.env"),

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.canary import CANARY, assert_silent, caught
-from support.programs import needs_ascii_path
+from support.programs import needs_ascii_path, needs_linux
 from support.python_process import WITHOUT_PRIVILEGE, run
 from support.workspace import without_coverage
 
@@ -93,7 +93,7 @@ PROCESSES = st.dictionaries(st.sampled_from(PROCESS_NAMES), st.tuples(VALUES, st
 
 
 def environments(process):
-    """Return a process environment in plain text, and the same one with some values sealed and their key entry."""
+    """Return a process environment in plain text, and the same one with some values encrypted and their key entry."""
     plain = {name: value for name, (value, _) in process.items()}
     sealed = {
         name: PROCESS_KEY.encrypt(name, value) if is_sealed else value
@@ -103,7 +103,7 @@ def environments(process):
 
 
 def in_environment(environ, call):
-    """Return what *call* returns in the process environment *environ*, and what that is afterwards."""
+    """Return the result of *call* in the process environment *environ*, and that environment afterwards."""
     with patch.dict(os.environ, environ, clear=True):
         return call(), dict(os.environ)
 
@@ -146,7 +146,7 @@ def test_values_are_those_of_the_plain_file(text, process, interpolate):
 @example(text="A=1\nB=${A}", process={"A": ("p", True)}, override=True, interpolate=True)
 @settings(max_examples=150, deadline=None)
 def test_the_process_environment_becomes_that_of_the_plain_file(text, process, override, interpolate):
-    """load_dotenv leaves the same os.environ as python-dotenv with the plain file; what was sealed there stays so."""
+    """load_dotenv makes os.environ what python-dotenv makes of it; a value that is encrypted there stays encrypted."""
     plain_environ, sealed_environ = environments(process)
     how = {"override": override, "interpolate": interpolate}
     with both(text) as (plain, sealed):
@@ -218,7 +218,7 @@ def test_a_stream_is_read_as_it_comes(text):
     assert values == {"S": "sealed", **dotenv.dotenv_values(stream=io.StringIO(text, newline=""))}
 
 
-# --- key entries, rules, what is asked for -----------------------------------------------------------------------
+# --- key entries, rules, names -----------------------------------------------------------------------------------
 
 
 def sealed_file(tmp_path, text, name=".env", writer=WRITER):
@@ -229,7 +229,7 @@ def sealed_file(tmp_path, text, name=".env", writer=WRITER):
     return path, outcome
 
 
-def test_a_key_entry_may_stand_in_the_process(tmp_path, monkeypatch):
+def test_a_key_entry_may_be_in_the_process(tmp_path, monkeypatch):
     """A value's key entry is looked for in the file and then in the process; a process variable's as well."""
     path, outcome = sealed_file(tmp_path, "A=one\nB=${P}\n")
     path.write_text(outcome.text.replace(f"{outcome.entry.name}={outcome.entry}\n", ""))
@@ -242,8 +242,8 @@ def test_a_key_entry_may_stand_in_the_process(tmp_path, monkeypatch):
     assert encenv.dotenv_values(path, **READ) == {"A": "one", "B": "two"}
 
 
-def test_what_the_process_has_is_not_decrypted(tmp_path, monkeypatch):
-    """Without override, load_dotenv asks no key for names that are set already: a test run needs none."""
+def test_a_variable_of_the_process_is_not_decrypted(tmp_path, monkeypatch):
+    """Without override, load_dotenv needs no key for names that are set already: a test run has none."""
     path, outcome = sealed_file(tmp_path, "A=one\nB=${A}\nC=three\n")
     lines = outcome.text.splitlines(keepends=True)
     path.write_text("".join(line for line in lines if not line.startswith("ENCENV_KEY_")))
@@ -257,7 +257,7 @@ def test_what_the_process_has_is_not_decrypted(tmp_path, monkeypatch):
 
 
 def test_only_the_last_of_several_lines_is_decrypted(tmp_path):
-    """A line that a later one of its name replaces is not opened, unless something between refers to it."""
+    """A line that a later line replaces is not decrypted, unless a line between them refers to it."""
     path, outcome = sealed_file(tmp_path, "A=one\nB=two\nA=three\n")
     broken = outcome.text.replace("\nA=encenv:1:", "\nA=encenv:1:AAAAAAAA:A\nX=encenv:1:", 1)
     path.write_text(broken.replace("\nX=", "\n#"))
@@ -281,7 +281,7 @@ def test_nothing_is_set_if_anything_fails(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("line", ["B='a\0b'", "'B=C'=1"])
-def test_what_no_environment_can_hold_is_refused_whole(line, tmp_path):
+def test_a_value_that_no_environment_can_hold_sets_nothing(line, tmp_path):
     """A name or value that os.environ refuses is refused before anything is set, and only by load_dotenv."""
     path, _ = sealed_file(tmp_path, f"A={CANARY}\n")
     with path.open("a") as file:
@@ -296,7 +296,7 @@ def test_what_no_environment_can_hold_is_refused_whole(line, tmp_path):
 
 
 @needs_ascii_path
-def test_a_locale_that_has_not_the_character(tmp_path):
+def test_a_locale_without_the_character(tmp_path):
     """Where os.environ is not UTF-8, a value that it cannot hold is refused by name and nothing is set."""
     path, _ = sealed_file(tmp_path, "A=one\nB=☕\n")
     code = (
@@ -326,7 +326,7 @@ def test_a_locale_that_has_not_the_character(tmp_path):
 
 @pytest.mark.parametrize("value", ["encenv-local-key:1:abc", "'x'"])
 def test_a_local_key_inside_the_file_is_refused(value, tmp_path):
-    """The key beside what it opens is an error, whatever else the file holds; an empty one is no key."""
+    """The local key beside the values that it decrypts is an error, unless it is empty."""
     path, outcome = sealed_file(tmp_path, "A=one\n")
     path.write_text(f"{outcome.text}ENCENV_LOCAL_KEY={value}\n")
     for read in (encenv.dotenv_values, encenv.load_dotenv):
@@ -338,8 +338,8 @@ def test_a_local_key_inside_the_file_is_refused(value, tmp_path):
     assert encenv.dotenv_values(path, **READ) == {"A": "one", "ENCENV_LOCAL_KEY": ""}
 
 
-def test_the_prefix_is_taken_off_only_if_asked(tmp_path):
-    """Names stay as they stand; with encrypted_prefix a sealed ENC_NAME supplies NAME, and both is a conflict."""
+def test_the_prefix_is_removed_only_with_the_option(tmp_path):
+    """Names are unchanged; with encrypted_prefix an encrypted ENC_NAME supplies NAME, and to set both is a conflict."""
     path, outcome = sealed_file(tmp_path, "ENC_A=one\nB=${ENC_A}\n")
     path.write_text(outcome.text + "ENC_PLAIN=1\n")
     assert encenv.dotenv_values(path, **READ) == {"ENC_A": "one", "B": "one", "ENC_PLAIN": "1"}
@@ -421,7 +421,7 @@ def test_without_a_file_there_are_no_variables(path, tmp_path, monkeypatch, capl
 
 
 def test_a_file_wins_over_a_stream(tmp_path):
-    """If both are given and the file is there, the file is read, as in python-dotenv."""
+    """Of a file that exists and a stream, the file is read, as in python-dotenv."""
     path, _ = sealed_file(tmp_path, "A=file\n")
     assert encenv.dotenv_values(path, io.StringIO("A=stream"), **READ) == {"A": "file"}
     assert encenv.dotenv_values(os.fspath(path), **READ) == {"A": "file"}
@@ -440,7 +440,7 @@ def test_broken_lines_are_logged_by_number(tmp_path, caplog):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16", "utf-8-sig", None])
 def test_the_encoding_is_the_callers(encoding, tmp_path):
-    """encoding= means what it means to open(); None is the locale's."""
+    """encoding= means the same as for open(); None is the locale's."""
     outcome = encrypt("A=naïve\n# ü\n", WRITER)
     for text, name in (("A=naïve\n# ü\n", "plain.env"), (outcome.text, "sealed.env")):
         (tmp_path / name).write_text(text, encoding=encoding)
@@ -488,9 +488,9 @@ def test_a_fifo_is_read_once(tmp_path):
     thread.join()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="takes root's privilege away as Linux does")
+@needs_linux
 def test_a_file_without_permission(tmp_path):
-    """A file that may not be read is an error: it may hold what the program needs."""
+    """A file without permission to read it is an error: the program may need its values."""
     path, _ = sealed_file(tmp_path, "A=one\n")
     path.chmod(0)
     code = """
@@ -518,7 +518,7 @@ print(via(dotenv), via(encenv))
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Return nested folders with a .env in some: where a library looks decides what it finds."""
+    """Return nested folders, some with a .env of their own: which one is found shows where the search began."""
     root = tmp_path_factory.mktemp("find")
     for name in ("", "app/", "elsewhere/"):
         (root / name).mkdir(exist_ok=True)

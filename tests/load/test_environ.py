@@ -1,4 +1,4 @@
-"""encenv.decrypt_environ, and what every load promises: checks first, failures together, nothing told."""
+"""encenv.decrypt_environ, and what every load promises: checks first, failures together, no value in an error."""
 
 import io
 import itertools
@@ -37,7 +37,7 @@ OTHER_KEYS = LocalKeys({"ENCENV_LOCAL_KEY": OTHER_TEXT})
 
 
 class Counting(LocalKeys):
-    """The local key, counting how often it is asked."""
+    """The local key; it counts its unwraps."""
 
     unwraps = 0
 
@@ -67,7 +67,7 @@ def entry_of(key, *providers, context=()):
 
 
 def sealed(context=(), **values):
-    """Return *values* sealed under a new data key, with its entry."""
+    """Return *values* encrypted under a new data key, with its entry."""
     key = DataKey.generate()
     entry = entry_of(key, context=context)
     return {entry.name: str(entry)} | {name: key.encrypt(name, value) for name, value in values.items()}
@@ -90,7 +90,7 @@ def refused(variables, **options):
     return error
 
 
-# --- what comes back ---------------------------------------------------------------------------------------------
+# --- the result --------------------------------------------------------------------------------------------------
 
 
 def test_the_process_environment_stays_as_it_is(monkeypatch):
@@ -109,8 +109,8 @@ def test_the_process_environment_stays_as_it_is(monkeypatch):
     assert os.environ["ZZ_PLAIN"] == "plain"
 
 
-def test_only_the_names_asked_for_are_decrypted():
-    """Other sealed variables are left out, even broken ones, and their data keys are not unwrapped."""
+def test_only_the_names_of_the_call_are_decrypted():
+    """Other encrypted variables are left out, even broken ones, and their data keys are not unwrapped."""
     variables = sealed(A="one", B="two") | sealed(FOREIGN="x") | {"PLAIN": "p"}
     variables |= {"BROKEN": "encenv:1:x", "URL": f"postgres://{variables['A']}@db"}
     for names in (["A", "MISSING"], {"A"}, iter(["A"])):
@@ -122,8 +122,8 @@ def test_only_the_names_asked_for_are_decrypted():
         decrypt_environ(variables, "A", **READ)
 
 
-def test_nothing_sealed_needs_no_key():
-    """A plain environment is copied: no provider is looked for and no record written."""
+def test_plaintext_needs_no_key():
+    """A plaintext environment is copied: no provider is looked for, and no log record written."""
     assert decrypt_environ({"A": "1", "B": "encenv:", "C": "encenv:word"}, key_providers=[]) == {
         "A": "1",
         "B": "encenv:",
@@ -132,7 +132,7 @@ def test_nothing_sealed_needs_no_key():
 
 
 def test_the_prefix_is_a_mapping_of_names():
-    """With encrypted_prefix a sealed ENC_NAME supplies NAME, bound to its own whole name; plain ones stay."""
+    """With encrypted_prefix an encrypted ENC_NAME supplies NAME, bound to its own whole name; plain ones stay."""
     variables = sealed(ENC_A="one", ENC_ENC_B="two", ENC_="bare", C="three") | {"ENC_PLAIN": "p"}
     plain = {"ENC_A": "one", "ENC_ENC_B": "two", "ENC_": "bare", "C": "three", "ENC_PLAIN": "p"}
     assert decrypt_environ(variables, **READ) == plain
@@ -146,7 +146,7 @@ def test_the_prefix_is_a_mapping_of_names():
 
 
 def test_both_names_are_a_conflict():
-    """NAME and a sealed ENC_NAME in one source are an error that names both, if NAME is asked for."""
+    """NAME and an encrypted ENC_NAME in one source are an error that names both, if NAME is wanted."""
     variables = sealed(ENC_A="one") | {"A": "1", "B": "2"}
     for names in (None, ["A"]):
         error = refused(variables, encrypted_prefix="ENC_", names=names)
@@ -187,7 +187,7 @@ def test_all_failures_of_a_load_are_reported_together():
 
 
 def test_failures_with_one_cause_are_one_line():
-    """A missing key entry is told once, with all the variables that need it; a long list is cut."""
+    """A missing key entry is reported once, with all the variables that need it; a long list is cut."""
     variables = sealed(**{f"V{number}": "x" for number in range(12)})
     name = entry_name(variables)
     del variables[name]
@@ -200,7 +200,7 @@ def test_failures_with_one_cause_are_one_line():
 
 
 def test_rules_stop_before_any_unwrap():
-    """What the reader's rules forbid is not followed by an unwrap, not even of values that they permit."""
+    """If the reader's rules forbid one value, no data key is unwrapped, not even for the values that they permit."""
     variables = sealed(PROD="1", context=(("stage", "prod"),)) | sealed(DEV="2", context=(("stage", "dev"),))
     error = refused(variables, encryption_context={"stage": "prod"})
     assert isinstance(error, PolicyError)
@@ -215,7 +215,7 @@ def test_rules_stop_before_any_unwrap():
 
 
 def test_malformed_text_does_not_hide_the_rest():
-    """A value or entry that cannot be parsed is reported beside values that do not open: those are still tried."""
+    """A value or key entry that cannot be parsed is reported; the other values are decrypted nevertheless."""
     variables = sealed(A="1") | sealed(B="2")
     broken = {**variables, "C": variables["A"], "D": "encenv:1:x"}
     first = entry_name(variables)
@@ -257,7 +257,7 @@ def test_entries_of_one_data_key_add_up():
 
 
 class Recording:
-    """A provider that refuses, and notes what it was asked for."""
+    """A provider that refuses every unwrap, and keeps the references."""
 
     name = "aws-kms"
 
@@ -273,7 +273,7 @@ class Recording:
 
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
 def test_copies_are_tried_in_a_set_order(variable, monkeypatch):
-    """A local copy costs nothing and is tried first, then AWS KMS in the process's own region, then elsewhere, then plug-ins."""
+    """A local copy is tried first, then AWS KMS in the process's own region, then in other regions, then plug-ins."""
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.setenv(variable, "eu-west-1")
     arns = [f"arn:aws:kms:{region}:111122223333:key/k" for region in ("us-east-1", "eu-west-1", "eu-north-1")]
@@ -355,7 +355,7 @@ ALPHABET = "Ae72_-:+=.%/ \n\0é\ud800"
 
 
 def is_refused(variables, *names):
-    """Assert that *variables* are refused, that *names* are named with a remedy, and that nothing is told."""
+    """Assert that *variables* are refused, by an error that names *names* with a remedy and holds no secret."""
     with pytest.raises(EncenvError) as info:
         decrypt_environ(variables, **READ)
     error = info.value
@@ -376,8 +376,8 @@ def changes(text):
         yield at, text[:at] + character + text[at:]
 
 
-def test_no_changed_value_opens():
-    """Every change of one character of a sealed value is refused, unless it makes a text that claims to be none.
+def test_no_changed_value_decrypts():
+    """Every change of one character of an encrypted value is refused, unless it makes a text that claims to be none.
 
     "fncenv:1:…" is plaintext by the format: only a reader's own rule can say that plaintext must not stand there.
     """
@@ -389,7 +389,7 @@ def test_no_changed_value_opens():
             is_refused({**variables, "TOKEN": text}, "TOKEN")
 
 
-def test_no_changed_key_entry_opens():
+def test_no_changed_key_entry_is_accepted():
     """Every change of one character of a key entry is refused, for all values under it."""
     variables = sealed(context=(("stage", "prod"), ("app", "web")), **SECRETS)
     name = entry_name(variables)
@@ -404,7 +404,7 @@ def test_no_changed_key_entry_opens():
             assert set(error.value.variables) == set(SECRETS)
 
 
-def test_no_value_opens_in_the_place_of_another():
+def test_no_value_decrypts_in_the_place_of_another():
     """Every exchange of two values is refused, both named; a value under another name too."""
     variables = sealed(**SECRETS)
     for one, two in itertools.combinations(SECRETS, 2):
@@ -415,7 +415,7 @@ def test_no_value_opens_in_the_place_of_another():
     assert decrypt_environ({**variables, "token": variables["TOKEN"]}, **READ)["token"] == SECRETS["TOKEN"]
 
 
-def test_no_foreign_entry_or_copy_opens():
+def test_no_foreign_entry_or_copy_is_accepted():
     """Entry, copy, commitment and context of another environment are refused, also if they are genuine there."""
     variables, foreign = sealed(**SECRETS), sealed(X="x", context=(("stage", "dev"),))
     name, other = entry_name(variables), entry_name(foreign)
@@ -433,7 +433,7 @@ def test_no_foreign_entry_or_copy_opens():
 
 
 def test_a_bad_copy_beside_a_good_one_does_not_matter():
-    """A copy that does not open, or opens to another data key, is skipped for one that gives the right one."""
+    """A copy that cannot be unwrapped, or gives another data key, is skipped for one that gives the right one."""
     key, another = DataKey.generate(), DataKey.generate()
     good = entry_of(key).items[0]
     for bad in (
@@ -461,5 +461,5 @@ def test_a_failing_load_keeps_no_value():
 
 
 def test_the_names_of_the_options():
-    """What is an option at run time is one for type checkers, and the other way round."""
+    """The options at run time are those that type checkers know."""
     assert ReaderOptions.__annotations__.keys() == OPTIONS

@@ -375,7 +375,7 @@ def with_json(example: Example, places: set[Place]) -> Example:
 
 @pytest.mark.parametrize("start", range(0, SEEDS, 25))
 def test_random_classes(tmp_path, start):
-    """Whatever the class, the sources and what of them is encrypted, the outcome is that of the plaintext."""
+    """The outcome is that of the plaintext, whatever the class and the sources, and whatever is encrypted."""
     for seed in range(start, start + 25):
         root = tmp_path / str(seed)
         root.mkdir()

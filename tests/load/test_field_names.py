@@ -1,4 +1,4 @@
-"""What a settings class asks its sources for: where a shorter way is taken, pydantic-settings itself is the oracle."""
+"""Which variables a settings class is read from: shortcuts must agree with pydantic-settings itself."""
 
 import itertools
 
@@ -41,7 +41,7 @@ VARIABLES = {"PLAIN": "x", "Mixed_Case": "1", "EMPTY": "", "NOTHING": "null", "p
 
 
 class OwnNames(EnvSettingsSource):
-    """A source of an application's own, with a rule of its own."""
+    """A source that the application made, with another rule for names."""
 
     def _apply_case_sensitive(self, value: str) -> str:
         return f"own_{value}"

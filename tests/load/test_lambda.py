@@ -2,13 +2,13 @@
 
 import json
 import os
-import sys
 import threading
 from base64 import b64encode
 
 import pytest
 from support.credentials_endpoint import ANSWER, CredentialsEndpoint
 from support.lambda_runtime import SNAP_START, environment, memory, run
+from support.programs import needs_linux
 
 from encenv import decrypt_environ
 from encenv.files.encrypt import encrypt
@@ -20,7 +20,7 @@ from encenv.keys.session import Session
 from encenv.load.dotenv import LoadedFile
 from encenv.testing import ACCESS_KEY_ID, SECRET_ACCESS_KEY, KmsServer
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runtime client is built for Linux alone")
+pytestmark = needs_linux
 
 HANDLER = """\
 from encenv import EncryptedSettings
@@ -38,7 +38,7 @@ def handler(event, context):
 
 
 def test_a_function_loads_its_settings_once_for_all_its_invocations(tmp_path):
-    """A cold start costs one Decrypt, and what comes after none, under the real Lambda runtime client."""
+    """A cold start costs one Decrypt, and later invocations none, under the real Lambda runtime client."""
     (tmp_path / "function.py").write_text(HANDLER)
     plain = "SECRET_KEY=0123456789\nDATABASE_URL=postgres://u:p@db.internal/x\n"
     with KmsServer() as kms:
@@ -62,7 +62,7 @@ SECRETS = {
     "KEPT": "canary-of-the-copy",
 }
 CANARY = b"canary-of-"
-# It keeps one copy of its own, which is not encenv's to clear: the scan has to find that one.
+# It keeps one copy that encenv cannot clear: the scan has to find that one.
 SNAPPED = """\
 import gc
 from snapshot_restore_py import register_before_snapshot
@@ -117,7 +117,7 @@ def handler(event, context):
         "certificate": len(settings.certificate.get_secret_value()),
     }
 """
-# What has the C library overwrite what is freed, and Python leave all memory to it: see samples/lambda/README.md.
+# With these the C library overwrites freed memory, and Python leaves all memory to it: see samples/lambda/README.md.
 WIPING = {
     "PYTHONMALLOC": "malloc",
     "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0",
@@ -127,7 +127,7 @@ WIPING = {
 
 @pytest.fixture
 def function(kms, tmp_path, monkeypatch):
-    """What runs a handler from a snapshot: its environment is sealed, its credentials come from a container endpoint."""
+    """What runs a handler from a snapshot: its environment is encrypted, its credentials come from a container endpoint."""
     for name, value in kms.environ().items():
         monkeypatch.setenv(name, value)
     unwrapping.clear_cache()
@@ -198,7 +198,7 @@ def test_a_snapshot_with_memory_that_is_wiped(function, kms):
 
 
 def test_an_unwrap_under_way_at_the_snapshot(function, kms):
-    """The snapshot waits for it, and nothing of it is kept: what comes after asks again."""
+    """The snapshot waits for it and keeps nothing of it: after the restore there is another Decrypt."""
     kms.delay(0.5)
     handler = """
 import encenv
@@ -222,7 +222,7 @@ def handler(event, context):
 
 
 def test_a_restore_that_fails_is_reported(function, kms):
-    """What cannot be loaded after a restore is a restore error of the runtime, which tells no secret."""
+    """If the settings cannot be loaded after a restore, the runtime reports a restore error without any secret."""
     done = function(SNAPPED, lambda process: kms.deny())
     ((kind, content),) = done.answers
     assert (kind, content["errorType"], done.code) == ("restore/error", "KeyDeniedError", 65)
@@ -234,7 +234,7 @@ def test_a_restore_that_fails_is_reported(function, kms):
 
 
 def places(needle, image):
-    """Yield where *needle* stands in *image*."""
+    """Yield the positions of *needle* in *image*."""
     at = image.find(needle)
     while at >= 0:
         yield at
@@ -242,7 +242,7 @@ def places(needle, image):
 
 
 def encrypt_with(plain, key, environ):
-    """Return the variables of the .env text *plain*, sealed under the KMS key *key*."""
+    """Return the variables of the .env text *plain*, encrypted under the KMS key *key*."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environ.items():
             patch.setenv(name, value)

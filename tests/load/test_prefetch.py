@@ -1,4 +1,4 @@
-"""A prefetch: what it begins, that a load joins it, and that it is never noticed otherwise."""
+"""encenv.prefetch: which data keys it unwraps, that a load waits for it, and that it has no other effect."""
 
 import logging
 import math
@@ -27,13 +27,13 @@ DRIVER = "encenv-prefetch"
 
 
 def decrypts(kms):
-    """Return which keys KMS was asked for, and what came of it."""
+    """Return the key and the error of each Decrypt that reached KMS."""
     return [(call.key, call.error) for call in kms.calls if call.operation == "Decrypt"]
 
 
 @pytest.fixture
 def secret(encenv_kms, encenv_kms_key, monkeypatch):
-    """One sealed variable in the process environment; KMS has not been asked for it."""
+    """One encrypted variable in the process environment; no Decrypt for it has reached KMS."""
     for name, value in encrypted_variables(encenv_kms_key, "SECRET").items():
         monkeypatch.setenv(name, value)
     encenv_kms.clear()
@@ -42,25 +42,25 @@ def secret(encenv_kms, encenv_kms_key, monkeypatch):
     wait_for_encenv_threads()
 
 
-def opened():
-    """Return what a load gives for the one variable."""
+def load_secret():
+    """Load the one variable."""
     return decrypt_environ()["SECRET"]
 
 
-# -- what it begins
+# -- what it unwraps
 
 
 def test_it_begins_at_once(encenv_kms, secret):
-    """KMS is asked before anything is loaded, and the load then asks nobody."""
+    """KMS gets the Decrypt before anything is loaded, and no other from the load."""
     encenv.prefetch()
     wait_until(lambda: decrypts(encenv_kms))
     wait_for_encenv_threads()
-    assert opened() == "value of SECRET"
+    assert load_secret() == "value of SECRET"
     assert decrypts(encenv_kms) == [(secret, None)]
 
 
-def test_a_load_joins_it(encenv_kms, secret):
-    """A load that comes while KMS is being asked waits for that answer, however it loads: one Decrypt in all."""
+def test_a_load_waits_for_it(encenv_kms, secret):
+    """A load that begins before KMS has answered waits for that answer: one Decrypt in all."""
     encenv_kms.delay(0.5)
     encenv.prefetch()
     wait_until(lambda: decrypts(encenv_kms))
@@ -69,23 +69,23 @@ def test_a_load_joins_it(encenv_kms, secret):
         secret: SecretStr
 
     assert Settings().secret.get_secret_value() == "value of SECRET"
-    assert opened() == "value of SECRET"
+    assert load_secret() == "value of SECRET"
     assert decrypts(encenv_kms) == [(secret, None)]
 
 
-def test_a_load_that_comes_first(encenv_kms, secret):
-    """A load right after the call, whoever of the two is first, asks KMS once with it."""
+def test_a_load_at_the_same_time(encenv_kms, secret):
+    """A prefetch and a load right after it send one Decrypt, whichever of them is first."""
     for _ in range(20):
         clear_cache()
         encenv_kms.clear()
         encenv.prefetch()
-        assert opened() == "value of SECRET"
+        assert load_secret() == "value of SECRET"
         wait_for_encenv_threads()
         assert decrypts(encenv_kms) == [(secret, None)]
 
 
 def test_only_what_is_needed(encenv_kms, secret, monkeypatch):
-    """A key entry that no sealed variable needs is not unwrapped."""
+    """A key entry that no encrypted variable needs is not unwrapped."""
     for name, value in encrypted_variables(encenv_kms.create_key()).items():
         monkeypatch.setenv(name, value)
     encenv_kms.clear()
@@ -95,7 +95,7 @@ def test_only_what_is_needed(encenv_kms, secret, monkeypatch):
 
 
 def test_all_that_is_needed(encenv_kms, secret, monkeypatch, tmp_path):
-    """Sealed variables of the environment and of several files count, with their entries in any of these places."""
+    """Encrypted variables of the environment and of several files count, with their entries in any of these places."""
     keys = [encenv_kms.create_key() for _ in range(3)]
     first, second, split = (encrypted_variables(key, f"V{number}") for number, key in enumerate(keys))
     (tmp_path / "a.env").write_text(env_text(first | dict([next(iter(split.items()))])))
@@ -107,7 +107,7 @@ def test_all_that_is_needed(encenv_kms, secret, monkeypatch, tmp_path):
 
 
 def test_all_at_once(encenv_kms, monkeypatch):
-    """Five data keys are asked for before the first of them is answered."""
+    """Five data keys are requested before the first of them is answered."""
     for number in range(5):
         for name, value in encrypted_variables(encenv_kms.create_key(), f"V{number}").items():
             monkeypatch.setenv(name, value)
@@ -120,7 +120,7 @@ def test_all_at_once(encenv_kms, monkeypatch):
 
 
 def test_a_file_at_home(encenv_kms, encenv_kms_key, monkeypatch, tmp_path):
-    """A file of the home folder may be named as a settings class lets it."""
+    """~ is the home folder, as in the env_file of a settings class."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "x.env").write_text(env_text(encrypted_variables(encenv_kms_key, "SECRET")))
     encenv_kms.clear()
@@ -134,8 +134,8 @@ def test_a_file_at_home(encenv_kms, encenv_kms_key, monkeypatch, tmp_path):
     assert len(decrypts(encenv_kms)) == 1
 
 
-def test_nothing_is_sealed(encenv_kms, monkeypatch):
-    """Where nothing is sealed no thread is started."""
+def test_nothing_is_encrypted(encenv_kms, monkeypatch):
+    """No thread is started if nothing is encrypted."""
     monkeypatch.setattr(threading.Thread, "start", None)
     encenv.prefetch()
     encenv.prefetch([])
@@ -143,7 +143,7 @@ def test_nothing_is_sealed(encenv_kms, monkeypatch):
 
 
 def test_what_it_costs(encenv_kms):
-    """With nothing sealed, neither cryptography nor an HTTP client is imported."""
+    """With nothing encrypted, neither cryptography nor an HTTP client is imported."""
     code = """
     import sys, encenv
     encenv.prefetch()
@@ -169,7 +169,7 @@ def test_what_it_costs(encenv_kms):
     ids=str,
 )
 def test_rules(encenv_kms, secret, options):
-    """A wrapping key that the reader does not trust, or an entry without the context, is not asked for."""
+    """A wrapping key that the reader does not trust is not used, nor is a key entry without the context."""
     encenv.prefetch(**options)
     wait_for_encenv_threads()
     assert decrypts(encenv_kms) == []
@@ -179,30 +179,30 @@ def test_rules(encenv_kms, secret, options):
 
 
 def test_rules_that_are_met(encenv_kms, secret):
-    """What the rules accept is asked for, and the load with the same rules joins."""
+    """A wrapping key that the rules accept is used, and the load with the same rules sends no other Decrypt."""
     encenv.prefetch(trusted_keys=[secret])
     wait_for_encenv_threads()
     assert decrypt_environ(trusted_keys=[secret])["SECRET"] == "value of SECRET"
     assert decrypts(encenv_kms) == [(secret, None)]
 
 
-def test_providers_of_ones_own(encenv_kms, secret):
-    """A key provider that the application made is asked, and none else."""
+def test_a_provider_of_the_application(encenv_kms, secret):
+    """A key provider that the application made is used, and no other."""
 
     class Own(AwsKms):
-        asked = 0
+        calls = 0
 
         def unwrap(self, *args):
-            Own.asked += 1
+            Own.calls += 1
             return super().unwrap(*args)
 
     encenv.prefetch(key_providers=[Own()])
     wait_for_encenv_threads()
-    assert (Own.asked, len(decrypts(encenv_kms))) == (1, 1)
+    assert (Own.calls, len(decrypts(encenv_kms))) == (1, 1)
 
 
 def test_too_many_keys(encenv_kms, encenv_kms_key, monkeypatch):
-    """More data keys than a load may have are not asked for."""
+    """If a load needs more data keys than it may have, none is requested."""
     for number in range(33):
         for name, value in encrypted_variables(encenv_kms_key, f"V{number}").items():
             monkeypatch.setenv(name, value)
@@ -225,8 +225,8 @@ def test_a_misspelt_option(encenv_kms, secret):
 # -- failures
 
 
-def test_a_failure_is_the_loads(encenv_kms, secret, capfd, caplog):
-    """A failure is told by the load that needs the key, by no other, and a later one asks again."""
+def test_a_load_reports_the_failure(encenv_kms, secret, capfd, caplog):
+    """Only the load that needs the key reports the failure; a later load tries again."""
     caplog.set_level(1)
     encenv_kms.deny("Decrypt")
     encenv.prefetch()
@@ -236,19 +236,19 @@ def test_a_failure_is_the_loads(encenv_kms, secret, capfd, caplog):
     assert not [record for record in caplog.records if record.name == "encenv"]
     assert decrypt_environ({"OTHER": "plain"}) == {"OTHER": "plain"}
     with pytest.raises(KeyDeniedError):
-        opened()
+        load_secret()
     encenv_kms.heal()
-    assert opened() == "value of SECRET"
+    assert load_secret() == "value of SECRET"
 
 
-def test_a_failure_that_is_joined(encenv_kms, secret):
-    """A load that waits for an answer gets it also if it is a refusal, and does not ask for another."""
+def test_a_load_waits_for_a_failure(encenv_kms, secret):
+    """A load that waits for the answer takes a refusal, too, and does not try again."""
     encenv_kms.delay(0.5)
     encenv_kms.deny("Decrypt", times=1)
     encenv.prefetch()
     wait_until(lambda: decrypts(encenv_kms))
     with pytest.raises(KeyDeniedError):
-        opened()
+        load_secret()
     assert len(decrypts(encenv_kms)) == 1
 
 
@@ -265,7 +265,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file(secret, tmp_path, capfd, caplog, name):
-    """A file that cannot be read or holds what cannot be opened is a matter of the load, not of the prefetch."""
+    """A prefetch is silent about a file that cannot be read, or whose values cannot be decrypted."""
     caplog.set_level(1)
     path = tmp_path / ".env"
     path.write_bytes(BAD[name])
@@ -273,11 +273,11 @@ def test_a_bad_file(secret, tmp_path, capfd, caplog, name):
     wait_for_encenv_threads()
     assert capfd.readouterr() == ("", "")
     assert [record for record in caplog.records if record.name != "asyncio"] == []
-    assert opened() == "value of SECRET"
+    assert load_secret() == "value of SECRET"
 
 
-def test_what_is_no_file(encenv_kms, secret, tmp_path):
-    """A FIFO, which can be read only once, is left to the load; so is a folder; what is missing is nothing."""
+def test_paths_that_are_not_files(encenv_kms, secret, tmp_path):
+    """A prefetch leaves a FIFO to the load, as it can be read only once; it ignores folders and missing files."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     encenv.prefetch([fifo, tmp_path, tmp_path / "none", ""])
@@ -291,8 +291,8 @@ def test_what_is_no_file(encenv_kms, secret, tmp_path):
 
 
 @pytest.mark.usefixtures("encenv_kms", "secret")
-def test_a_file_nobody_may_read(tmp_path, capfd, monkeypatch):
-    """A file that cannot be opened is left to the load."""
+def test_a_file_without_permission(tmp_path, capfd, monkeypatch):
+    """A prefetch is silent about a file without permission to read it."""
 
     def read(*_, **__):
         raise PermissionError(13, "Permission denied")
@@ -306,7 +306,7 @@ def test_a_file_nobody_may_read(tmp_path, capfd, monkeypatch):
 
 
 def test_warnings_about_a_file(encenv_kms, encenv_kms_key, tmp_path, caplog):
-    """What a load warns of in a file is not said again by the prefetch."""
+    """A prefetch does not repeat the warnings of the load about a file."""
     path = tmp_path / ".env"
     path.write_text(env_text(encrypted_variables(encenv_kms_key, "SECRET")) + "this is no line 'of\nA=1\n")
 
@@ -328,7 +328,7 @@ def test_warnings_about_a_file(encenv_kms, encenv_kms_key, tmp_path, caplog):
 
 
 def test_no_more_threads(encenv_kms, secret, monkeypatch):
-    """Where no thread can be started the prefetch is nothing, and the load works."""
+    """If no thread can be started, the prefetch does nothing and the load works."""
     start = threading.Thread.start
 
     def refuse(thread):
@@ -339,14 +339,14 @@ def test_no_more_threads(encenv_kms, secret, monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refuse)
     encenv.prefetch()
     assert decrypts(encenv_kms) == []
-    assert opened() == "value of SECRET"
+    assert load_secret() == "value of SECRET"
 
 
 # -- several, forks, and the end
 
 
 def test_several(encenv_kms, secret):
-    """However often and from however many threads it is called, KMS is asked once."""
+    """Many calls from many threads send one Decrypt."""
     encenv_kms.delay(0.3)
     threads = [threading.Thread(target=encenv.prefetch) for _ in range(20)]
     for thread in threads:
@@ -354,16 +354,16 @@ def test_several(encenv_kms, secret):
     for thread in threads:
         thread.join(SECONDS)
     encenv.prefetch()
-    assert opened() == "value of SECRET"
+    assert load_secret() == "value of SECRET"
     encenv.prefetch()
     wait_for_encenv_threads()
     assert decrypts(encenv_kms) == [(secret, None)]
 
 
 @pytest.mark.parametrize("seconds", [0.0, math.inf])
-@pytest.mark.parametrize("moment", ["at once", "while KMS is asked"])
+@pytest.mark.parametrize("moment", ["at once", "before the answer"])
 def test_an_exit(encenv_kms, secret, seconds, moment):
-    """A program that never loads ends as it would have, at once, and silently."""
+    """A program that loads nothing ends at once and silently."""
     encenv_kms.delay(seconds)
     code = """
     import sys, time, encenv
@@ -376,9 +376,9 @@ def test_an_exit(encenv_kms, secret, seconds, moment):
     assert len(decrypts(encenv_kms)) <= 1
 
 
-@pytest.mark.parametrize("moment", ["at once", "while it imports", "while KMS is asked", "after"])
+@pytest.mark.parametrize("moment", ["at once", "while it imports", "before the answer", "after"])
 def test_a_fork(encenv_kms, secret, moment):
-    """In a child that is forked before the answer the prefetch was never begun: it asks for itself, and nobody hangs."""
+    """A child that is forked before the answer sends a Decrypt itself; neither process hangs."""
     encenv_kms.delay(1.0)
     code = """
     import os, signal, sys, time
@@ -390,7 +390,7 @@ def test_a_fork(encenv_kms, secret, moment):
     if moment == "while it imports":
         while "encenv.format.cipher" not in sys.modules:
             pass
-    elif moment == "while KMS is asked":
+    elif moment == "before the answer":
         time.sleep(0.7)
     elif moment == "after":
         decrypt_environ()
@@ -406,7 +406,7 @@ def test_a_fork(encenv_kms, secret, moment):
 
 
 def test_a_fork_that_prefetches(encenv_kms, secret):
-    """A child may call it again, as a worker does, even while its parent's call runs."""
+    """A child may call it, too, even while the call of its parent runs."""
     encenv_kms.delay(0.7)
     code = """
     import os, signal, encenv
@@ -422,8 +422,8 @@ def test_a_fork_that_prefetches(encenv_kms, secret):
     assert run(code, os.environ).splitlines() == ["value of SECRET", "0"]
 
 
-def test_nothing_shows(encenv_kms, secret):
-    """Nothing of it is left once it is over: no thread, and no load but the application's in the log."""
+def test_nothing_is_left(encenv_kms, secret):
+    """No thread is left, and os.environ is unchanged."""
     encenv.prefetch()
     wait_for_encenv_threads()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("encenv")]

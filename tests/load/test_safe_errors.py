@@ -1,4 +1,4 @@
-"""What an error of a load that decrypted something still says, beside nothing of what was decrypted."""
+"""What an error of a load shows: all that is plaintext, and nothing that was decrypted."""
 
 import copy
 import json
@@ -50,7 +50,7 @@ def _local_key(monkeypatch, tmp_path):
 
 @pytest.fixture
 def environ(monkeypatch):
-    """Put plain variables, and those in *secrets* sealed, into the process environment."""
+    """Put plain variables, and those in *secrets* encrypted, into the process environment."""
 
     def put(secrets=SECRET, **plain):
         for name, value in {**plain, **(sealed(secrets) if secrets else {})}.items():
@@ -60,7 +60,7 @@ def environ(monkeypatch):
 
 
 class Color(Enum):
-    """What a field may be one of."""
+    """The values of a field."""
 
     RED = "red"
     BLUE = "blue"
@@ -74,7 +74,7 @@ class Database(BaseModel):
 
 
 class Settings(EncryptedSettings, env_nested_delimiter="__"):
-    """One field that is sealed in these tests, and many that are plain."""
+    """One field that is encrypted in these tests, and many that are plain."""
 
     secret: SecretStr = SecretStr("")
     port: int = 1
@@ -99,7 +99,7 @@ def errors_of(settings=Settings, **values):
     return error.errors()
 
 
-PLAIN = [  # a plain variable that is not valid, and whether its input is a text of its own
+PLAIN = [  # a plaintext variable that is not valid, and whether the error is about its whole text
     ("PORT", "eighty", True),
     ("NUMBER", "3", True),
     ("NUMBER", "1000", True),
@@ -121,7 +121,7 @@ PLAIN = [  # a plain variable that is not valid, and whether its input is a text
 @pytest.mark.parametrize("source", ["environ", "env_file"])
 @pytest.mark.parametrize("plain", PLAIN, ids=str)
 def test_plain_variables_are_shown_beside_a_decrypted_one(plain, source, environ, tmp_path):
-    """An error about a plain variable is pydantic's own, apart from what is only a part of its text."""
+    """An error about a plaintext variable is pydantic's own, except for inputs that are only a part of its text."""
     name, text, own = plain
     environ({})
     (tmp_path / ".env").write_text(f"{name}='{text}'\n", encoding="utf-8")
@@ -147,8 +147,8 @@ def _without_parts(line):
     return line | {"ctx": ctx, "msg": msg, "input": None}
 
 
-def test_plain_beside_sealed_in_another_source(environ, tmp_path):
-    """A plain variable of the process is shown if the sealed one is in a file, and the other way round."""
+def test_plaintext_beside_encrypted_in_another_source(environ, tmp_path):
+    """A plain variable of the process is shown if the encrypted one is in a file, and the other way round."""
     (tmp_path / "sealed.env").write_text(
         "".join(f"{name}={value}\n" for name, value in sealed(SECRET).items()), encoding="utf-8"
     )
@@ -212,7 +212,7 @@ def test_nothing_decrypted_is_left_as_it_is(environ):
 
 
 def test_type_url_title_and_the_place_up_to_the_field_are_kept(environ):
-    """What does not depend on the input stays: error type, address of its explanation, title, the field's place."""
+    """An error keeps what does not depend on the input: its type, URL and title, and the name of the field."""
 
     class Other(EncryptedSettings, title="Of another name"):
         secret: int
@@ -243,8 +243,8 @@ def test_hide_input_in_errors_is_honoured(environ, hide):
     assert ("input_value" not in str(error)) is hide
 
 
-def test_texts_of_the_schema_are_kept_for_a_sealed_value(environ):
-    """A message that depends on the schema alone is pydantic's own, though the value is sealed."""
+def test_texts_of_the_schema_are_kept_for_an_encrypted_value(environ):
+    """A message that depends on the schema alone is pydantic's own, though the value is encrypted."""
     bad = {
         "NUMBER": "3",
         "DAY": "1999-07-09",
@@ -271,7 +271,7 @@ def test_texts_of_the_schema_are_kept_for_a_sealed_value(environ):
 
 
 def test_lengths_are_left_out(environ):
-    """How long a sealed list or text is does not show."""
+    """How long an encrypted list or text is does not show."""
     environ({"NAMES": json.dumps(["a"] * 7123), "TOKEN": "x" * 29, "WORD": "a" * 7123 + "!"})
     error = caught(Settings)
     assert_silent(error, "7123", "7124", "29 ")
@@ -345,7 +345,7 @@ def test_a_custom_error_under_a_known_name(environ, kind):
 
 
 def test_known_errors_raised_with_values(environ):
-    """A validator that raises pydantic's own error about a value keeps only what the schema says as well."""
+    """Of pydantic's own error that a validator raises about a value, only texts of the schema are kept."""
 
     def check(value):
         raise PydanticKnownError("greater_than", {"gt": value})
@@ -502,8 +502,8 @@ def test_without_frames_of_the_application():
     assert made.message == f"RuntimeError was raised in the application's code; its text is {WITHHELD}"
 
 
-def test_an_object_that_cannot_be_looked_at(environ):
-    """An object of the application's that raises when it is looked at does not get an error out unmasked."""
+def test_an_object_that_cannot_be_read(environ):
+    """An error is masked even if an object of the application in it raises when it is read."""
 
     class Rude:
         def __getattr__(self, name):
@@ -615,7 +615,7 @@ def test_pydantic_is_asked_which_errors_it_knows():
 
 
 def test_a_source_of_the_application_is_not_taken_for_plain(environ):
-    """What a source of the application's gives may have been made from a decrypted value, and is masked."""
+    """Values from a source of the application are masked: they may have been made from decrypted ones."""
 
     class Mine(InitSettingsSource):
         def __call__(self):

@@ -1,4 +1,4 @@
-"""EncryptedSettings: what a model is given does not depend on whether its values were sealed."""
+"""EncryptedSettings: a model gets the same values whether they were encrypted or not."""
 
 import enum
 import os
@@ -255,7 +255,7 @@ PROCESS = {
     "whole model over parts": (model(PART, init={"part": Part(host="init")}, **NESTED), {"PART__PORT": "2"}),
     "variables that nobody asked for": (model(TEXT), {"A": "1", "OTHER": "2", "A__B": "3"}),
 }
-NO_PREFIX = {  # the names are asked for by no name, or both forms of one are set
+NO_PREFIX = {  # no field has the name, or both NAME and ENC_NAME are set
     "one name in two cases",
     "no part of a plain field",
     "variables that nobody asked for",
@@ -265,7 +265,7 @@ NO_PREFIX = {  # the names are asked for by no name, or both forms of one are se
 
 @pytest.mark.parametrize("name", PROCESS)
 def test_process_variables(tmp_path, name):
-    """Process variables give the same whether sealed or not: names, types, aliases, nesting, precedence, errors."""
+    """Process variables give the same whether encrypted or not: names, types, aliases, nesting, precedence, errors."""
     load, environ = PROCESS[name]
     assert_equivalent(tmp_path, Case(load, environ), by_prefix=name not in NO_PREFIX)
 
@@ -422,14 +422,14 @@ FILES = {
         {".env": "b=2\n"},
     ),
 }
-NO_FILE_PREFIX = {  # references and extra variables are not asked for by name
+NO_FILE_PREFIX = {  # no field has the name of a reference or an extra variable
     name for name in FILES if name.startswith(("extra", "a reference", "references")) or "line" in name
 } | {"last line wins", "a line that cannot be parsed"}
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_env_files(tmp_path, name):
-    """Lines of .env files give the same whether sealed or not: order, references, extra lines, empty ones, errors."""
+    """Lines of .env files give the same whether encrypted or not: order, references, extra lines, empty ones, errors."""
     load, environ, files = FILES[name]
     assert_equivalent(tmp_path, Case(load, environ, files), by_prefix=name not in NO_FILE_PREFIX)
 
@@ -438,7 +438,7 @@ def test_env_files(tmp_path, name):
 @pytest.mark.parametrize("filtering", ["only_existing", "match_prefix", None])
 @pytest.mark.parametrize("prefix", ["", "MY_"])
 def test_dotenv_filtering(tmp_path, filtering, extra, prefix):
-    """Which other lines of a .env reach the model does not depend on whether they are sealed."""
+    """Which other lines of a .env reach the model does not depend on whether they are encrypted."""
     if filtering and "dotenv_filtering" not in SettingsConfigDict.__annotations__:
         pytest.skip("this pydantic-settings has no dotenv_filtering")
     config = {"dotenv_filtering": filtering} if filtering else {}
@@ -454,7 +454,7 @@ def test_env_file_encoding(tmp_path):
 
 
 def test_env_file_in_a_folder_above(tmp_path):
-    """A sealed .env above the working folder is found as far up as the plain one."""
+    """An encrypted .env above the working folder is found as far up as the plain one."""
     if "env_file_depth" not in SettingsConfigDict.__annotations__:
         pytest.skip("this pydantic-settings has no env_file_depth")
     for depth in (-1, 0, 1, 2, 3):
@@ -469,7 +469,7 @@ def test_env_file_in_a_folder_above(tmp_path):
 
 
 def test_env_file_positional(tmp_path):
-    """_env_file and the other options may be given by position, as BaseSettings allows."""
+    """_env_file and the other options may be positional arguments, as BaseSettings allows."""
 
     def load(base):
         made = create_model("Made", __base__=base, **TEXT)
@@ -480,14 +480,14 @@ def test_env_file_positional(tmp_path):
 
 @pytest.mark.parametrize("repeated", [False, True])
 def test_positional_errors(repeated):
-    """An argument too many, or given twice, is the TypeError that it was."""
+    """An argument too many, or twice the same one, is a TypeError, as with BaseSettings."""
     made = create_model("Made", __base__=EncryptedSettings, **TEXT)
     with pytest.raises(TypeError):
         made(None, _case_sensitive=True) if repeated else made(*[None] * 99)
 
 
 def test_fifo(tmp_path):
-    """A .env that is a FIFO is read once, wherever its values are sealed."""
+    """A .env that is a FIFO is read once, wherever its values are encrypted."""
     environment = Environment()
     for text in ("A=1\nB=x-${A}\n", _lines(environment.sealed(A="1", B="x-${A}"))):
         path = tmp_path / "fifo"
@@ -536,7 +536,7 @@ SECRETS = {
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_secret_files(tmp_path, name):
-    """Files of secrets_dir give the same whether sealed or not, white space around them stripped."""
+    """Files of secrets_dir give the same whether encrypted or not, white space around them stripped."""
     load, environ, secrets = SECRETS[name]
     assert_equivalent(tmp_path, Case(load, environ, secrets=secrets), by_prefix=name != "others")
 
@@ -627,8 +627,8 @@ INIT = st.dictionaries(
 def test_generated_models_and_environments(  # noqa: PLR0917 (what is generated)
     tmp_path_factory, fields, config, environ, files, secrets, init
 ):
-    """For generated classes and environments, what all sources together give is the same with everything sealed."""
-    # Whether an unused sealed line is empty is not looked at: it is forbidden like any other, where the plain one is not.
+    """Generated classes load the same from generated environments whether all values are encrypted or none."""
+    # Whether an unused encrypted line is empty is not looked at: it is forbidden like any other, where the plain one is not.
     assume(config["extra"] != "forbid" or all(value for lines in files for _, value in lines))
     # Of two fields with one alias, an init argument for the one moves the other's value: nobody can mean that.
     aliases = [str(field[1].validation_alias) for field in fields.values() if field[1].validation_alias]
@@ -642,5 +642,5 @@ def test_generated_models_and_environments(  # noqa: PLR0917 (what is generated)
     placed = {f"secrets/{name}": value for name, value in secrets.items()}
     config = config | {"env_file": names} | ({"secrets_dir": "secrets"} if placed else {})
     case = Case(model(fields, init=init, **config), environ, texts, placed)
-    # A value that is shadowed and cannot be parsed stops a plain load; sealed, it is not even decrypted.
+    # A value that is shadowed and cannot be parsed stops a plain load; encrypted, it is not even decrypted.
     assert_equivalent(tmp_path_factory.mktemp("generated"), case, unless=SettingsError)

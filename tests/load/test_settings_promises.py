@@ -1,4 +1,4 @@
-"""EncryptedSettings: only what is asked for is decrypted, and a load that fails gives nothing at all."""
+"""EncryptedSettings: only values that the model needs are decrypted, and a load that fails gives nothing at all."""
 
 import json
 import os
@@ -49,7 +49,7 @@ class Part(BaseModel):
 
 
 def made(keys=None, **config):
-    """Return a class with two texts and a part that reads .env and .env.local, its key provider *keys* if given."""
+    """Return a class with two texts and a part that reads .env and .env.local, with the key provider *keys*, if any."""
     options = {"env_file": (".env", ".env.local"), "extra": "ignore", "env_nested_delimiter": "__"}
     options |= {"key_providers": [keys]} if keys else {}
     return create_model(
@@ -76,13 +76,13 @@ def no_entry(name):
 
 
 def another_name(name):
-    """Give a value that was sealed under another name."""
+    """Give a value that was encrypted under another name."""
     environment = Environment()
     return environment.entry_variable | {name: environment.seal(ELSE="canary")["ELSE"]}
 
 
 def changed(name):
-    """Change one character of a sealed value."""
+    """Change one character of an encrypted value."""
     sealed = Environment().sealed(**{name: "canary"})
     last = sealed[name][-9]
     return sealed | {name: sealed[name][:-9] + ("A" if last != "A" else "B") + sealed[name][-8:]}
@@ -105,7 +105,7 @@ def newer(name):
 
 
 def embedded(name):
-    """Put a sealed value into other text."""
+    """Put an encrypted value into other text."""
     sealed = Environment().sealed(**{name: "canary"})
     return sealed | {name: f"x{sealed[name]}"}
 
@@ -201,7 +201,7 @@ def by_first_choice(cls, unreadable):
 
 
 def by_source_of_their_own(cls, unreadable):
-    """Both are given by a source of the application's."""
+    """Both are from a source of the application."""
 
     class Hooked(cls):
         @classmethod
@@ -274,7 +274,7 @@ def test_shadowed_by_an_argument_while_another_is_decrypted(folder):
 
 
 def test_only_the_keys_that_are_needed(folder):
-    """Each data key that an asked-for value needs is unwrapped once, the others not at all."""
+    """Each data key that a value of the model needs is unwrapped once, the others not at all."""
     keys = CountingKeys()
     (folder / ".env").write_text(env_text(Environment().sealed(A="file"), Environment().sealed(OTHER="file")))
     with process(Environment().sealed(B="process"), Environment().sealed(MORE="process")):
@@ -285,7 +285,7 @@ def test_only_the_keys_that_are_needed(folder):
 
 
 def test_keys_of_several_sources_are_unwrapped_side_by_side(folder):
-    """What the sources will need is unwrapped together, before the first value is decrypted."""
+    """The data keys of all sources are unwrapped together, before the first value is decrypted."""
     together = threading.Barrier(3, timeout=10)
 
     class Waiting(CountingKeys):
@@ -313,7 +313,7 @@ def test_rules_are_checked_before_the_first_unwrap(folder):
 
 @pytest.mark.parametrize("extra", ["ignore", "forbid", "allow"])
 def test_unused_lines(folder, extra):
-    """An unused sealed line is dropped, reported by its name, or, where extra ones are kept, decrypted."""
+    """An unused encrypted line is dropped, reported by its name, or, where extra ones are kept, decrypted."""
     keys = CountingKeys()
     (folder / ".env").write_text(
         env_text(Environment().sealed(A="file"), Environment().sealed(OTHER="canary"))
@@ -330,7 +330,7 @@ def test_unused_lines(folder, extra):
 
 
 def test_unused_unreadable_lines(folder):
-    """An unused sealed line that nobody can read is only a failure where extra ones are kept."""
+    """An unused line that cannot be decrypted is a failure only where extra ones are kept."""
     (folder / ".env").write_text(env_text(no_entry("OTHER")))
     with process():
         assert made()().a == "default"
@@ -408,7 +408,7 @@ def plain(name):
 
 
 def sealed(name):
-    """Give a sealed value below the one that fails."""
+    """Give an encrypted value below the one that fails."""
     return Environment().sealed(**{name: "lower"})
 
 
@@ -512,7 +512,7 @@ def test_all_failures_are_reported_together(folder):
 
 
 def test_a_failure_of_the_provider():
-    """What the key provider says is the failure, for each variable, and is asked for once."""
+    """The error of the key provider is the failure of each variable; there is one unwrap."""
 
     class Refusing(CountingKeys):
         def unwrap(self, item, context, timeout):
@@ -548,7 +548,7 @@ def test_command_line_app_fails_alike(folder):
 
 
 def test_an_undecodable_file(folder):
-    """A .env that is not in its encoding is reported by its place, with nothing of what it holds."""
+    """The error about a .env in another encoding names file and line, and holds nothing of the content."""
     (folder / ".env").write_bytes(b"A=canary\xff\n")
     with process():
         error = raised(made())
@@ -558,7 +558,7 @@ def test_an_undecodable_file(folder):
 
 @pytest.mark.parametrize("inside", ["process", "file", "folder"])
 def test_prefixed_names(folder, inside):
-    """ENC_NAME, sealed under that whole name, supplies NAME, before env_prefix and in parts, in every source."""
+    """ENC_NAME, encrypted under that whole name, supplies NAME, before env_prefix and in parts, in every source."""
     variables = Environment().sealed(ENC_APP_A="1", ENC_APP_PART='{"host": "h"}')
     (folder / "secrets").mkdir()
     if inside == "file":
@@ -616,7 +616,7 @@ def test_prefixed_names_between_sources(folder):
 
 
 def test_names_that_only_look_prefixed():
-    """ENC_NAME stands for itself where the model asks for it, where it is plain, and where the prefix is off."""
+    """ENC_NAME is an ordinary name if the model has it, if its value is plaintext, or if the prefix is turned off."""
     fields = {"enc_a": (str, "default"), "a": (str, "default")}
     both = create_model("Both", __base__=EncryptedSettings, **fields)
     with process(Environment().sealed(ENC_A="1")):
@@ -631,7 +631,7 @@ def test_names_that_only_look_prefixed():
 
 
 def test_a_prefixed_value_is_bound_to_its_whole_name():
-    """A value sealed as NAME does not open as ENC_NAME, nor the other way round."""
+    """A value encrypted as NAME does not decrypt as ENC_NAME, nor the other way round."""
     environment = Environment()
     for sealed_as, called in (("A", "ENC_A"), ("ENC_A", "A")):
         with process(environment.entry_variable, {called: environment.seal(**{sealed_as: "1"})[sealed_as]}):
@@ -646,7 +646,7 @@ PLACES = ["process", "file", "folder"]
 @pytest.mark.parametrize("value", PLACES)
 @pytest.mark.parametrize("entry", [*PLACES, "nested folder"])
 def test_key_entries_of_other_sources(folder, value, entry):
-    """A value's key entry is found in whichever source it stands."""
+    """A value's key entry is found in any of the sources."""
     environment = Environment()
     class_ = made(secrets_dir="secrets")
     if entry == "nested folder":
@@ -677,7 +677,7 @@ def test_key_entries_of_other_sources(folder, value, entry):
 @pytest.mark.parametrize("extra", ["ignore", "forbid", "allow"])
 @pytest.mark.parametrize("is_sealed", [True, False])
 def test_key_entries_do_not_reach_the_model(folder, extra, is_sealed):
-    """A key entry is no extra variable, nor a part of a field that is called so, even where nothing is sealed."""
+    """A key entry is no extra variable, nor a part of a field that is called so, even where nothing is encrypted."""
     environment = Environment()
     values = environment.seal(A="1") if is_sealed else {"A": "1"}
     (folder / ".env").write_text(env_text(environment.entry_variable, values))
@@ -714,8 +714,8 @@ def wrapped_in(text):
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_sealed_text_from_other_sources(folder, number):
-    """Sealed text that comes as an argument, or from a file of another kind, is refused, however it is wrapped."""
+def test_encrypted_text_from_other_sources(folder, number):
+    """Encrypted text that comes as an argument, or from a file of another kind, is refused, however it is wrapped."""
     environment = Environment()
     value = list(wrapped_in(environment.seal(A="canary")["A"]))[number]
     cls = create_model("Made", __base__=EncryptedSettings, a=(object, None))
@@ -729,8 +729,8 @@ def test_sealed_text_from_other_sources(folder, number):
 
 
 @pytest.mark.parametrize("kind", ["json", "toml", "function"])
-def test_sealed_text_in_files_of_other_kinds(folder, kind):
-    """Sealed text in a JSON or TOML file, or from a source of the application's, is an error and not handed on."""
+def test_encrypted_text_in_files_of_other_kinds(folder, kind):
+    """Encrypted text in a JSON or TOML file, or from a source of the application's, is an error and not handed on."""
     environment = Environment()
     text = environment.seal(A="canary")["A"]
     (folder / "f.json").write_text(json.dumps({"a": text}))
@@ -757,7 +757,7 @@ def test_sealed_text_in_files_of_other_kinds(folder, kind):
 
 
 def test_a_source_inside_another():
-    """A source that was never handed to encenv is not opened, and what it gives is refused."""
+    """The values of a source that encenv does not know are not decrypted, and an encrypted one is refused."""
 
     def source():
         return EnvSettingsSource(Made)()
@@ -774,7 +774,7 @@ def test_a_source_inside_another():
 
 
 def test_defaults_and_assignments_are_left_alone():
-    """Sealed text that the application itself puts into a default or an attribute is its own affair."""
+    """Encrypted text that the application itself puts into a default or an attribute is its own affair."""
     text = Environment().seal(A="canary")["A"]
     with process():
         loaded = create_model("Made", __base__=EncryptedSettings, a=(str, text))()

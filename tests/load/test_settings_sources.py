@@ -73,7 +73,7 @@ class Upper(EnvSettingsSource):
 
 
 class Wrapping(PydanticBaseSettingsSource):
-    """A source that asks another one and changes what it gives."""
+    """A source that reads another one and changes its values."""
 
     def __init__(self, settings_cls, inner):
         super().__init__(settings_cls)
@@ -85,7 +85,7 @@ class Wrapping(PydanticBaseSettingsSource):
         return value and f"<{value}>", key, is_complex
 
     def __call__(self):
-        """Give what the other source has."""
+        """Return the values of the other source."""
         return {
             key: value
             for name, field in self.settings_cls.model_fields.items()
@@ -174,7 +174,7 @@ def test_hooks(tmp_path, name, place):
 
 
 def test_hooks_that_call_the_next_one(tmp_path):
-    """super().settings_customise_sources gives what it gave: four sources, or those of the next class in order."""
+    """super().settings_customise_sources returns four sources, or those of the next class in order."""
 
     def load(base):
         class Mixin(BaseSettings):
@@ -204,7 +204,7 @@ def test_hooks_that_call_the_next_one(tmp_path):
 
 
 def test_hook_of_a_mixin_behind_a_parent_without_one(tmp_path):
-    """A parent class without a hook does not hide the hook of a base that stands behind it."""
+    """A parent class without a hook does not hide the hook of a later base."""
 
     def load(base):
         class Mixin(BaseSettings):
@@ -219,7 +219,7 @@ def test_hook_of_a_mixin_behind_a_parent_without_one(tmp_path):
 
 
 def test_hook_put_in_place_later(tmp_path, monkeypatch):
-    """A hook that a test puts onto a finished class reads sealed values as well."""
+    """A hook that a test puts onto a finished class reads encrypted values as well."""
 
     def load(base):
         made = fields(base)
@@ -233,7 +233,7 @@ def test_hook_put_in_place_later(tmp_path, monkeypatch):
 
 
 def test_hook_that_fills_the_environment(tmp_path):
-    """What a hook puts into the process environment is read by the sources that it makes afterwards."""
+    """A source that a hook makes reads the variables that the hook has set before."""
     names_given = {*ENVIRON, *(f"ENC_{name}" for name in ENVIRON)}
 
     def load(base):
@@ -300,7 +300,7 @@ def test_sources_that_the_application_keeps(tmp_path, monkeypatch):
 
 
 def test_sources_built_beforehand(tmp_path):
-    """An instance made from sources of the application's own reads sealed values from them."""
+    """An instance made from sources of the application's own reads encrypted values from them."""
 
     def load(base):
         made = fields(base)
@@ -310,7 +310,7 @@ def test_sources_built_beforehand(tmp_path):
 
 
 def test_hook_that_looks_at_the_sources(tmp_path):
-    """A hook finds the sources' own settings as they were: files, prefixes, names, and what they are called."""
+    """A hook finds the attributes of the sources unchanged: files, prefixes, names, and the class."""
 
     def load(base):
         seen = []
@@ -344,7 +344,7 @@ NESTED_SECRETS = {
 
 @pytest.mark.parametrize("name", NESTED_SECRETS)
 def test_nested_secret_files(tmp_path, name):
-    """NestedSecretsSettingsSource gives the same from sealed files; they are called as their path in the folder."""
+    """NestedSecretsSettingsSource gives the same from encrypted files; they are called as their path in the folder."""
     config, secrets = NESTED_SECRETS[name]
 
     def load(base):
@@ -378,7 +378,7 @@ COMMAND_LINES = {
 @pytest.mark.parametrize("name", COMMAND_LINES)
 @pytest.mark.parametrize("how", ["call", "class", "app", "source", "hook"])
 def test_command_line(tmp_path, name, how, capsys):
-    """Command-line arguments stand over sealed variables as over plain ones, however they are given."""
+    """Command-line arguments win over encrypted variables as over plaintext ones."""
     arguments = COMMAND_LINES[name]
 
     def load(base):
@@ -473,7 +473,7 @@ def inner(base):
 
 
 def inner_from_parts(base):
-    """A settings class as a field that is given in parts."""
+    """A settings class as a field whose parts are variables."""
 
     class Database(base):
         model_config = SettingsConfigDict(env_prefix="DB_")
@@ -748,7 +748,7 @@ def test_options_do_not_leak():
 
 @pytest.mark.parametrize("flag", ["1", ""])
 def test_debug_log(tmp_path, caplog, monkeypatch, flag):
-    """PYDANTIC_SETTINGS_DEBUG names the files, and of what was decrypted the names only."""
+    """PYDANTIC_SETTINGS_DEBUG shows the files, and only the names of decrypted values."""
     (tmp_path / ".env").write_text("".join(f"{n}={v}\n" for n, v in Environment().sealed(A="canary").items()))
     monkeypatch.chdir(tmp_path)
 
@@ -778,8 +778,8 @@ def test_debug_log_of_plain_settings(caplog):
     assert "{'b': 'plain'}" in said or "Resolving" not in said
 
 
-def test_nothing_sealed_costs_nothing(tmp_path):
-    """A load with nothing sealed imports neither cryptography nor boto3 nor click, nor ssl."""
+def test_plaintext_costs_nothing(tmp_path):
+    """A load with nothing encrypted imports neither cryptography nor boto3 nor click, nor ssl."""
     (tmp_path / ".env").write_text("A=1\nB=2\n")
     script = (
         "import sys, pydantic_settings\n"
@@ -816,7 +816,7 @@ def test_types():
 
 
 def test_user_code_that_raises(tmp_path):
-    """What a validator or source raises itself becomes an error that says where, once anything was decrypted."""
+    """Once anything was decrypted, an exception of a validator or source becomes an error that names its place."""
 
     def hook(cls, settings_cls, env_settings, **sources):
         def source():

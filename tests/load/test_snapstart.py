@@ -1,9 +1,10 @@
-"""Settings across a snapshot: what AWS Lambda's own hooks find in the process, and what they put back."""
+"""Settings are emptied before a snapshot of AWS Lambda, and loaded again after it."""
 
 import subprocess
 import sys
 
 import pytest
+from support.programs import needs_linux
 from support.workspace import CANARY
 
 SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
@@ -252,7 +253,7 @@ PARTS = {
 
 @pytest.fixture
 def process(workspace):
-    """What runs a program in the workspace's folder, its environment sealed under a local key."""
+    """What runs a program in the workspace's folder, its environment encrypted under a local key."""
     assert workspace.call("keygen").code == 0
     lines = [f"{name}='{value}'\n" for name, value in PARTS.items()]
     workspace.write("process.env", "".join(lines[:-1]))
@@ -282,17 +283,14 @@ def process(workspace):
     return run
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the runtime client is built for Linux alone")
-
-
-@linux
+@needs_linux
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_is_held_at_a_snapshot_and_all_is_back_after_it(process, shape):
     """Whatever a settings class is made of: nothing alive holds its secret at the snapshot; the object has it after."""
     process(BEGINNING + SHAPES[shape] + ENDING)
 
 
-@linux
+@needs_linux
 def test_what_the_application_drops_is_not_kept(process):
     """A settings object that nothing else refers to goes at once, and one in a cycle is not loaded again."""
     process(
@@ -324,12 +322,12 @@ assert loads == [1, 1, 1]
     )
 
 
-@linux
+@needs_linux
 @pytest.mark.parametrize(
     "read", ["encenv.decrypt_environ", "partial(encenv.dotenv_values, '.env')"], ids=["environ", "file"]
 )
 def test_data_keys_are_dropped_without_settings_too(process, read):
-    """Who reads variables with a function keeps no data key over a snapshot, and reads them again after it."""
+    """A program that reads variables with a function holds no data key in a snapshot, and reads again after it."""
     process(
         BEGINNING
         + f"""
@@ -347,9 +345,9 @@ assert hashlib.sha256(repr(read()).encode()).digest() == before
     )
 
 
-@linux
-def test_settings_without_a_sealed_value_stay_as_they_are(process):
-    """What no key was needed for is neither emptied nor loaded again."""
+@needs_linux
+def test_settings_without_an_encrypted_value_are_unchanged(process):
+    """Settings that needed no key are neither emptied nor loaded again."""
     process(
         BEGINNING
         + """
@@ -365,7 +363,7 @@ assert settings.debug
     )
 
 
-@linux
+@needs_linux
 def test_hooks_of_the_application(process):
     """A hook that is registered after encenv was imported finds the settings whole, before and after."""
     process(
@@ -388,7 +386,7 @@ assert len(seen) == 2 and len(set(seen)) == 1
     )
 
 
-@linux
+@needs_linux
 def test_a_load_that_fails_after_a_restore(process):
     """The failure is the one of an ordinary load, and the object stays empty."""
     process(

@@ -1,21 +1,20 @@
-"""encenv.policy.file_globs: the globs of ``files =`` select what git selects by the lines that encenv writes for them."""
+"""encenv.policy.file_globs: a glob of ``files =`` selects the same files as the line of .gitattributes made from it."""
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.programs import needs
 
 from encenv.git.install import add_attributes, has_attributes
 from encenv.policy.file_globs import covers
 from encenv.policy.project import FILES
 
 HOOKS = Path(__file__).parents[2] / ".pre-commit-hooks.yaml"
-needs_git = pytest.mark.skipif(not shutil.which("git"), reason="needs git")
 
 PIECES = (
     "a",
@@ -67,7 +66,7 @@ GLOBS = st.builds(
     ],
 )
 def test_globs(globs, selected, others):
-    """Each kind of glob selects what it says."""
+    """Each kind of glob selects these files, and not the others."""
     assert [path for path in [*selected, *others] if covers(globs, path)] == selected
 
 
@@ -84,11 +83,11 @@ def globs_and_paths(draw):
     return globs, [path for path in dict.fromkeys(paths) if not {".", ".."} & {*path.split("/")}]
 
 
-@needs_git
+@needs("git")
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(globs_and_paths())
 def test_git_agrees(tmp_path, globs_and_paths):
-    """Git selects the same paths by the lines that are written for the globs, where case does not count."""
+    """Git selects the same paths by the lines that encenv writes for the globs, if it ignores case."""
     globs, paths = globs_and_paths
     if not (tmp_path / ".git").exists():
         subprocess.run(["git", "init", "-q", tmp_path], check=True)
@@ -118,7 +117,7 @@ def test_git_agrees(tmp_path, globs_and_paths):
     )
 )
 def test_pre_commit_agrees(path):
-    """The hook for pre-commit is given the files that the default globs select; it cannot read pyproject.toml."""
+    """The hook for pre-commit, which cannot read pyproject.toml, selects the files of the default globs."""
     files, exclude = re.findall(r"^  (?:files|exclude): (.+)$", HOOKS.read_text(), re.MULTILINE)
     by_pre_commit = bool(re.search(files, path)) and not re.search(exclude, path)
     assert by_pre_commit == covers(FILES, path)

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from support.lambda_runtime import SNAP_START, environment, memory, run
 from support.markdown import blocks
-from support.programs import needs
+from support.programs import needs, needs_linux
 from support.workspace import Workspace
 
 from encenv import decrypt_environ
@@ -33,7 +33,7 @@ SEED = b"samples/lambda"
 HOST = "db.internal"
 EMPTY_EVENT = "{}"
 pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="the runtime client is built for Linux alone"),
+    needs_linux,
     pytest.mark.timeout(600),  # the build installs packages
 ]
 

@@ -22,7 +22,9 @@ def needs(program: str, *, available: bool | None = None) -> pytest.MarkDecorato
     return pytest.mark.skipif(missing, reason=_reason(program))
 
 
-needs_root = needs("root", available=os.geteuid() == 0)
+needs_root = needs("root", available=hasattr(os, "geteuid") and os.geteuid() == 0)
+needs_posix = needs("POSIX, for which the command line is made", available=os.name == "posix")
+needs_linux = needs("Linux", available=sys.platform == "linux")
 # The .pth file of an editable install holds the folder's name, and is read in the encoding of the locale.
 needs_ascii_path = needs(ASCII_PATH, available=sys.version_info >= (3, 13) or __file__.isascii())
 
