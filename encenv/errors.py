@@ -1,17 +1,4 @@
-"""The errors that encenv raises, split by who must act.
-
-    EncenvError                  never raised bare
-    ├── MalformedError           a text breaks the rules of format version 1  who wrote the value
-    ├── KeyEntryError            no key entry for a sealed value's KID        who moved the value
-    ├── KeyRefusedError          a key provider said no                       who owns the wrapping key
-    │   └── KeyDeniedError       … because a permission is missing             who grants permissions
-    ├── KeyUnreachableError      a key provider did not answer                who runs the network
-    ├── AuthenticationError      a value was renamed, swapped or changed      who reviews the change
-    ├── PolicyError              the reader's own rules forbid it             who wrote the rules
-    ├── ConflictError            two things use the same place                who merged them
-    ├── FileError                a file cannot be read or written             who owns the file
-    ├── UserCodeError            a validator or source of the application raised
-    └── LoadError                failures of several of these kinds in one load
+"""The errors that encenv raises, split by who must act, and how several are reported as one.
 
 Messages are lower-case, say what happened and never hold a value or a key; ``hint`` says what to do, in the
 imperative.
@@ -78,42 +65,42 @@ class EncenvError(Exception):
 
 
 class MalformedError(EncenvError):
-    """Raised if a text breaks the rules of the wire format, version 1."""
+    """Raised if a text breaks the rules of the wire format, version 1. The author of the value must act."""
 
 
 class KeyEntryError(EncenvError):
-    """Raised if there is no key entry for the KID that a sealed value names."""
+    """Raised if there is no key entry for the KID that a sealed value names. The person who moved it must act."""
 
 
 class KeyRefusedError(EncenvError):
-    """Raised if a key provider refused: no permission, disabled, another context, another key."""
+    """Raised if a key provider refused: no permission, disabled, another context or key. The owner of the key must act."""
 
 
 class KeyDeniedError(KeyRefusedError):
-    """Raised if a key provider refused only because a permission is missing.
+    """Raised if a key provider refused only because a permission is missing. The person who grants permissions must act.
 
     Someone without this permission can still add values; any other refusal may mean that the key entry was changed.
     """
 
 
 class KeyUnreachableError(EncenvError):
-    """Raised if a key provider did not answer: timeout, throttled, no credentials, no region."""
+    """Raised if a key provider did not answer: timeout, throttled, no credentials or region. The operator must act."""
 
 
 class AuthenticationError(EncenvError):
-    """Raised if a sealed value does not authenticate: it was renamed, swapped or tampered with."""
+    """Raised if a sealed value was renamed, swapped or changed. The reviewer of the change must act."""
 
 
 class PolicyError(EncenvError):
-    """Raised if the reader's own rules (pins, required context, limits) forbid what a source holds."""
+    """Raised if the reader's own rules (pins, required context, limits) forbid it. The author of the rules must act."""
 
 
 class ConflictError(EncenvError):
-    """Raised if two things use the same place."""
+    """Raised if two things use the same place. The person who merged them must act."""
 
 
 class FileError(EncenvError):
-    """Raised if a file cannot be read, parsed or written."""
+    """Raised if a file cannot be read, parsed or written. The owner of the file must act."""
 
 
 class UserCodeError(EncenvError):
@@ -124,7 +111,7 @@ class UserCodeError(EncenvError):
 
 
 class LoadError(EncenvError):
-    """Raised if a load failed in several different ways; ``failures`` has each."""
+    """Raised if a load failed in several of these ways; ``failures`` has each."""
 
 
 def combine(
