@@ -47,12 +47,17 @@ def key_findings(
     elif offline:
         reason = ", because of --offline: credentials, clock and keys are not checked"
     else:
-        probe = KmsProbe()
-        credentials = _credentials(probe)
-        yield credentials
-        yield _region(probe, aws_keys)
-        if credentials.severity == "error":
-            probe, reason = None, " without credentials: clock and keys are not checked"
+        kms = KmsProbe()
+        try:
+            source, owner = kms.credentials(), kms.identity()
+            yield Finding(
+                "ok", "credentials", f"found, by {source}" + (f"; they are {owner}" if owner else "")
+            )
+            probe = kms
+        except EncenvError as error:
+            yield failure("credentials", error)
+            reason = " without credentials: clock and keys are not checked"
+        yield _region(kms.region, aws_keys)
     if probe is None:
         yield Finding("skipped", "AWS", f"not contacted{reason}")
     for entry in entries:
@@ -77,19 +82,7 @@ def _local_keys(keys: Iterable[KeyName]) -> Iterator[Finding]:
                 yield Finding("ok", "local key", f"{item.reference} is here")
 
 
-def _credentials(probe: KmsProbe) -> Finding:
-    try:
-        source = probe.credentials()
-    except EncenvError as error:
-        return failure("credentials", error)
-    identity = probe.identity()
-    return Finding(
-        "ok", "credentials", f"found, by {source}" + (f"; they are {identity}" if identity else "")
-    )
-
-
-def _region(probe: KmsProbe, keys: Iterable[str]) -> Finding:
-    region = probe.region
+def _region(region: str | None, keys: Iterable[str]) -> Finding:
     if region is None and any(key.startswith("alias/") for key in keys):
         return Finding("error", "region", "none is set, and an alias needs one", "set AWS_REGION")
     return Finding("ok", "region", region or "none is set; ARNs need none")

@@ -92,13 +92,12 @@ quiet = click.option(
 
 def key_option(*names: str, text: str) -> Callable[[F], F]:
     """Add an option that names wrapping keys; *text* is its help."""
-    return click.option(*names, metavar="KEY", multiple=True, callback=_parse_option(parse_keys), help=text)
+    return _parsed_option(parse_keys, *names, metavar="KEY", help=text)
 
 
 def context_option(text: str) -> Callable[[F], F]:
     """Add ``--context``, None if it is not given; *text* is its help."""
-    callback = _parse_option(_parse_pairs)
-    return click.option("--context", metavar="KEY=VALUE", multiple=True, callback=callback, help=text)
+    return _parsed_option(_parse_pairs, "--context", metavar="KEY=VALUE", help=text)
 
 
 def key_options(command: F) -> F:
@@ -114,17 +113,18 @@ def _parse_pairs(texts: tuple[str, ...]) -> Pairs | None:
     return parse_context(text.partition("=")[::2] for text in texts) or None
 
 
-def _parse_option(parse_texts: Callable[[tuple[str, ...]], Any]) -> Callable[..., Any]:
-    """Return the callback of an option that *parse_texts* reads: what is malformed is a wrong call."""
+def _parsed_option(
+    parse_texts: Callable[[tuple[str, ...]], Any], *names: str, **attributes: Any
+) -> Callable[[F], F]:
+    """Add an option, which may be repeated, that *parse_texts* reads: what is malformed is a wrong call."""
 
     def callback(_: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> Any:
         try:
             return parse_texts(texts)
         except MalformedError as error:
-            misuse = Misuse(f"{option.opts[0]}: {error.message}", error.hint)
-        raise misuse
+            raise Misuse(f"{option.opts[0]}: {error.message}", error.hint) from None
 
-    return callback
+    return click.option(*names, multiple=True, callback=callback, **attributes)
 
 
 # Names of variables

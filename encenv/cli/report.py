@@ -107,11 +107,6 @@ def write_lines(lines: Iterable[str]) -> None:
     write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
 
-def count(number: int, noun: str) -> str:
-    """Return *number* and *noun*, in the plural where there is not exactly one."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _line(finding: Finding, label: str = "") -> str:
     commit = f"{finding.commit} " if finding.commit else ""
     place = f"{finding.where}:{finding.line}" if finding.line else finding.where

@@ -100,6 +100,11 @@ def give_up(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def count(number: int, noun: str) -> str:
+    """Return *number* and *noun*, in the plural where there is not exactly one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def painted(text: str, style: str, stream: TextIO | None = None) -> str:
     """Return *text* in *style*, numbers of an SGR sequence, for *stream* (None: standard output).
 

@@ -9,12 +9,12 @@ from encenv.cli.report import (
     as_checklist,
     as_json,
     as_lines,
-    count,
     errors,
     failure,
     write_json,
     write_lines,
 )
+from encenv.cli.terminal import count
 from encenv.errors import FileError
 
 FINDINGS = [

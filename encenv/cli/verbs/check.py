@@ -12,8 +12,8 @@ import click
 from encenv.cli import report
 from encenv.cli.files import place, read_text
 from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument, quiet
-from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
-from encenv.cli.terminal import fail, progress, say
+from encenv.cli.report import Finding, errors, failure, write_json, write_lines
+from encenv.cli.terminal import count, fail, progress, say
 from encenv.errors import EncenvError
 from encenv.files.disk import decode, printable, shell_argument
 from encenv.files.document import parse
@@ -30,13 +30,11 @@ _REWRITE = "encrypt the file and rewrite these commits; change the secret if any
 
 
 class _Version(NamedTuple):
-    """One version of a file; it is read when it is checked."""
+    """A file as it is now, as it is staged, or as it was in a commit."""
 
     path: str
-    blob: str | None = None  # the id of its content in git; None for the file as it is now
-    commit: str | None = (
-        None  # the commit that holds it; None for what is staged, and for the file as it is now
-    )
+    blob: str | None = None  # the id of its content, if that is in git
+    commit: str | None = None  # the id of the commit, if it is in one
 
 
 @click.command()
@@ -82,10 +80,9 @@ def command(
         versions = [_Version(path) for path in files or (DEFAULT_FILE,)]
     findings: dict[Finding, None] = {}
     for version in progress(versions, "checking"):
-        of_version = sorted(
-            _findings(version, projects, is_opening=is_opening), key=lambda one: one.line or 0
-        )
-        findings |= dict.fromkeys(replace(one, commit=version.commit) for one in of_version)
+        new = _findings(version, projects, is_opening=is_opening)
+        by_line = sorted(new, key=lambda one: one.line or 0)
+        findings |= dict.fromkeys(replace(one, commit=version.commit) for one in by_line)
     if as_json:
         write_json(report.as_json(findings))
     else:

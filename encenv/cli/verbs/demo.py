@@ -33,9 +33,7 @@ COLUMNS = 79  # a terminal has 80
 class _CountingKeys(LocalKeys):
     """A local key that counts how often it unwraps a data key."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self.unwraps = 0
+    unwraps = 0
 
     def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
         """Count, and return the data key in *item*."""

@@ -15,7 +15,8 @@ from encenv.cli import report
 from encenv.cli.files import place, read_text
 from encenv.cli.key_health import key_findings
 from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument
-from encenv.cli.report import Finding, count, errors, failure, write_json, write_lines
+from encenv.cli.report import Finding, errors, failure, write_json, write_lines
+from encenv.cli.terminal import count
 from encenv.errors import EncenvError
 from encenv.files.disk import shell_argument
 from encenv.files.inspect import Inspection, inspect
@@ -101,18 +102,15 @@ def _file(path: str, inspection: Inspection, policy: Policy) -> Iterator[Finding
             yield Finding(more[0].severity, where, f"{len(more)} more", f"see them all: encenv check {file}")
     encrypted = sum(one.state == "sealed" for one in inspection.variables)
     yield Finding("ok", where, f"{encrypted} of {count(len(inspection.variables), 'variable')} encrypted")
-    if path != "-" and os.name == "posix":  # elsewhere the permission bits say nothing
-        yield from _permissions(path, has_plaintext=any(one.state == "plain" for one in inspection.variables))
-
-
-def _permissions(path: str, *, has_plaintext: bool) -> Iterator[Finding]:
-    mode, where = stat.S_IMODE(Path(path).stat().st_mode), place(path)
+    if path == "-" or os.name != "posix":  # elsewhere the permission bits say nothing
+        return
+    mode = stat.S_IMODE(Path(path).stat().st_mode)
     if mode & stat.S_IWOTH:
-        run = f"run: chmod go-w {shell_argument(where)}"
-        yield Finding("error", where, f"everybody can write it (mode {mode:o})", run)
-    if has_plaintext and mode & (stat.S_IRGRP | stat.S_IROTH):
-        run = f"run: chmod 600 {shell_argument(where)}"
-        yield Finding("warning", where, f"others can read its plaintext (mode {mode:o})", run)
+        message = f"everybody can write it (mode {mode:o})"
+        yield Finding("error", where, message, f"run: chmod go-w {file}")
+    if mode & (stat.S_IRGRP | stat.S_IROTH) and any(one.state == "plain" for one in inspection.variables):
+        message = f"others can read its plaintext (mode {mode:o})"
+        yield Finding("warning", where, message, f"run: chmod 600 {file}")
 
 
 def _git(here: Project) -> Iterator[Finding]:

@@ -3,16 +3,16 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import click
 
 from encenv.cli.editor import private_folder, run_editor
-from encenv.cli.files import FILE_MODE, check_creatable, exists, place, report
+from encenv.cli.files import check_creatable, exists, place, report, rewrite, rewrite_or_create
 from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, file_argument, key_options, quiet
-from encenv.cli.report import count
-from encenv.cli.terminal import fail, is_terminal, progress, say, warn
+from encenv.cli.terminal import count, fail, is_terminal, progress, say, warn
 from encenv.errors import ConflictError, EncenvError
 from encenv.files.atomic import PRIVATE, create, edit_file
 from encenv.files.disk import attempt, decode, printable, read, shell_argument
@@ -47,16 +47,13 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
     project = project_of(file)
     writer, wanted = project.writer(keys, context, progress), project.policy().requires
     check_creatable(file, writer, f"encenv edit {shell_argument(place(file))}")
-    is_new = not exists(file)
-    _check_folder(file)
-    session = start_edit("" if is_new else _read(file), writer, place(file))
+    write = rewrite if exists(file) else rewrite_or_create
+    session = start_edit(_text(file), writer, place(file))
 
     def save(edited: str) -> EncryptResult:
         outcome = finish_edit(session, edited, writer, wanted)
-        if is_new and outcome.text:
-            create(file, outcome.text.encode(), FILE_MODE)
-        elif outcome.text != session.text:
-            _replace(file, session.text, outcome.text)
+        if outcome.text != session.text:
+            write(file, lambda text: replace(outcome, text=_merged(file, session.text, outcome.text, text)))
         return outcome
 
     with private_folder() as (folder, in_memory):
@@ -76,16 +73,15 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
     report(file, f"changed {count(len(outcome.names), 'variable')}" if outcome.names else "changed", outcome)
 
 
-def _read(file: str) -> str:
-    with edit_file(file) as now:  # a file that cannot be replaced is refused before it is edited
-        return decode(now.data, place(file))
-
-
-def _check_folder(file: str) -> None:
-    """Check that *file* could be saved in its folder, before somebody has edited a text for it."""
+def _text(file: str) -> str:
+    """Return the text of *file*, "" if there is none; refuse one that could not be saved, before it is edited."""
     folder = Path(file).parent
     attempt("read", folder, lambda: os.scandir(folder).close(), "folder")
     attempt("write", Path(file), lambda: TemporaryFile(dir=folder).close())
+    if not exists(file):
+        return ""
+    with edit_file(file) as now:
+        return decode(now.data, place(file))
 
 
 def _edit_until_saved(path: Path, file: str, save: Callable[[str], EncryptResult]) -> EncryptResult:
@@ -119,19 +115,16 @@ def _keep(file: str, path: Path, session: EditorSession, writer: Writer) -> None
         warn(f"your text is kept, encrypted; to see it: encenv get {UNSAVED} -f {shell_argument(beside)}")
 
 
-def _replace(file: str, before: str, after: str) -> None:
-    """Replace the text *before* of *file* by *after*, merged with what another program changed in the meantime."""
-    with edit_file(file) as now:
-        text = decode(now.data, place(file))
-        if text == before:
-            now.replace(after.encode())
-            return
-        merged = merge(before, after, text)
-        if merged.conflicts:
-            names = ", ".join(map(printable, merged.conflicts))
-            raise ConflictError(
-                f"you and another program changed the same variables of {printable(file)}: {names}",
-                hint="look at the file in another window; to keep its values, leave those lines unchanged",
-            )
-        now.replace(merged.text.encode())
-        say(f"{printable(file)}: merged with what another program changed in the meantime")
+def _merged(file: str, before: str, after: str, now: str) -> str:
+    """Return *after*, merged with what another program changed in *file* since it held *before*."""
+    if now == before:
+        return after
+    merged = merge(before, after, now)
+    if merged.conflicts:
+        names = ", ".join(map(printable, merged.conflicts))
+        raise ConflictError(
+            f"you and another program changed the same variables of {printable(file)}: {names}",
+            hint="look at the file in another window; to keep its values, leave those lines unchanged",
+        )
+    say(f"{printable(file)}: merged with what another program changed in the meantime")
+    return merged.text

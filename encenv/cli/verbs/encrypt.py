@@ -4,8 +4,7 @@ import click
 
 from encenv.cli import options
 from encenv.cli.files import FILE_MODE, for_each_file, place, read_text, report, rewrite, write_text
-from encenv.cli.report import count
-from encenv.cli.terminal import progress
+from encenv.cli.terminal import count, progress
 from encenv.files.encrypt import encrypt, reencrypt
 from encenv.files.key_names import KeyName, Pairs
 from encenv.policy.project import project_of

@@ -5,16 +5,8 @@ from pathlib import Path
 
 import click
 
+from encenv.cli import options
 from encenv.cli.files import place, read_every_line, write_text
-from encenv.cli.options import (
-    STANDARD_OUTPUT,
-    chooser,
-    except_option,
-    file_argument,
-    only_option,
-    output_option,
-    quiet,
-)
 from encenv.cli.terminal import progress, say, warn, write
 from encenv.errors import EncenvError, FileError, PolicyError, listed
 from encenv.export.final_values import (
@@ -33,7 +25,7 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
 
 
 @click.command()
-@file_argument
+@options.file_argument
 @click.option(
     "--format",
     "form",
@@ -51,10 +43,10 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
     default="",
     help="The name of the function, the Terraform variable or the object.",
 )
-@output_option("Write there; for github, append there.")
-@only_option
-@except_option
-@quiet
+@options.output_option("Write there; for github, append there.")
+@options.only_option
+@options.except_option
+@options.quiet
 def command(  # noqa: PLR0913, PLR0917 (one for each option)
     file: str,
     form: str,
@@ -90,13 +82,13 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         raise click.UsageError("--plaintext and --as-is exclude each other")
     if title and not FORMATS[form].has_title:
         raise click.UsageError(f"{form} has no use for --name")
-    to = output or (_github_file() if form == "github" else STANDARD_OUTPUT)
+    to = output or (_github_file() if form == "github" else options.STANDARD_OUTPUT)
     text, where = str(read_every_line(file)), place(file)
     project = project_of(file)
     values_of = plaintext_values if plaintext else raw_values if as_is else encrypted_values
     writer = project.writer(progress=progress)
     try:
-        final = values_of(text, where, writer, chooser(only, excepted), project.policy().requires)
+        final = values_of(text, where, writer, options.chooser(only, excepted), project.policy().requires)
     except EncenvError as error:
         if values_of is encrypted_values and needs_a_key(error):
             error.hint += "; or, if no value refers to others by ${NAME}: --as-is"
@@ -106,13 +98,13 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         warn(f"{where}: {warning}")
     _report(where, final)
     mode = PLAINTEXT_MODE if final.secret else ENCRYPTED_MODE
-    if formatted.masks and to == STANDARD_OUTPUT:
+    if formatted.masks and to == options.STANDARD_OUTPUT:
         # Sent to GITHUB_ENV, the masks would be variables, or be shown in an error, and mask nothing.
         raise PolicyError(
             "standard output cannot take the masks for plaintext and the variables",
             hint="run it in a step without -o, or give the file to append to: -o FILE",
         )
-    if form == "github" and to != STANDARD_OUTPUT:
+    if form == "github" and to != options.STANDARD_OUTPUT:
         write(formatted.masks.encode())  # first, so that nothing is logged before it is masked
         _append(Path(to), formatted.text.encode(), mode)
     else:

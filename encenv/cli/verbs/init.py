@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from encenv.cli.options import key_options, quiet
-from encenv.cli.report import count
-from encenv.cli.terminal import fail, is_terminal, say
+from encenv.cli.terminal import count, fail, is_terminal, say
 from encenv.cli.verbs import keygen
 from encenv.errors import ConflictError, EncenvError, MalformedError, listed
 from encenv.files.disk import printable, read, shell_argument

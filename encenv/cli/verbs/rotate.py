@@ -4,8 +4,7 @@ import click
 
 from encenv.cli.files import for_each_file, key_texts, place, report, rewrite
 from encenv.cli.options import files_argument, key_options, quiet
-from encenv.cli.report import count
-from encenv.cli.terminal import progress, say, warn
+from encenv.cli.terminal import count, progress, say, warn
 from encenv.files.encrypt import EncryptResult, rotate
 from encenv.files.inspect import inspect
 from encenv.files.key_names import KeyName, Pairs

@@ -8,8 +8,8 @@ import click
 
 from encenv.cli.files import place, read_text
 from encenv.cli.options import files_argument, json_option
-from encenv.cli.report import STATES, count, write_json, write_lines
-from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, painted
+from encenv.cli.report import STATES, write_json, write_lines
+from encenv.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, count, painted
 from encenv.files.disk import printable
 from encenv.files.inspect import LAMBDA_BYTES, Inspection, Variable, inspect
 from encenv.files.plaintext_leaks import mask_name
