@@ -1,6 +1,6 @@
 """Edit a whole .env file by hand: as a plaintext draft, and encrypted again without changing unedited lines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from encenv.errors import ConflictError, FileError, combine, frameless
@@ -24,7 +24,6 @@ class EditorSession:
 
     lines: FileLines
     draft: str = field(repr=False)
-    marks: Mapping[str, int]  # the index of each key entry, by its comment
 
     @property
     def text(self) -> str:
@@ -48,14 +47,10 @@ def start_edit(text: str, writer: Writer, where: str = ".env") -> EditorSession:
         agreed_keys(lines, writer)
     bindings = lines.file.bindings
     changes = {index: with_value(bindings[index], value) for index, value in lines.decrypt(writer).items()}
-    marks: dict[str, int] = {}
     for index in entry_kids(lines.file):
-        mark = f"# {bindings[index].name}: leave this line, the key entry is here"
-        if mark in marks:
-            mark += f" too ({index})"
-        marks[mark] = index
         blank, _, end = _parts(bindings[index].text)
-        changes[index] = bindings[index]._replace(name=None, value=None, text=blank + mark + end)
+        comment = f"# {bindings[index].name}: leave this line, the key entry is here"
+        changes[index] = bindings[index]._replace(name=None, value=None, text=blank + comment + end)
     draft = "".join(changes.get(index, binding).text for index, binding in enumerate(bindings))
     file = parse(lines.file.head + draft)
     if len(file.bindings) != len(bindings):
@@ -63,7 +58,7 @@ def start_edit(text: str, writer: Writer, where: str = ".env") -> EditorSession:
             f"{where} cannot be decrypted for an editor without changing how it reads",
             hint="change it with encenv set",
         )
-    return EditorSession(lines, str(file), marks)
+    return EditorSession(lines, str(file))
 
 
 @frameless
@@ -112,32 +107,30 @@ def _compare(
     session: EditorSession, edited: EnvFile, must_encrypt: NameTest
 ) -> tuple[dict[int, Binding], dict[int, str]]:
     """Return, by index in *edited*, the lines that get their original text again, and the values to encrypt."""
-    original = session.lines.file
-    # The original and the draft of each line, by its name and its value in the draft.
-    unused: dict[tuple[str | None, str | None], list[tuple[Binding, Binding]]] = {}
-    for old, draft in zip(original.bindings, parse(session.draft).bindings, strict=True):
-        unused.setdefault((draft.name, draft.value), []).append((old, draft))
+    # The original and the draft of each line that is not found in the edited text yet.
+    unused: dict[tuple[str, str | None], list[tuple[Binding, Binding]]] = {}
+    for old, draft in zip(session.lines.file.bindings, parse(session.draft).bindings, strict=True):
+        unused.setdefault(_content(draft), []).append((old, draft))
     encrypted = {name for name, _ in session.lines.sealed.values()}
-    marks = dict(session.marks)
     changes: dict[int, Binding] = {}
     values: dict[int, str] = {}
     for index, binding in enumerate(edited.bindings):
-        statement = _parts(binding.text)[1]
-        if binding.name is None:
-            entry = marks.pop(statement.strip(), None)
-            if entry is not None:
-                changes[index] = _with_statement_of(original.bindings[entry], binding)
-            continue
-        if pairs := unused.get((binding.name, binding.value)):
+        if pairs := unused.get(_content(binding)):
             old, draft = pairs.pop(0)
-            if old.value != draft.value:  # it is sealed
-                is_same = statement == _parts(draft.text)[1]
-                changes[index] = (
-                    _with_statement_of(old, binding) if is_same else with_value(binding, old.value or "")
-                )
-        elif binding.value is not None and (binding.name in encrypted or must_encrypt(binding.name)):
+            if old.text == draft.text:  # neither a sealed value nor a key entry
+                continue
+            if draft.name is None or _parts(binding.text)[1] == _parts(draft.text)[1]:
+                changes[index] = _with_statement_of(old, binding)
+            else:
+                changes[index] = with_value(binding, old.value or "")
+        elif binding.value is not None and (binding.name in encrypted or must_encrypt(binding.name or "")):
             values[index] = binding.value
     return changes, values
+
+
+def _content(binding: Binding) -> tuple[str, str | None]:
+    """Return what *binding* says, however it is written: name and value, or the comment."""
+    return binding.name or _parts(binding.text)[1].strip(), binding.value
 
 
 def _restore_entries(text: str, entries: Sequence[KeyEntry]) -> str:
