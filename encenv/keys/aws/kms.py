@@ -84,9 +84,7 @@ class AwsKms:
         """
         arn, blob = wrapped_key.reference, wrapped_key.wrapped
 
-        def ask() -> (
-            Any
-        ):  # an error keeps the frame around this one, and the credentials are only in this one
+        def request() -> Any:  # its frame holds the credentials, and is not in the traceback of an error
             # Only the process's own environment: boto3 would read that, too.
             is_plain = self._session is None and self._client is None and self._environ is os.environ
             if is_plain and (lean := KmsHttp.for_key(arn, self._environ)) is not None:
@@ -96,7 +94,7 @@ class AwsKms:
                     KeyId=arn, CiphertextBlob=blob, EncryptionContext=dict(context)
                 )
 
-        plaintext: bytes = _checked("Decrypt", arn, ask)["Plaintext"]
+        plaintext: bytes = _checked("Decrypt", arn, request)["Plaintext"]
         return plaintext
 
     def rewrap(
