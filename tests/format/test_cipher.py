@@ -1,4 +1,4 @@
-"""The primitives agree with the libraries that they come from."""
+"""Test that the primitives agree with the libraries that they are from."""
 
 import os
 

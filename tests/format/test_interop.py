@@ -1,4 +1,4 @@
-"""The format is what FORMAT.md says: a reader and writer in JavaScript, written from that page alone, agrees with ours.
+"""Test that the format is what FORMAT.md says: a JavaScript reader and writer, made from that page alone, agrees with ours.
 
 One node process costs some 40 ms, so each request to it is a whole batch.
 """
@@ -88,7 +88,7 @@ def node_seal(environments, context=None):
 
 
 def without(char, raw):
-    """Return *raw* as os.environ has it. Without *char* first: what it separates may be a character together."""
+    """Return *raw* without *char*, as os.environ has it. Decode last: the bytes around *char* may be one character."""
     return raw.replace(char, b"").decode("utf-8", "surrogateescape")
 
 
@@ -420,7 +420,7 @@ def test_one_bad_variable_leaves_the_others_to_both():
     assert python_open(variables) == expected
 
 
-def test_more_than_32_data_keys_are_opened_by_neither():
+def test_neither_unwraps_more_than_32_data_keys():
     """Both unwrap 32 data keys in one load; of 33, neither unwraps any."""
     keys = [DataKey.generate() for _ in range(33)]
     for count, value in ((32, b"x"), (33, None)):
@@ -483,7 +483,7 @@ def test_local_key_texts_are_judged_alike(pattern, good, monkeypatch):
     "value",
     ["encenv:1", "encenv:1:AAAAAAAA:", "encenv:9x", "x encenv:2:AAAAAAAA:", "a\0b", "x" * (LONGEST + 1)],
 )
-def test_what_must_not_be_sealed_is_sealed_by_neither(value):
+def test_neither_encrypts_what_must_not_be_encrypted(value):
     """Neither encrypts a sealed value again, a value with NUL, or one whose text would be too long."""
     request = {
         "localKeys": KEY_TEXT,

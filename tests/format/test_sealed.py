@@ -1,4 +1,4 @@
-"""The two texts of the format are parsed by hand; the parser agrees with the specification's grammar."""
+"""Test that the parser, which is written by hand, accepts what the grammar of the specification accepts."""
 
 import re
 from base64 import urlsafe_b64decode
@@ -59,7 +59,7 @@ def parses(parse, *args):
 
 @given(near("us-east-1", "us-gov-west-1", "eu-isoe-west-12", "us-1", "a-b-c-d-1", "ap--1", ""))
 def test_a_region(text):
-    """The name of an AWS region."""
+    """The parser accepts the names of AWS regions, and nothing else."""
     assert is_region(text) == bool(REGION.fullmatch(text))
 
 
@@ -73,7 +73,7 @@ def test_a_region(text):
     )
 )
 def test_an_arn(text):
-    """The full ARN of a key, and its region."""
+    """The parser returns the region of a key's full ARN, and accepts nothing else."""
     match = ARN.fullmatch(text)
     if match is None:
         with pytest.raises(MalformedError):
@@ -84,7 +84,7 @@ def test_an_arn(text):
 
 @given(near("ENCENV_KEY_ABCDEFG7", "ENCENV_KEY_", "encenv_key_ABCDEFG7", "ENCENV_KEY_ABCDEFG"))
 def test_the_name_of_an_entry(name):
-    """The KID in the name of a key entry."""
+    """The parser finds the KID in the name of a key entry, and in no other name."""
     match = re.fullmatch(f"ENCENV_KEY_({KID})", name)
     assert entry_kid(name) == (match[1] if match else None)
 
@@ -94,7 +94,7 @@ def test_the_name_of_an_entry(name):
 )
 @example("encenv:1:ABCDEFG7:" + "A" * 39)
 def test_a_sealed_value(text):
-    """What is not of the grammar does not begin to be one; what is may only be cut off, or have bits that mean nothing."""
+    """The parser refuses each text that the grammar refuses. Of the others it refuses those that are cut off."""
     assume(re.match("encenv:[0-9]", text))
     why = ""
     try:
@@ -116,7 +116,7 @@ def test_a_sealed_value(text):
     )
 )
 def test_an_item(text):
-    """A wrapped copy of an unknown provider."""
+    """The parser accepts each wrapped copy of an unknown provider that the grammar accepts."""
     assume("+" not in text and not text.startswith(("context:", "aws-kms:", "local:")))
     is_canonical = ITEM.fullmatch(text) and b64encode_again(text.split(":")[1])
     assert parses_entry(str(LOCAL), text) == bool(is_canonical)
@@ -124,7 +124,7 @@ def test_an_item(text):
 
 @given(near("stage=prod", f"{'k' * 128}={'v' * 384}", f"{'k' * 129}=v", f"k={'v' * 385}", "k=", "=v", "k"))
 def test_a_pair(text):
-    """A pair of the encryption context."""
+    """The parser accepts each pair of an encryption context that the grammar accepts."""
     assume("+" not in text and not text.lower().startswith(("encenv", "aws:")))
     assert parses_entry(f"context:{text}", str(LOCAL)) == bool(PAIR.fullmatch(text))
 

@@ -1,4 +1,4 @@
-"""Each file under vectors/ opens, or is refused, as it says; so it does in JavaScript.
+"""Test each file under vectors/: it opens or is refused as its header says, in JavaScript as well.
 
 The files are described in vectors/README.md. What needs more than a file is in test_vectors_environments.py.
 """
@@ -89,17 +89,17 @@ class Stub:
         return bytes.fromhex(self._key)
 
 
-class Untouchable:
-    """A key provider that notes that it was asked; a test looks afterwards."""
+class RecordingProvider:
+    """A key provider that refuses, and records each call."""
 
-    def __init__(self, name, asked):
+    def __init__(self, name, calls):
         self.name = name
-        self._asked = asked
+        self._calls = calls
 
     def unwrap(self, item, context, timeout):
-        """Note it, and refuse."""
-        self._asked.append(item)
-        raise KeyRefusedError("asked all the same", hint="none")
+        """Record the call, and refuse."""
+        self._calls.append(item)
+        raise KeyRefusedError("it was called", hint="none")
 
 
 def unescaped(text):
@@ -123,7 +123,7 @@ def read(path):
     for start, end in zip(split, [*split[1:], len(lines)], strict=True):
         variables = [line.split("=", 1) for line in lines[start + 1 : end]]
         sources.append({unescaped(name): unescaped(value) for name, value in variables})
-        assert len(sources[-1]) == len(variables), "a name stands in one source twice"
+        assert len(sources[-1]) == len(variables), "a name is in one source twice"
     if "fill" in header:
         for source in sources:
             for name, value in source.items():
@@ -136,29 +136,29 @@ each_vector = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vect
 
 
 @pytest.fixture(autouse=True)
-def asked(monkeypatch, tmp_path):
-    """A process without any key, and a list of what was asked for on the network."""
+def _no_key_and_no_network(monkeypatch, tmp_path):
+    """Give the process no key and no network; fail if a test tried to use the network."""
     for name in [*os.environ]:
         if name.startswith(("AWS_", "ENCENV_", "XDG_")):
             monkeypatch.delenv(name)
     for name in ("HOME", "APPDATA"):
         monkeypatch.setenv(name, str(tmp_path))
-    touched = []
+    addresses = []
 
     def refuse(*address):
-        touched.append(address)
+        addresses.append(address)
         raise OSError("no network in this test")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     clear_cache()
-    yield touched
+    yield addresses
     clear_cache()
-    assert touched == []
+    assert addresses == []
 
 
 def load(vector, without=(), **options):
-    """Return what a reader opens of *vector* but for the variables *without*; its process has the vector's local key."""
+    """Return the values that a process with the vector's local key reads from *vector*, with the variables *without* left out."""
     options = vector.options() | options
     sources = [
         {name: value for name, value in source.items() if name not in without} for source in vector.sources
@@ -192,8 +192,8 @@ def what_happened(error):
 
 
 @each_vector
-def test_a_vector_is_as_it_says(vector):
-    """What the vector says opens gives its plaintext; what it says is refused is refused and named, and nothing else."""
+def test_each_vector(vector):
+    """A vector that opens gives its plaintexts; in one that is refused, the error names exactly the failing variables."""
     if vector.expect == "opens":
         assert load(vector) == vector.plain
         assert not vector.failing
@@ -212,19 +212,19 @@ def test_a_vector_is_as_it_says(vector):
 @pytest.mark.parametrize(
     "vector", [v for v in VECTORS if v.expect == "refused early"], ids=lambda vector: vector.name
 )
-def test_an_early_refusal_asks_nobody(vector, monkeypatch):
+def test_an_early_refusal_calls_no_provider(vector, monkeypatch):
     """An early refusal is the same without a key and with the right key, and calls no provider."""
-    asked = []
-    providers = [Untouchable(name, asked) for name in ("aws-kms", "local", "vault")]
+    calls = []
+    providers = [RecordingProvider(name, calls) for name in ("aws-kms", "local", "vault")]
     without_key = what_happened(refusal(vector))
     monkeypatch.setenv("ENCENV_LOCAL_KEY", LOCAL_KEY)
     assert what_happened(refusal(vector)) == without_key
     assert what_happened(refusal(vector, key_providers=providers)) == without_key
-    assert asked == []
+    assert calls == []
 
 
 @each_vector
-def test_what_parses_writes_itself_back(vector):
+def test_each_text_is_written_back(vector):
     """A sealed value or key entry that parses is written as the same text, except that a context is sorted."""
     for name, text in (item for source in vector.sources for item in source.items()):
         kid = entry_kid(name)
@@ -268,7 +268,7 @@ def test_a_writer_gives_the_same_entry(name):
     assert str(KeyEntry(DATA_KEY.commitment, pairs, (item,))) == text
 
 
-def test_what_does_not_authenticate_says_one_thing():
+def test_one_error_for_every_failed_authentication():
     """A wrong tag, a wrong name, a missing mark and a zero inside give the same error."""
     texts = set()
     for vector in VECTORS:
@@ -281,11 +281,11 @@ def test_what_does_not_authenticate_says_one_thing():
 
 
 def test_javascript_agrees():
-    """A reader written from the specification alone opens and refuses the same, wherever it needs a local key at most."""
+    """A reader written from the specification alone agrees about all vectors that need a local key at most."""
     vectors = [v for v in VECTORS if len(v.sources) == 1 and not v.header.keys() & READER_OPTIONS]
     assert len(vectors) > 100
     requests = [
-        # What is refused early is refused with the key at hand, too: without it a reader would have it easy.
+        # An early refusal must come with the key, too: without it a reader would refuse anyway.
         {
             "localKeys": LOCAL_KEY if v.expect == "refused early" else v.key_text or "",
             "variables": v.sources[0],
@@ -299,8 +299,8 @@ def test_javascript_agrees():
         assert (vector.name, answer["errors"].keys()) == (vector.name, vector.failing)
 
 
-def test_the_specification_and_its_vector_are_one():
-    """FORMAT.md has the known answers of their vector."""
+def test_the_known_answers_of_the_specification():
+    """The known answers in FORMAT.md are those of their vector."""
     specification = (Path(encenv.__file__).parent / "format" / "FORMAT.md").read_text("utf-8")
     section = specification.split("## 12. Known answers")[1]
     (vector,) = [vector for vector in VECTORS if vector.name == "known_answers"]

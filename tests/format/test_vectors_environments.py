@@ -1,4 +1,4 @@
-"""What a vector file cannot say: two loads of one process, defaults, writers, and answers of AWS KMS.
+"""Test what a vector file cannot hold: two loads of one process, defaults, writers, and answers of AWS KMS.
 
 The keys are those of the vector files: K = bytes 00 to 1f, L = bytes 20 to 3f.
 """
@@ -109,7 +109,7 @@ def test_a_data_key_has_32_bytes(length):
 
 
 def test_a_writer_never_seals_twice():
-    """A writer refuses a value that is, claims to be, or contains a sealed value."""
+    """A writer refuses a text that is, claims to be, or contains a sealed value."""
     value = DATA_KEY.encrypt("TOKEN", "s3cret")
     for text in (value, f"postgres://app:{value}@db", f'"{value}"', "encenv:1st", "encenv:2:x"):
         with pytest.raises(ConflictError):
@@ -118,7 +118,7 @@ def test_a_writer_never_seals_twice():
 
 
 @pytest.mark.parametrize("name", ["", "A\0B", "A\ud800B"])
-def test_a_writer_refuses_what_is_no_name(name):
+def test_a_writer_refuses_an_impossible_name(name):
     """A name that no environment can have is refused."""
     with pytest.raises(MalformedError, match="name"):
         DATA_KEY.encrypt(name, "s3cret")
@@ -215,8 +215,8 @@ def test_kms_answers_with_another_key(answered, good):
     )
     stub = Stubber(client)
     answer = {"KeyId": answered, "Plaintext": DATA_KEY.expose_key()}
-    asked = {"KeyId": ARN, "CiphertextBlob": b"blob", "EncryptionContext": {"encenv": "1", "stage": "prod"}}
-    stub.add_response("decrypt", answer, asked)
+    request = {"KeyId": ARN, "CiphertextBlob": b"blob", "EncryptionContext": {"encenv": "1", "stage": "prod"}}
+    stub.add_response("decrypt", answer, request)
     item = WrappedKey("aws-kms", b"blob", ARN)
     variables = {
         ENTRY: str(KeyEntry(DATA_KEY.commitment, (("stage", "prod"),), (item,))),

@@ -1,4 +1,4 @@
-"""A canary in every secret: it must be nowhere in what a failing load leaves behind."""
+"""Test that nothing a failing load leaves behind holds a secret: each one is a canary, a text to search for."""
 
 import _thread
 import contextlib
@@ -110,7 +110,7 @@ def local_key(monkeypatch, tmp_path):
 
 @pytest.fixture
 def environ(monkeypatch):
-    """Put plain variables, and those in *secrets* sealed, into the process environment."""
+    """Set plain variables, and *secrets* encrypted, in the process environment."""
 
     def put(secrets, **plain):
         for name, value in {**plain, **sealed(secrets)}.items():
@@ -121,7 +121,7 @@ def environ(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _everything_is_logged(caplog, capfd, monkeypatch, local_key):
-    """Watch every log and both outputs during each test, at the lowest level: the canary must not be there either."""
+    """Record every log at the lowest level, and both outputs: the canary must not be there in any test."""
     monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
     caplog.set_level(1)
     secrets = (CANARY, local_key.rpartition(":")[2])
@@ -131,7 +131,7 @@ def _everything_is_logged(caplog, capfd, monkeypatch, local_key):
 
 
 class Color(Enum):
-    """What a field may be one of."""
+    """The type of a field that has one of these values."""
 
     RED = "red"
     BLUE = "blue"
@@ -152,21 +152,21 @@ class Dog(BaseModel):
 
 
 class Closed(BaseModel, extra="forbid"):
-    """A field of fields that takes no others."""
+    """A nested model that forbids other fields."""
 
     port: int
 
 
 @dataclass
 class Plain:
-    """A field of fields of the standard library's kind."""
+    """A dataclass of the standard library."""
 
     port: int
 
 
 @pydantic_dataclass
 class Checked:
-    """A field of fields of pydantic's kind."""
+    """A dataclass of pydantic."""
 
     port: int
 
@@ -309,7 +309,7 @@ VALIDATIONS = {  # a field's type, and a text that is not valid; {} stands for t
 
 
 def settings_of(annotation, **config):
-    """Return a settings class with a field of that type, a secret beside it, and a missing one."""
+    """Return a settings class with a field of the type *annotation*, a secret, and a field without a value."""
     return type(
         "Settings",
         (EncryptedSettings,),
@@ -324,7 +324,7 @@ def settings_of(annotation, **config):
 @pytest.mark.parametrize("secret", [CANARY, SHORT], ids=["long", "short"])
 @pytest.mark.parametrize("case", VALIDATIONS)
 def test_a_value_that_is_not_valid(case, secret, environ):
-    """Whatever kind of error a decrypted value makes, and however short it is, no part of the error holds it."""
+    """No part of an error holds the decrypted value that caused it, whatever its kind, and however short the value is."""
     annotation, text = VALIDATIONS[case]
     environ({"FIELD": text.format(*[secret] * 9), "SIBLING": secret})
     error = caught(settings_of(annotation))
@@ -335,7 +335,7 @@ def test_a_value_that_is_not_valid(case, secret, environ):
 
 @pytest.mark.parametrize("case", VALIDATIONS)
 def test_two_values_make_the_same_error(case, environ):
-    """An error says the same about two secrets of which it is true: neither lengths, positions nor characters."""
+    """Two secrets that are wrong in the same way give the same error: without lengths, positions or characters."""
     annotation, text = VALIDATIONS[case]
     said = []
     for secret in (CANARY, "Zaunkönig-und-noch-mehr", "!"):
@@ -365,7 +365,7 @@ NOT_JSON = {
 @pytest.mark.parametrize("secret", [CANARY, SHORT], ids=["long", "short"])
 @pytest.mark.parametrize("case", NOT_JSON)
 def test_a_text_that_cannot_be_parsed(case, secret, environ):
-    """A `SettingsError` about a decrypted text holds neither it nor the error of the parser, which has all of it."""
+    """A `SettingsError` about a decrypted text holds neither the text nor the parser's error, which has all of it."""
 
     class Inner(BaseModel):
         port: int
@@ -385,7 +385,7 @@ def test_a_text_that_cannot_be_parsed(case, secret, environ):
 
 
 class CustomError(Exception):
-    """An error of an application, with what it knows in its attributes."""
+    """An application's error that keeps a value in an attribute."""
 
     def __init__(self, value):
         super().__init__(value)
@@ -393,7 +393,7 @@ class CustomError(Exception):
 
 
 class CustomBaseError(BaseException):
-    """One that is no `Exception`."""
+    """The same, but not an `Exception`."""
 
     def __init__(self, value):
         super().__init__(value)
@@ -676,7 +676,7 @@ RAISED = [
 
 @pytest.mark.parametrize(("raiser", "place"), RAISED)
 def test_an_exception_of_the_application(raiser, place, environ):
-    """Whatever the application's own code raises in a load, and wherever, what it knew is not in what comes out."""
+    """Whatever the application's code raises in a load, and wherever, the error of the load does not hold its value."""
     environ({"SECRET": CANARY, "UNUSED": "x"})
     error = caught(PLACES[place](RAISERS[raiser]))
     assert not isinstance(error, CustomError)
@@ -685,7 +685,7 @@ def test_an_exception_of_the_application(raiser, place, environ):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_an_exception_about_a_short_secret(place, environ):
-    """A secret of two characters stays out as a long one does."""
+    """The error does not hold a secret of two characters either."""
     environ({"SECRET": SHORT})
     error = caught(PLACES[place](lambda _: _raise_chained(SHORT)))
     assert isinstance(error, EncenvError | SettingsError | ValidationError)
@@ -693,8 +693,8 @@ def test_an_exception_about_a_short_secret(place, environ):
 
 
 @pytest.mark.parametrize("cls", [KeyboardInterrupt, GeneratorExit, CustomBaseError])
-def test_an_interrupt_stays_what_it_is(cls, environ):
-    """What stops a program goes through as the very object, and carries nothing."""
+def test_an_interrupt_is_the_same_object(cls, environ):
+    """An exception that stops the program is raised as the same object, which then holds no value."""
     raised = []
 
     def raising(value):
@@ -709,7 +709,7 @@ def test_an_interrupt_stays_what_it_is(cls, environ):
 
 @pytest.mark.parametrize("cause", [True, False])
 def test_causes_that_pydantic_adds(cause, environ):
-    """Also where a model asks for the causes of its errors, those are left out."""
+    """If a model asks for the causes of its errors, they are left out all the same."""
 
     class Settings(EncryptedSettings, validation_error_cause=cause):
         secret: Annotated[str, AfterValidator(_noted)]
@@ -722,7 +722,7 @@ def test_causes_that_pydantic_adds(cause, environ):
 
 @pytest.mark.parametrize("source", ["environ", "env_file", "secrets_dir"])
 def test_every_source(source, environ, tmp_path):
-    """What is decrypted from the process, a file or secret files does not show in an error."""
+    """An error does not hold a value that was decrypted from the process, a file or secret files."""
 
     class Settings(EncryptedSettings):
         secret: int
@@ -747,8 +747,8 @@ def test_every_source(source, environ, tmp_path):
 
 @pytest.mark.parametrize("extra", ["allow", "ignore", "forbid"])
 @pytest.mark.parametrize("failing", [True, False])
-def test_lines_that_are_no_fields(extra, failing, environ, tmp_path):
-    """Sealed lines of a file that the model does not name show neither text nor sealed text."""
+def test_lines_that_are_not_fields(extra, failing, environ, tmp_path):
+    """An error about encrypted lines that the model does not name holds neither plaintext nor encrypted text."""
 
     class Settings(EncryptedSettings, extra=extra):
         secret: int
@@ -772,7 +772,7 @@ def test_lines_that_are_no_fields(extra, failing, environ, tmp_path):
     "spoil", ["tampered", "renamed", "cut", "quoted", "newer", "wrong key", "no entry", "bad entry"]
 )
 def test_a_value_that_cannot_be_decrypted(spoil, monkeypatch, local_key):
-    """A value that does not open is reported without it, without the data key and without those that did open."""
+    """The error about a value that does not open holds neither the data key nor the values that did open."""
     key = DataKey.generate()
     variables = sealed({"SECRET": CANARY, "OTHER": CANARY}, key=key)
     entry = next(name for name in variables if name.startswith("ENCENV_KEY_"))
@@ -813,7 +813,7 @@ def _stream(variables):
 
 
 def test_another_context(monkeypatch, local_key):
-    """A key entry whose context was changed is refused without a word of the key."""
+    """A key entry whose context was changed is refused, and the error holds no key."""
     key = DataKey.generate()
     variables = sealed({"SECRET": CANARY}, key=key)
     entry = next(name for name in variables if name.startswith("ENCENV_KEY_"))
@@ -826,8 +826,8 @@ def test_another_context(monkeypatch, local_key):
 @pytest.mark.parametrize(
     "cls", [RuntimeError, KeyError, CustomError, CustomBaseError, SystemExit, ExceptionGroup]
 )
-def test_a_key_provider_that_says_too_much(cls, monkeypatch):
-    """A plug-in that raises with the data key in its text, in its thread, is reported by its class alone."""
+def test_a_key_provider_that_raises_the_data_key(cls, monkeypatch):
+    """A plug-in that raises an exception with the data key in its text is reported by the place alone."""
     key = DataKey.generate()
     reported = []
     monkeypatch.setattr(threading, "excepthook", reported.append)
@@ -841,14 +841,14 @@ def test_a_key_provider_that_says_too_much(cls, monkeypatch):
     variables = sealed({"SECRET": CANARY}, key=key)
     error = caught(encenv.decrypt_environ, variables, key_providers=[Talkative()])
     assert isinstance(error, KeyRefusedError)
-    assert cls.__name__ in str(error)
+    assert "its key provider failed at test_canary.py:" in str(error)
     assert_silent(error, CANARY, key.expose_key())
     assert not reported
 
 
 @pytest.mark.parametrize("answer", ["short", "none", "another", "text"])
 def test_a_key_provider_that_answers_wrongly(answer):
-    """What a plug-in unwraps is in no error, whether it is a data key or not."""
+    """An error does not hold what a plug-in unwraps, whether it is a data key or not."""
     key = DataKey.generate()
     wrong = {
         "short": CANARY.encode(),
@@ -867,7 +867,7 @@ def test_a_key_provider_that_answers_wrongly(answer):
 
 
 def test_a_bad_local_key_is_not_shown(monkeypatch):
-    """A text that is no local key is named by its place, in an error of a load."""
+    """The error about a text that is not a local key does not quote it."""
     variables = sealed({"SECRET": "x"})
     monkeypatch.setenv("ENCENV_LOCAL_KEY", f"encenv-local-key:1:{CANARY}")
     error = caught(encenv.decrypt_environ, variables)
@@ -877,7 +877,7 @@ def test_a_bad_local_key_is_not_shown(monkeypatch):
 
 @pytest.mark.parametrize("reader", ["load_dotenv", "dotenv_values", "settings"])
 def test_a_local_key_in_the_file_it_opens(reader, tmp_path):
-    """A local key that stands in a `.env` is refused without being said again."""
+    """A local key in a `.env` is refused, and the error does not quote it."""
     text = generate_key_text()
     (tmp_path / ".env").write_text(f"ENCENV_LOCAL_KEY={text}\nSECRET=x\n", encoding="utf-8")
     read = {
@@ -892,7 +892,7 @@ def test_a_local_key_in_the_file_it_opens(reader, tmp_path):
 
 @pytest.mark.parametrize("reader", ["load_dotenv", "dotenv_values", "settings", "stream"])
 def test_a_file_in_another_encoding(reader, tmp_path):
-    """A file that cannot be decoded is reported without its bytes, which a `UnicodeDecodeError` holds all of."""
+    """The error about a file that cannot be decoded holds no byte of it; a `UnicodeDecodeError` holds all of them."""
     (tmp_path / ".env").write_bytes(f"SECRET={CANARY}\n".encode() + b"OTHER=\xff\n")
 
     def stream():
@@ -912,7 +912,7 @@ def test_a_file_in_another_encoding(reader, tmp_path):
 
 
 def test_a_value_that_cannot_be_encrypted():
-    """A text that is not Unicode is refused; the error has none of it, in no attribute, cause or context."""
+    """A text that is not Unicode, or holds a NUL, is refused; no attribute, cause or context of the error holds it."""
     key = DataKey.generate()
     for error in (caught(key.encrypt, "NAME", SURROGATE), caught(key.encrypt, "NAME", CANARY + "\0")):
         assert isinstance(error, MalformedError)
@@ -921,7 +921,7 @@ def test_a_value_that_cannot_be_encrypted():
 
 
 def test_a_name_that_is_not_unicode():
-    """A name that no environment can hold is refused without the value."""
+    """A name that no environment can hold is refused, and the error does not hold the value."""
     key = DataKey.generate()
     error = caught(key.encrypt, "NAME\ud800", CANARY)
     assert isinstance(error, MalformedError)
@@ -932,7 +932,7 @@ def test_a_name_that_is_not_unicode():
 
 
 def test_a_value_that_the_process_cannot_hold(monkeypatch):
-    """A decrypted value that the locale cannot encode is refused without the `UnicodeEncodeError` that has it."""
+    """A decrypted value that the locale cannot encode is refused without the `UnicodeEncodeError`, which holds it."""
     monkeypatch.setattr(os, "fsencode", lambda text: text.encode("ascii"))
     variables = sealed({"SECRET": f"{CANARY}ä"})
     error = caught(encenv.load_dotenv, stream=_stream(variables))
@@ -942,7 +942,7 @@ def test_a_value_that_the_process_cannot_hold(monkeypatch):
 
 
 def test_plaintext_beside_a_failure_is_not_in_the_frames():
-    """Of two variables one does not open: what the other one said, and the data key, are in no frame of the error."""
+    """If one of two variables does not open, no frame of the error holds the other's plaintext or the data key."""
     key = DataKey.generate()
     variables = sealed({"GOOD": CANARY, "BAD": "x"}, key=key)
     variables["BAD"] = variables["GOOD"]
@@ -957,7 +957,7 @@ def test_plaintext_beside_a_failure_is_not_in_the_frames():
 
 
 def test_errors_in_a_thread(environ, monkeypatch):
-    """A load that fails in a thread leaves nothing in what the thread's hook is told."""
+    """The hook for exceptions in threads gets an error without the values of the load."""
     reported = []
     monkeypatch.setattr(threading, "excepthook", reported.append)
     environ({"FIELD": CANARY, "SIBLING": CANARY})
@@ -972,7 +972,7 @@ def test_errors_in_a_thread(environ, monkeypatch):
     not hasattr(BaseSettings, "_settings_log_debug"), reason="this pydantic-settings has no such log"
 )
 def test_what_the_debug_log_shows(environ, caplog):
-    """PYDANTIC_SETTINGS_DEBUG shows the names of what was given, and no values, if any was decrypted."""
+    """PYDANTIC_SETTINGS_DEBUG shows names only, and not one value, if any value was decrypted."""
 
     class Settings(EncryptedSettings):
         secret: str
@@ -987,7 +987,7 @@ def test_what_the_debug_log_shows(environ, caplog):
 
 @pytest.mark.parametrize("style", ["class", "CliApp", "parse"])
 def test_the_command_line_source(style, environ, monkeypatch):
-    """A program whose settings also come from the command line keeps its secrets in an error, too."""
+    """An error of a program whose settings also come from the command line holds no secret either."""
 
     class Settings(EncryptedSettings, cli_parse_args=style == "class", cli_exit_on_error=False):
         secret: str
@@ -1011,7 +1011,7 @@ def test_the_command_line_source(style, environ, monkeypatch):
 
 
 def test_a_value_that_cannot_be_decrypted_under_the_command_line(monkeypatch):
-    """The sources that `CliApp` made before the load failed lead to no data key either."""
+    """The error leads to no data key, not even through the sources that `CliApp` made before the load failed."""
     key = DataKey.generate()
     variables = sealed({"SECRET": CANARY, "OTHER": CANARY}, key=key)
     variables["OTHER"] = variables["SECRET"]
@@ -1030,7 +1030,7 @@ def test_a_value_that_cannot_be_decrypted_under_the_command_line(monkeypatch):
 
 @pytest.mark.parametrize("reader", ["decrypt_environ", "settings", "CliApp"])
 def test_an_interrupt_while_a_key_is_unwrapped(reader, monkeypatch):
-    """Ctrl-C while others wait for a key provider leaves none of the keys that are there already."""
+    """Ctrl-C while a key provider unwraps one data key leaves neither this one nor another that is unwrapped already."""
     kept, key = DataKey.generate(), DataKey.generate()
     variables = sealed({"SECRET": CANARY}, key=kept) | sealed({"OTHER": CANARY}, key=key)
     for name, value in variables.items():
@@ -1062,7 +1062,7 @@ def test_an_interrupt_while_a_key_is_unwrapped(reader, monkeypatch):
 
 
 def test_an_interrupt_is_not_replaced(environ):
-    """Ctrl-C stops the program, also where a value has failed to open before."""
+    """Ctrl-C stops the program even if a value did not open before."""
 
     class Source(PydanticBaseSettingsSource):
         def get_field_value(self, field, field_name):
@@ -1090,7 +1090,7 @@ def test_an_interrupt_is_not_replaced(environ):
     [MalformedError, KeyError, UnicodeError, KeyboardInterrupt, SystemExit, MemoryError, GeneratorExit],
 )
 def test_what_a_frameless_function_raises(kind):
-    """Whatever exception a frameless function raises, it comes without frames, cause and context."""
+    """A frameless function raises every kind of exception without frames, cause and context."""
 
     @frameless
     def read(text):
@@ -1106,13 +1106,13 @@ def test_what_a_frameless_function_raises(kind):
 
 
 def export_of(text):
-    """Call the export of *text* in a function that returns the error: it keeps the text itself."""
+    """Return the error of exporting what *text* returns, so that no frame of the test holds the file."""
     nothing = Writer((), environ={})
     return caught(lambda: plaintext_values(text(), ".env", nothing, bool, bool))
 
 
 def test_a_failing_export_keeps_no_file(monkeypatch):
-    """What exporting raises does not keep the text of the file, whatever the exception is."""
+    """An exception of an export, whatever it is, does not hold the text of the file."""
 
     def text():
         return f"A={CANARY}\nB=encenv:1:damaged\n"
@@ -1131,7 +1131,7 @@ def test_a_failing_export_keeps_no_file(monkeypatch):
 
 
 def test_help_shows_no_decrypted_value(environ, capfd):
-    """The help that a command line prints names variables and shows none of their values."""
+    """The help of a command line names variables and shows none of their values."""
 
     class Settings(EncryptedSettings, cli_parse_args=["--help"]):
         secret: str = ""
@@ -1144,7 +1144,7 @@ def test_help_shows_no_decrypted_value(environ, capfd):
 
 
 def test_loading_again_in_place(environ):
-    """A load in place that fails leaves the instance as it was: its values are the application's."""
+    """A failed load in place leaves the instance unchanged, because the application uses its values."""
 
     class Settings(EncryptedSettings):
         secret: str
@@ -1161,7 +1161,7 @@ def test_loading_again_in_place(environ):
 
 
 def test_nested_loads(environ):
-    """An error of an outer load is masked if only a load inside of it decrypted something."""
+    """An error of an outer load is masked even if only a load inside it decrypted something."""
 
     class Inner(EncryptedSettings):
         secret: str
@@ -1183,7 +1183,7 @@ def test_nested_loads(environ):
 
 @pytest.mark.parametrize("reader", ["decrypt_environ", "dotenv_values"])
 def test_values_that_a_source_has_decrypted_itself(reader, tmp_path, caplog):
-    """Where the application opens values for a source, an error of the load does not show them either."""
+    """If the application decrypts the values of a source, an error of the load does not show them either."""
     variables = sealed({"secret": CANARY, "port": CANARY, "limits": CANARY})
     (tmp_path / ".env").write_text("".join(f"{n}={v}\n" for n, v in variables.items()), encoding="utf-8")
 
@@ -1208,8 +1208,8 @@ def test_values_that_a_source_has_decrypted_itself(reader, tmp_path, caplog):
     assert_silent(caught(Settings), CANARY)
 
 
-def test_an_inner_error_does_not_know_the_outer_load(environ):
-    """The error of a load inside of a validator leads to nothing that the outer load has decrypted."""
+def test_an_inner_error_holds_nothing_of_the_outer_load(environ):
+    """The error of a load inside a validator leads to no value that the outer load decrypted."""
     inner_errors = []
 
     class Inner(EncryptedSettings):
@@ -1230,8 +1230,8 @@ def test_an_inner_error_does_not_know_the_outer_load(environ):
     assert_silent(inner_errors[0], CANARY)
 
 
-def test_looks_of_objects(environ, local_key):
-    """The repr of keys, loads, providers and sources says no value and no key."""
+def test_the_repr_of_objects(environ, local_key):
+    """The repr of a key, load, provider or source holds no value and no key."""
     key = DataKey.generate()
     seen = []
 
@@ -1262,8 +1262,8 @@ def test_looks_of_objects(environ, local_key):
 
 
 @pytest.mark.parametrize("act", [pickle.dumps, copy.copy, copy.deepcopy, json.dumps, vars])
-def test_a_data_key_is_not_handed_on(act):
-    """A data key refuses to be pickled, copied or turned inside out."""
+def test_a_data_key_cannot_be_copied(act):
+    """A data key cannot be pickled or copied, and shows no attributes."""
     key = DataKey.generate()
     error = caught(lambda: act(key))
     assert isinstance(error, TypeError)
@@ -1277,8 +1277,8 @@ ERRORS = [
 
 @pytest.mark.parametrize("cls", ERRORS)
 @pytest.mark.parametrize("act", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
-def test_errors_go_through_pickle_and_copy(cls, act):
-    """An error of encenv keeps class, message, hint, variables and failures on its way to another process."""
+def test_errors_can_be_pickled_and_copied(cls, act):
+    """An error of encenv keeps its class, message, hint, variables and failures when it is pickled or copied."""
     failures = [
         MalformedError("one", hint="do", variables=["A"]),
         FileError("two", hint="do", variables=["B"]),
@@ -1300,8 +1300,8 @@ def test_errors_go_through_pickle_and_copy(cls, act):
     assert single.failures == (single,)
 
 
-def test_nothing_is_left_behind(environ):
-    """After a failed load nothing that can be reached from anywhere but the cache of keys has the value."""
+def test_no_object_is_left(environ):
+    """After a failed load no object of it exists any more that holds a decrypted value."""
 
     class Settings(EncryptedSettings):
         secret: str
@@ -1330,7 +1330,7 @@ def test_nothing_is_left_behind(environ):
 @pytest.mark.parametrize("path", ["lean", "boto3"])
 @pytest.mark.parametrize("outcome", ["opens", "denied", "half", "drop", "wrong"])
 def test_the_debug_log_of_aws_kms(outcome, path, monkeypatch, caplog, tmp_path):
-    """With every logger at DEBUG, neither data key nor value is logged, whether AWS KMS answers well or not."""
+    """With every logger at DEBUG, neither data key nor value is logged, whatever AWS KMS answers."""
     key = DataKey.generate()
     with KmsServer() as kms:
         for name, value in kms.environ().items():
@@ -1366,7 +1366,7 @@ TOKENS = tuple(f"canary-of-the-{kind}-0123456789" for kind in ("secret-key", "se
 
 @pytest.fixture
 def lean(monkeypatch):
-    """A KMS that is asked without boto3, with credentials that are a canary, while http.client prints what it does."""
+    """A KMS that is called without boto3 and with canaries as credentials, while http.client prints what it does."""
     with KmsServer() as kms:
         for name, value in kms.environ().items():
             monkeypatch.setenv(name, value)
@@ -1412,7 +1412,7 @@ def _agent(env, url, token=TOKENS[2]):
 
 @pytest.mark.parametrize("outcome", LEAN)
 def test_aws_kms_without_boto3(outcome, lean, monkeypatch, caplog, capfd):
-    """Neither data key nor credentials are said or kept by what a load or a provider raises, logs or prints."""
+    """What a load or a provider raises, logs or prints holds neither the data key nor the credentials."""
     kms, key, entry = lean
     LEAN[outcome](kms, monkeypatch)
     secrets = (CANARY, key.expose_key(), *TOKENS)
@@ -1435,8 +1435,8 @@ def test_aws_kms_without_boto3(outcome, lean, monkeypatch, caplog, capfd):
 
 
 @pytest.mark.parametrize("answer", ["another key", "short", "no key"])
-def test_an_answer_of_aws_kms_that_does_not_fit(answer):
-    """A data key in an answer that is refused is not in the frames of the refusal."""
+def test_a_refused_answer_of_aws_kms(answer):
+    """If an answer with a data key is refused, no frame of the error holds the key."""
     key = DataKey.generate().expose_key()
     arn = "arn:aws:kms:eu-west-1:111122223333:key/1"
 
@@ -1464,7 +1464,7 @@ def test_an_answer_of_aws_kms_that_does_not_fit(answer):
 
 
 def test_the_debug_log_of_generating(monkeypatch, caplog):
-    """A data key that AWS KMS generates is not logged either."""
+    """A data key that AWS KMS generates is not logged."""
     with KmsServer() as kms:
         for name, value in kms.environ().items():
             monkeypatch.setenv(name, value)
@@ -1474,7 +1474,7 @@ def test_the_debug_log_of_generating(monkeypatch, caplog):
 
 
 def test_the_debug_log_without_thread_names(monkeypatch, caplog):
-    """Where the application has logging leave out threads, the records of an unwrap are still not written."""
+    """Debug records are suppressed even if the application turned `logging.logThreads` off."""
     monkeypatch.setattr(logging, "logThreads", False)
     with KmsServer() as kms:
         for name, value in kms.environ().items():
@@ -1484,7 +1484,7 @@ def test_the_debug_log_without_thread_names(monkeypatch, caplog):
 
 
 def test_this_test_would_see_a_leak():
-    """The look for a canary finds it in each of the places that an error has."""
+    """The search for a canary finds it wherever an error can hold it."""
 
     class Holder:
         __slots__ = ("value",)

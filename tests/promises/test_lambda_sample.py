@@ -1,4 +1,4 @@
-"""The sample function: as it stands, under the real runtime client, and out of the zip that its build makes."""
+"""Test the sample function under the real runtime client: from its folder, and from the zip that its build makes."""
 
 import ast
 import hashlib
@@ -40,7 +40,7 @@ pytestmark = [
 
 @pytest.fixture
 def kms():
-    """The KMS under whose key the sample is sealed."""
+    """The KMS that has the key of the sample."""
     with KmsServer() as server:
         key = server.create_key("eu-central-1", material=hashlib.sha256(SEED).digest())
         assert key in (SAMPLE / "pyproject.toml").read_text()
@@ -49,7 +49,7 @@ def kms():
 
 @pytest.fixture
 def secrets(kms, monkeypatch):
-    """What the sample's variables say."""
+    """The sample's variables, decrypted."""
     for name, value in kms.environ().items():
         monkeypatch.setenv(name, value)
     plain = decrypt_environ(sample_variables())
@@ -58,7 +58,7 @@ def secrets(kms, monkeypatch):
 
 
 def sample_variables():
-    """Return the variables of the sample's file, as they stand."""
+    """Return the variables of the sample's file, encrypted."""
     lines = parse((SAMPLE / "prod.env").read_text()).bindings
     return {line.name: line.value for line in lines if line.name and line.value is not None}
 
@@ -71,7 +71,7 @@ def template():
 
 
 def functions_environment(kms):
-    """Return the environment of the function as the template has it, with this KMS for AWS's."""
+    """Return the environment of the function in the template, with this KMS instead of AWS's."""
     return {**environment(), **kms.environ(), **template()["Environment"]["Variables"]}
 
 
@@ -88,7 +88,7 @@ def bodies(done):
 
 
 def test_cold_and_warm(kms, secrets):
-    """The variables of the template drive the handler: one Decrypt at the cold start, none afterwards."""
+    """The handler works with the variables of the template: one Decrypt at the cold start, none afterwards."""
     done = run(SAMPLE, template()["Handler"], functions_environment(kms), 3)
     assert bodies(done) == [expected(secrets)] * 3
     assert [call.operation for call in kms.calls] == ["Decrypt"]
@@ -107,15 +107,15 @@ def test_restored_from_a_snapshot(kms, secrets):
     assert bodies(done) == [expected(secrets)] * 2
     assert (before, kms.count("Decrypt")) == ([1], 2)
     (image,) = images
-    # What is sealed is there, so the search sees what is there.
+    # The encrypted text is found, so a secret would be found, too.
     assert sample_variables()["SECRET_KEY"].encode() in image
     parts = [secrets["SECRET_KEY"], secrets["STRIPE_KEY"], "s4mple-p%40ss"]
     assert "s4mple-p%40ss" in secrets["DATABASE_URL"]
     assert not [part for part in parts if part.encode() in image]
 
 
-def test_the_policy_is_the_command_s(workspace):
-    """policy.json is what encenv iam-policy writes, and the template's statement is the same."""
+def test_the_policy_file(workspace):
+    """policy.json is what `encenv iam-policy` prints, and the template has the same statement."""
     workspace.write("prod.env", (SAMPLE / "prod.env").read_text())
     done = workspace.call("iam-policy", "prod.env")
     assert done.code == 0
@@ -124,7 +124,7 @@ def test_the_policy_is_the_command_s(workspace):
 
 
 def test_the_template(workspace):
-    """cfn-lint has nothing to say about the SAM template, and its variables are those of the file."""
+    """cfn-lint finds nothing wrong in the SAM template, whose variables are those of the file."""
     done = workspace.shell(f"cfn-lint {shlex.quote(str(SAMPLE / 'template.yaml'))}")
     assert (done.code, done.out) == (0, ""), done
     variables = template()["Environment"]["Variables"]
@@ -150,8 +150,8 @@ def test_the_terraform():
 
 
 @needs("terraform")
-def test_the_terraform_as_terraform_sees_it(tmp_path):
-    """Terraform itself finds nothing to lay out otherwise; test_the_terraform parses the file without it."""
+def test_the_terraform_format(tmp_path):
+    """`terraform fmt` would change nothing. test_the_terraform parses the file without Terraform."""
     shutil.copy(SAMPLE / "main.tf", tmp_path)
     done = subprocess.run(
         ["terraform", "fmt", "-check", "-diff"],
@@ -196,8 +196,8 @@ def built(tmp_path_factory):
     return workspace.folder
 
 
-def test_the_readme_s_commands(built):
-    """They give the sample's files again as they are: the policy, and the variables for both templates."""
+def test_the_commands_of_the_readme(built):
+    """The README's commands make the sample's policy, and the variables of both templates, again."""
     assert (built / "policy.json").read_text() == (SAMPLE / "policy.json").read_text()
     assert json.loads((built / "prod.json").read_text()) == sample_variables()
     lines = hcl2.loads((built / "prod.auto.tfvars").read_text())["environment"]
@@ -211,7 +211,7 @@ def test_the_readme_s_commands(built):
 
 
 def test_the_zip_has_no_boto3(built):
-    """What Lambda's runtime has is not in the zip, everything in it is compiled, and its size is what is told."""
+    """The zip leaves out what Lambda's runtime has, holds everything compiled, and has the size that the README tells."""
     with zipfile.ZipFile(built / "function.zip") as archive:
         names = archive.namelist()
     tops = {re.split(r"[./-]", name)[0].lower() for name in names}
@@ -224,8 +224,8 @@ def test_the_zip_has_no_boto3(built):
     assert 0.8 * int(told) < size < 1.25 * int(told)
 
 
-def test_the_handler_runs_out_of_the_zip(built, kms, secrets, tmp_path):
-    """With nothing but the zip and the runtime client, without boto3, the handler answers."""
+def test_the_handler_in_the_zip(built, kms, secrets, tmp_path):
+    """The handler answers with nothing but the zip and the runtime client, without boto3."""
     with zipfile.ZipFile(built / "function.zip") as archive:
         archive.extractall(tmp_path / "task")
     runtime = tmp_path / "runtime"

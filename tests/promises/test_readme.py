@@ -58,7 +58,7 @@ def workspace() -> Iterator[Workspace]:
 
 @pytest.fixture
 def kms(workspace, monkeypatch) -> Iterator[KmsServer]:
-    """A KMS with alias/staging, for the workspace and for this process, whose own environment holds nothing of the sample."""
+    """A KMS with alias/staging, for the workspace and for this process, whose own environment has no variable of the sample."""
     with KmsServer() as kms:
         kms.create_key(alias="alias/staging")
         workspace.environ |= kms.environ()
@@ -73,7 +73,7 @@ def kms(workspace, monkeypatch) -> Iterator[KmsServer]:
 
 
 def module(base: str = "EncryptedSettings") -> ModuleType:
-    """Return the sample's settings.py; with *base* BaseSettings its plain twin."""
+    """Return the sample's settings.py, or the same with *base* instead of EncryptedSettings."""
     text = (SAMPLE / "settings.py").read_text()
     if base != "EncryptedSettings":
         text = text.replace("from encenv import EncryptedSettings", f"from pydantic_settings import {base}")
@@ -95,7 +95,7 @@ def dump(settings: BaseSettings) -> dict[str, object]:
 
 
 def variables_of(path: Path) -> dict[str, str]:
-    """Return the variables of a .env file as they stand in it, as ``docker --env-file`` would hand them on."""
+    """Return the variables of a .env file unchanged, as ``docker --env-file`` passes them."""
     return {
         b.name: b.value for b in parse(path.read_bytes().decode()).bindings if b.name and b.value is not None
     }
@@ -279,7 +279,7 @@ def test_sample_readme(workspace):
 
 
 def test_readme_commands(workspace):
-    """The commands under "Use it" in the README run as they stand."""
+    """The commands under "Use it" in the README work unchanged."""
     del workspace.environ["ENCENV_LOCAL_KEY"]
     workspace.write(".env", "SECRET_KEY=s3cret\n")
     workspace.write("manage.py", "import os, sys\nprint(sys.argv[1], os.environ['SECRET_KEY'])\n")
@@ -301,7 +301,7 @@ def test_readme_first_commands():
 
 
 def test_readme_program(workspace, kms):
-    """The README's program loads an encrypted file as it stands; a changed value gives the error that is shown."""
+    """The README's program loads an encrypted file; with a changed value it gives the error in the README."""
     path = workspace.write(".env", "SECRET_KEY=s3cret\nDATABASE_URL=postgres://shop:s3cret@db/shop\n")
     workspace.call("encrypt", "--key", "alias/staging")
     program = blocks(ROOT / "README.md", "python")[0]
@@ -325,7 +325,7 @@ def test_readme_program(workspace, kms):
 
 
 def test_readme_prefetch(workspace, kms):
-    """The README's start of a program with `prefetch` loads its settings with one Decrypt."""
+    """The README's example of `prefetch` loads its settings with one Decrypt."""
     (start,) = (block for block in blocks(ROOT / "README.md", "python") if "encenv.prefetch()" in block)
     workspace.environ |= kms.environ()
     workspace.write(".env", "SECRET_KEY=s3cret\n")
