@@ -1,6 +1,7 @@
 """Install and remove the hooks that check what is staged.
 
-Another hook of the same name is never overwritten: it is kept beside ours, which runs it first.
+Another hook of the same name is never overwritten: it is kept beside ours, which runs it first. It is an
+`EncenvError` if there are two such hooks already, or if a hook cannot be written or removed.
 """
 
 import os
@@ -31,11 +32,7 @@ def read_script(name: str) -> str:
 
 
 def install_hooks(top: Path) -> Iterator[str]:
-    """Install the hooks into the work tree *top*; yield what was done, nothing if all were installed.
-
-    Raises:
-        EncenvError: If a hook cannot be written, or two other hooks claim its place.
-    """
+    """Install the hooks into the work tree *top*; yield what was done, nothing if all were installed."""
     for name in HOOKS:
         yield from _install(_folder(top) / name, top)
     if config(ENABLED) != "true":
@@ -43,11 +40,7 @@ def install_hooks(top: Path) -> Iterator[str]:
 
 
 def remove_hooks(top: Path) -> Iterator[str]:
-    """Remove the hooks from the work tree *top*, and put back those that they replaced; yield what was done.
-
-    Raises:
-        EncenvError: If a hook cannot be removed.
-    """
+    """Remove the hooks from the work tree *top*, and put back those that they replaced; yield what was done."""
     for name in HOOKS:
         path = _our_path(_folder(top) / name)
         if not _is_ours(path):

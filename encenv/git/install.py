@@ -1,7 +1,8 @@
 """Protect a clone: hooks that check what is staged, drivers that show and merge .env files, and .gitattributes.
 
 The lines of .gitattributes give the project's .env files the drivers. They are committed, for all clones; the hooks
-and the drivers belong to one clone.
+and the drivers belong to one clone. Outside a work tree, and where something cannot be read or written, that is an
+`EncenvError`.
 """
 
 import os
@@ -22,11 +23,7 @@ _MODE = 0o666  # before the umask
 
 
 def install(project: Project) -> list[str]:
-    """Protect this clone; return what was done, in sentences, none if it was protected already.
-
-    Raises:
-        EncenvError: If this is not a work tree, or something cannot be written.
-    """
+    """Protect this clone; return what was done, in sentences, none if it was protected already."""
     top = _top()
     done = [*install_hooks(top)]
     missing = {key: value for key, value in _drivers().items() if config(key) != value}
@@ -38,20 +35,12 @@ def install(project: Project) -> list[str]:
 
 
 def remove() -> list[str]:
-    """Remove the hooks and the drivers from this clone; return what was done. The lines in .gitattributes stay.
-
-    Raises:
-        EncenvError: If this is not a work tree, or something cannot be written.
-    """
+    """Remove the hooks and the drivers from this clone; return what was done. The lines in .gitattributes stay."""
     return [*remove_hooks(_top()), *remove_config("diff.encenv"), *remove_config("merge.encenv")]
 
 
 def status(project: Project) -> dict[str, bool]:
-    """Return what protects a clone, and whether each is in place here.
-
-    Raises:
-        EncenvError: If this is not a work tree, or something cannot be read.
-    """
+    """Return what protects a clone, and whether each is in place here."""
     top = _top()
     return {
         **{f"the {name} hook": is_protected(top, name) for name in HOOKS},

@@ -291,11 +291,7 @@ def _needed_entries(part: _Part) -> Iterable[str]:
 
 
 def _prove(lines: Sequence[_Line], head: str, newline: str) -> None:
-    """Check that *lines*, one after the other, read as each of them did.
-
-    Raises:
-        FileError: If they do not.
-    """
+    """Check that python-dotenv reads *lines*, one after the other, as it read each of them."""
     bindings = parse(head + _text(lines, newline)).bindings
     expected = [(line.name, line.value) for line in lines if line.name is not None or line.error]
     if expected != [(one.name, one.value) for one in bindings if one.name is not None or one.error]:

@@ -26,11 +26,9 @@ _COMMENT = re.compile(r"\s#.*")
 
 
 def mask(text: str, key: bytes) -> str:
-    """Return the .env file *text* with every value masked, a line for each statement.
+    """Return the .env file *text*, its newlines untranslated, with every value masked, a line for each statement.
 
-    Args:
-        text: The whole file, newlines untranslated.
-        key: At least 16 bytes that only this clone has, or none: then the marks of plaintexts are left out.
+    The *key* is at least 16 bytes that only this clone has, or none: then the marks of plaintexts are left out.
     """
     try:
         bindings = parse(text).bindings if len(text) <= TEXT_MAX and "\0" not in text else None

@@ -15,12 +15,10 @@ from encenv.load.dotenv import LoadedFile
 def child_environ(
     files: Sequence[tuple[str, str]], environ: Mapping[str, str], *, override: bool
 ) -> dict[str, str]:
-    """Return *environ* and the variables of *files*, decrypted, without key entries and the local key.
+    """Return the process variables *environ* and those of *files*, decrypted, without key entries and the local key.
 
-    Args:
-        files: The text of each .env file, and what to call it in messages; a later one wins over an earlier one.
-        environ: The process environment.
-        override: Whether the files win over the process environment.
+    Each of the .env files is its text, and what to call it in messages; a later one wins over an earlier one, and with
+    *override* they win over the process.
 
     Raises:
         EncenvError: If a value that the child would get cannot be decrypted. All failures are reported together.

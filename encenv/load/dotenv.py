@@ -200,11 +200,7 @@ def load_dotenv(
 
 
 def _set(values: Mapping[str, str | None]) -> None:
-    """Set *values* in `os.environ`, all of them or none, leaving out those that are None.
-
-    Raises:
-        MalformedError: If the process environment cannot hold one of them.
-    """
+    """Set *values* in `os.environ`, all of them or, where that cannot hold one, none; those that are None are left out."""
     unfit = [name for name, value in values.items() if value is not None and not _fits(name, value)]
     if unfit:
         failure = MalformedError(

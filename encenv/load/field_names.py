@@ -89,14 +89,10 @@ class ModelNames:
         return self._roles.get(name, [])
 
     def is_given(self, role: Role, state: Mapping[str, Any], present: Container[str]) -> bool:
-        """Return whether *state*, which earlier sources filled, makes a variable without effect.
+        """Return whether *state*, which earlier sources filled, leaves a variable with *role* without effect.
 
-        In doubt the answer is no: then a value too many is decrypted, and none is lost.
-
-        Args:
-            role: What the variable is for the model.
-            state: What earlier sources have given.
-            present: The variables of the source: a nested value joins the value of a variable of the field's own.
+        In doubt the answer is no: then a value too many is decrypted, and none is lost. The variables of the source
+        itself are in *present*: a nested value joins the value of a variable of the whole field.
         """
         field = role.field
         others = (other.field for name in field.names[role.position + 1 :] for other in self.roles(name))
@@ -149,10 +145,9 @@ class ModelNames:
 
 
 def model_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> dict[str, bool]:
-    """Return the keys under which pydantic looks for a field's value, in its order.
+    """Return the keys of the model's data under which pydantic looks for a field's value, in its order.
 
-    Returns:
-        The keys of the model's data, each with whether it holds a container of the value (`AliasPath`).
+    Each comes with whether it holds a container of the value (`AliasPath`).
     """
     alias = field.validation_alias
     keys: dict[str, bool] = {}
@@ -204,10 +199,8 @@ def names_from_source(source: EnvSettingsSource, name: str, field: FieldInfo) ->
 def _targets(info: Sequence[tuple[str, str, bool]], name: str, *, is_by_name: bool) -> list[tuple[str]]:
     """Return the key under which a source passes on each variable of the field *name*, at last what they build.
 
-    Args:
-        info: What the source says of each variable of the field: the key, the variable, whether it is a container.
-        name: The field.
-        is_by_name: Whether pydantic looks for the field's own name, too.
+    The *info* is what the source says of each variable: the key, the variable, whether it is a container. With
+    *is_by_name*, pydantic looks for the field's own name, too.
     """
     first, _, first_is_container = info[0]
     targets: list[tuple[str]] = []
@@ -247,8 +240,3 @@ class _NoVariables(Mapping[str, "str | None"]):
 
     def __len__(self) -> int:
         return 0
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return *default*, and keep *name*: what the base does, without an exception for each name."""
-        self.names.append(name)
-        return default

@@ -74,11 +74,7 @@ def clear_all() -> None:
 
 
 def load_all() -> None:
-    """Load all of them again, each in its place.
-
-    Raises:
-        EncenvError: If one cannot be loaded; as when it was made.
-    """
+    """Load all of them again, each in its place; errors as when each was made."""
     _for_each(lambda settings, args, values: type(settings).__init__(settings, *args, **values))
 
 

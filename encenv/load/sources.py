@@ -177,8 +177,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
     ) -> set[str]:
         """Call *value* with each name that the source will use, for fields that are not in *skip*.
 
-        Returns:
-            Names to hide from the source: where a field's first name is withheld, it would fall back to these.
+        Return names to hide from the source: where a field's first name is withheld, it would fall back to these.
         """
         hidden: set[str] = set()
         withheld: set[str] = set()  # fields whose encrypted value the source does not get
