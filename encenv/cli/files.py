@@ -9,7 +9,7 @@ from encenv.cli.terminal import progress, read_standard_input, say, write
 from encenv.errors import EncenvError, FileError, combine
 from encenv.files.atomic import PRIVATE, create, edit_file
 from encenv.files.disk import NOT_UTF8_HINT, decode, printable, read
-from encenv.files.document import EnvFile, parse, unparsed
+from encenv.files.document import EnvFile, parse, parse_failure
 from encenv.files.encrypt import EncryptResult
 from encenv.files.rewrap import RewrapResult
 from encenv.files.writer import Writer
@@ -45,7 +45,7 @@ def read_text(path: str, hint: str = NOT_UTF8_HINT) -> str:
 def read_every_line(path: str) -> EnvFile:
     """Return the .env file *path*; a local key in it and lines that cannot be parsed are one EncenvError."""
     file = parse(read_text(path))
-    failures: list[EncenvError] = [unparsed(one, place(path)) for one in file.bindings if one.error]
+    failures: list[EncenvError] = [parse_failure(one, place(path)) for one in file.bindings if one.error]
     if any(binding.name == LOCAL_KEY_NAME and binding.value for binding in file.bindings):
         failures.append(local_key_beside_values(place(path)))
     if failures:

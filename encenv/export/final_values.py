@@ -73,17 +73,17 @@ def encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requi
     source.refuse_plaintext(requires)
     source.session.prepare(source.file.sealed_texts(source.raw))
     values = dict(source.raw)
-    expanded: dict[str, str] = {}
+    expansions: dict[str, str] = {}
     for name, raw in source.raw.items():
         final = source.file.value(name) or ""
         if source.file.is_plain(name):
             values[name] = final
         elif not claims(raw) or source.session.decrypt(name, raw) != final:
-            expanded[name] = final
+            expansions[name] = final
     source.raise_failures()
-    if expanded:
-        values |= _encrypt(expanded, source, writer)
-    return FinalValues(_with_entries(values, source), encrypted_again=tuple(expanded))
+    if expansions:
+        values |= _encrypt(expansions, source, writer)
+    return FinalValues(_with_entries(values, source), encrypted_again=tuple(expansions))
 
 
 @frameless

@@ -47,8 +47,8 @@ class Variables:
 
 
 @dataclass(frozen=True, slots=True)
-class Formatted:
-    """Variables in a format: the text to give to the reader."""
+class Output:
+    """What to give to the reader of a format."""
 
     text: str = field(repr=False)
     masks: str = field(default="", repr=False)  # for a job to print first, so that its log hides the secrets
@@ -65,13 +65,13 @@ class Format:
     """A format, and what its reader takes."""
 
     reader: str  # what messages call it
-    form: Callable[[Variables], Formatted]
+    form: Callable[[Variables], Output]
     name: re.Pattern[str] | None = None  # of a variable; None for any
     takes: Callable[[str, str], bool] = _is_unicode  # given a name and a value
     reserves: Callable[[str], object] = lambda _: False  # true of the names that cannot be set
     has_title: bool = False  # whether it has a name for the whole
 
-    def write(self, variables: Variables) -> Formatted:
+    def write(self, variables: Variables) -> Output:
         """Return *variables* in this format.
 
         Raises:
@@ -95,13 +95,13 @@ class Format:
         return self.form(variables)
 
 
-def _lines(line: Callable[[str, str], str]) -> Callable[[Variables], Formatted]:
+def _lines(line: Callable[[str, str], str]) -> Callable[[Variables], Output]:
     """Return the function that writes a *line* for each name and value, and nothing else."""
-    return lambda variables: Formatted("".join(line(*one) for one in variables.values.items()))
+    return lambda variables: Output("".join(line(*one) for one in variables.values.items()))
 
 
-def _json(variables: Variables) -> Formatted:
-    return Formatted(json.dumps(dict(variables.values), indent=2) + "\n")
+def _json(variables: Variables) -> Output:
+    return Output(json.dumps(dict(variables.values), indent=2) + "\n")
 
 
 def _takes_docker(name: str, value: str) -> bool:
@@ -128,19 +128,19 @@ def _takes_systemd(name: str, value: str) -> bool:
     return _is_unicode(name, value) and not re.search(r"[\x01-\x08\x0b-\x1f\x7f]", value)
 
 
-def _lambda(variables: Variables) -> Formatted:
+def _lambda(variables: Variables) -> Output:
     whole = {"FunctionName": variables.title} if variables.title else {}
     text = json.dumps(whole | {"Environment": {"Variables": dict(variables.values)}}, indent=2) + "\n"
     size = measure(variables.values.items())
     excess = f"the variables have {size:,} bytes, and AWS Lambda takes {LAMBDA_BYTES:,}: it will refuse them"
-    return Formatted(text, warnings=(excess,) if size > LAMBDA_BYTES else ())
+    return Output(text, warnings=(excess,) if size > LAMBDA_BYTES else ())
 
 
-def _terraform(variables: Variables) -> Formatted:
+def _terraform(variables: Variables) -> Output:
     title = variables.title or "environment"
     _check_title(title, _HCL_NAME, "a Terraform variable", "letters, digits, _ and -")
     lines = (f"  {_hcl(name)} = {_hcl(value)}\n" for name, value in variables.values.items())
-    return Formatted(f"{title} = {{\n{''.join(lines)}}}\n")
+    return Output(f"{title} = {{\n{''.join(lines)}}}\n")
 
 
 def _hcl(text: str) -> str:
@@ -153,11 +153,11 @@ def _takes_terraform(name: str, value: str) -> bool:
     return _is_unicode(name, value) and all(unicodedata.is_normalized("NFC", text) for text in (name, value))
 
 
-def _github(variables: Variables) -> Formatted:
+def _github(variables: Variables) -> Output:
     secrets = [value for name, value in variables.values.items() if name in variables.secret]
     # The whole and each of its lines: the log is searched line by line.
     masks = dict.fromkeys(text for value in secrets for text in (value, *value.split("\n")) if text.strip())
-    return Formatted(
+    return Output(
         "".join(_github_lines(name, value) for name, value in variables.values.items()),
         masks="".join(f"::add-mask::{_github_data(text)}\n" for text in masks),
     )
@@ -180,7 +180,7 @@ def _takes_github(name: str, value: str) -> bool:
     return _is_unicode(name, value) and "\r" not in value  # GitHub removes it at the end of a line
 
 
-def _kubernetes(variables: Variables) -> Formatted:
+def _kubernetes(variables: Variables) -> Output:
     title = variables.title or "env"
     _check_title(title, _OBJECT_NAME, "a Kubernetes object", "lower-case letters, digits, - and .")
     kind, data = ("Secret", "stringData") if variables.secret else ("ConfigMap", "data")
@@ -189,7 +189,7 @@ def _kubernetes(variables: Variables) -> Formatted:
     excess = f"the values have {size:,} bytes, and Kubernetes takes {KUBERNETES_MAX:,} in one object"
     head = f"apiVersion: v1\nkind: {kind}\nmetadata:\n  name: {_yaml(title)}\n{data}:"
     text = head + ("\n" + "".join(lines) if variables.values else " {}\n")
-    return Formatted(text, warnings=(excess,) if size > KUBERNETES_MAX else ())
+    return Output(text, warnings=(excess,) if size > KUBERNETES_MAX else ())
 
 
 def _yaml(value: str) -> str:

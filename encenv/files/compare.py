@@ -68,9 +68,9 @@ def compare(before: str, after: str) -> Comparison:
     """Return the differences from the .env text *before* to *after*."""
     old_file, new_file = parse(before), parse(after)
     old, new = _assignments(old_file), _assignments(new_file)
-    rewrapped = _rewrapped(old_file, new_file)
+    rewrapped = _changed_entries(old_file, new_file)
     differences = []
-    for place in _merged(old, new):
+    for place in _in_order(old, new):
         change = _change(old.get(place), new.get(place), rewrapped)
         if change is not None:
             differences.append(Difference(place[0], change, old.get(place), new.get(place)))
@@ -84,15 +84,15 @@ def compare_plaintexts(
 
     *before* and *after* are the plaintexts of the two files, by the index of the assignment.
     """
-    compared = []
+    result = []
     for one in differences:
         old, new = one.before, one.after
         if old and new and old.form == new.form == "sealed" and one.change != "re-wrapped":
             is_same = before[old.index] == after[new.index]
-            compared.append(replace(one, change="re-encrypted" if is_same else "changed"))
+            result.append(replace(one, change="re-encrypted" if is_same else "changed"))
         else:
-            compared.append(one)
-    return tuple(compared)
+            result.append(one)
+    return tuple(result)
 
 
 def _assignments(file: EnvFile) -> dict[_Place, Assignment]:
@@ -106,7 +106,7 @@ def _assignments(file: EnvFile) -> dict[_Place, Assignment]:
     return assignments
 
 
-def _merged(old: Iterable[_Place], new: Mapping[_Place, object]) -> list[_Place]:
+def _in_order(old: Iterable[_Place], new: Mapping[_Place, object]) -> list[_Place]:
     """Return all places in the order of *new*; each that is only in *old* follows the one that it followed there."""
     followers: dict[_Place | None, list[_Place]] = {}
     last: _Place | None = None
@@ -133,7 +133,7 @@ def _change(old: Assignment | None, new: Assignment | None, rewrapped: Mapping[s
     return "decrypted" if old.form == "sealed" else "changed"
 
 
-def _rewrapped(before: EnvFile, after: EnvFile) -> dict[str, tuple[str, ...]]:
+def _changed_entries(before: EnvFile, after: EnvFile) -> dict[str, tuple[str, ...]]:
     """Return, for each key entry that both files have and that differs, by KID, the parts removed and added."""
     rewrapped = {}
     old_texts, new_texts = entries_of(before).texts(), entries_of(after).texts()

@@ -19,7 +19,7 @@ _BEFORE_NAME = re.compile(r"\s*(?:export[^\S\r\n]+)?")
 _EQUALS = re.compile(r"[^\S\r\n]*=")
 _SPACE = re.compile(r"[^\S\r\n]*")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
-UNPARSED_HINT = "write it as NAME=value, with quotes around values that need them, or as a # comment"
+PARSE_HINT = "write it as NAME=value, with quotes around values that need them, or as a # comment"
 _BOM = "\ufeff"
 # Characters that neither python-dotenv nor a shell, docker or systemd gives a meaning. ${NAME} stays bare, because
 # the programs that expand it would not do so inside single quotes.
@@ -60,7 +60,7 @@ class EnvFile(NamedTuple):
     def replace(self, changes: Mapping[int, Binding]) -> "EnvFile":
         """Replace the binding at each index in *changes* by the one given there."""
         bindings = [changes.get(index, binding) for index, binding in enumerate(self.bindings)]
-        return self._checked((binding.text for binding in bindings), bindings)
+        return self._parse_as((binding.text for binding in bindings), bindings)
 
     def insert_above(self, index: int, name: str, value: str) -> "EnvFile":
         """Add the line ``name=value`` directly above the statement at *index*, below the blank lines before it."""
@@ -68,7 +68,7 @@ class EnvFile(NamedTuple):
         texts = [binding.text for binding in self.bindings]
         blank = blank_lines(texts[index])
         texts[index] = texts[index][:blank] + new.text + texts[index][blank:]
-        return self._checked(texts, [*self.bindings[:index], new, *self.bindings[index:]])
+        return self._parse_as(texts, [*self.bindings[:index], new, *self.bindings[index:]])
 
     def append(self, name: str, value: str) -> "EnvFile":
         """Add the line ``name=value`` at the end."""
@@ -76,7 +76,7 @@ class EnvFile(NamedTuple):
         texts = [binding.text for binding in self.bindings]
         if texts and not texts[-1].endswith(("\n", "\r")):
             texts.append(_newline_of(str(self)))
-        return self._checked([*texts, new.text], [*self.bindings, new])
+        return self._parse_as([*texts, new.text], [*self.bindings, new])
 
     def without(self, indexes: Collection[int]) -> "EnvFile":
         """Drop the statements at *indexes* with their newlines; the blank lines before them stay."""
@@ -84,15 +84,16 @@ class EnvFile(NamedTuple):
             binding.text[: blank_lines(binding.text)] if index in indexes else binding.text
             for index, binding in enumerate(self.bindings)
         )
-        return self._checked(texts, (b for index, b in enumerate(self.bindings) if index not in indexes))
+        return self._parse_as(texts, (b for index, b in enumerate(self.bindings) if index not in indexes))
 
     def _new(self, name: str, value: str) -> Binding:
         return Binding(name, value, _assignment(name, value, _newline_of(str(self))), line=0, error=False)
 
-    def _checked(self, texts: Iterable[str], expected: Iterable[Binding]) -> "EnvFile":
-        changed = parse(self.head + "".join(texts))
-        if _readings(changed.bindings) == _readings(expected):
-            return changed
+    def _parse_as(self, texts: Iterable[str], expected: Iterable[Binding]) -> "EnvFile":
+        """Return the file of *texts*, if python-dotenv reads the *expected* names and values in it."""
+        file = parse(self.head + "".join(texts))
+        if _readings(file.bindings) == _readings(expected):
+            return file
         where = next((f"line {binding.line}" for binding in self.bindings if binding.error), "the quotes")
         raise FileError(
             "the change would alter how python-dotenv reads other lines of the file",
@@ -119,10 +120,10 @@ def parse_untranslated(text: str) -> EnvFile:
     return _file(text, ((statement, statement.original.string) for statement in statements))
 
 
-def unparsed(binding: Binding, where: str) -> FileError:
+def parse_failure(binding: Binding, where: str) -> FileError:
     """Return the error that python-dotenv cannot parse *binding* of the file *where*."""
     return FileError(
-        f"line {binding.line} of {where} cannot be parsed, and may hold a secret", hint=UNPARSED_HINT
+        f"line {binding.line} of {where} cannot be parsed, and may hold a secret", hint=PARSE_HINT
     )
 
 

@@ -60,9 +60,7 @@ def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".e
     before = lines.sealed.get(index)
     if before is not None and not choice.is_new and _decrypts_to(before, value, choice):
         return EncryptResult(text, entry=choice.entry)
-    return encrypt_values(
-        file, {index: value}, choice, replaced_kids={kid_shown(before[1])} if before else ()
-    )
+    return encrypt_values(file, {index: value}, choice, old_kids={kid_shown(before[1])} if before else ())
 
 
 @frameless
@@ -119,7 +117,7 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
     lines = classify(file, where)
     values = lines.decrypt(writer, sealed)
     kids = {kid_shown(lines.sealed[index][1]) for index in sealed}
-    result = encrypt_values(renamed, values, choose_data_key(lines, writer), replaced_kids=kids)
+    result = encrypt_values(renamed, values, choose_data_key(lines, writer), old_kids=kids)
     return replace(result, names=(new,))
 
 

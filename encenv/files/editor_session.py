@@ -62,24 +62,22 @@ def start_edit(text: str, writer: Writer, where: str = ".env") -> EditorSession:
 
 @frameless
 def finish_edit(
-    session: EditorSession, edited: str, writer: Writer, must_encrypt: NameTest = lambda _: True
+    session: EditorSession, text: str, writer: Writer, must_encrypt: NameTest = lambda _: True
 ) -> EncryptResult:
-    """Return the file of *session* with what was *edited* in it; unedited lines keep their bytes.
+    """Return the file of *session* with the edited *text*; lines that were not edited keep their bytes.
 
     A new or changed value is encrypted if the old one was, or if *must_encrypt* selects its name.
 
     Raises:
         EncenvError: If the text cannot be parsed, or a value cannot be encrypted. The caller still has the text.
     """
-    if session.is_unedited(edited):
+    if session.is_unedited(text):
         return EncryptResult(session.text)
-    original, lines = session.lines, classify(parse(edited), session.lines.where)
+    original, lines = session.lines, classify(parse(text), session.lines.where)
     if lines.sealed:
         names = [name for name, _ in lines.sealed.values()]
-        pasted = ConflictError(
-            "the value is encrypted already", hint="write the value itself", variables=names
-        )
-        raise combine([pasted], whole="the file", done="encrypted")
+        failure = ConflictError("the value is encrypted already", hint="write the value itself")
+        raise combine([failure.of(*names)])
     changes, values = _compare(session, lines.file, must_encrypt)
     file = lines.file.replace(changes)
     result = EncryptResult(str(file))
@@ -96,16 +94,16 @@ def finish_edit(
 
 
 @frameless
-def encrypt_draft(session: EditorSession, edited: str, writer: Writer) -> str:
-    """Return a .env file with the whole *edited* text as one encrypted variable, also if it cannot be parsed."""
+def encrypt_draft(session: EditorSession, text: str, writer: Writer) -> str:
+    """Return a .env file with the whole edited *text* as one encrypted variable, also if it cannot be parsed."""
     data_key, entry, _ = choose_data_key(session.lines, writer)  # unwrapped already
-    return f"{entry.name}={entry}\n{UNSAVED}={data_key.encrypt(UNSAVED, edited)}\n"
+    return f"{entry.name}={entry}\n{UNSAVED}={data_key.encrypt(UNSAVED, text)}\n"
 
 
 def _compare(
-    session: EditorSession, edited: EnvFile, must_encrypt: NameTest
+    session: EditorSession, file: EnvFile, must_encrypt: NameTest
 ) -> tuple[dict[int, Binding], dict[int, str]]:
-    """Return, by index in *edited*, the lines that get their original text again, and the values to encrypt."""
+    """Return the lines of the edited *file* that get their original text again, and its values to encrypt."""
     # The original and the draft of each line that is not found in the edited text yet.
     unused: dict[tuple[str, str | None], list[tuple[Binding, Binding]]] = {}
     for old, draft in zip(session.lines.file.bindings, parse(session.draft).bindings, strict=True):
@@ -113,7 +111,7 @@ def _compare(
     encrypted = {name for name, _ in session.lines.sealed.values()}
     changes: dict[int, Binding] = {}
     values: dict[int, str] = {}
-    for index, binding in enumerate(edited.bindings):
+    for index, binding in enumerate(file.bindings):
         if pairs := unused.get(_content(binding)):
             old, draft = pairs.pop(0)
             if old.text == draft.text:  # neither a sealed value nor a key entry

@@ -119,19 +119,19 @@ def encrypt_values(
     values: Mapping[int, str],
     choice: DataKeyChoice,
     *,
-    replaced_kids: Collection[str] = (),
+    old_kids: Collection[str] = (),
     progress: Progress = iter,
 ) -> EncryptResult:
     """Encrypt *values*, at least one, in *file*, and prove it in memory: a mistake here costs no file.
 
     The values are plaintexts by the index of their lines. A new key entry is written above the first of them. The key
-    entries of *replaced_kids* are dropped if no value uses them any more.
+    entries of *old_kids* are dropped if no value uses them any more.
 
     Raises:
         EncenvError: If a value cannot be encrypted, or the result does not give the same values back.
     """
     changes: dict[int, Binding] = {}
-    decrypted: dict[str, str] = {}  # the proof: what each new sealed value decrypts to
+    plaintexts: dict[str, str] = {}  # the proof: what each new sealed value decrypts to
     failures: list[EncenvError] = []
     for index, text in progress(values.items()):
         binding = file.bindings[index]
@@ -139,7 +139,7 @@ def encrypt_values(
         try:
             sealed = choice.data_key.encrypt(name, text)
             changes[index] = with_value(binding, sealed)
-            decrypted[sealed] = choice.data_key.decrypt_text(name, sealed)
+            plaintexts[sealed] = choice.data_key.decrypt_text(name, sealed)
         except EncenvError as error:
             failures.append(error.of(name))
     if failures:
@@ -148,7 +148,7 @@ def encrypt_values(
     if choice.is_new:
         changed = changed.insert_above(min(values), choice.entry.name, str(choice.entry))
     before = [(one.name, values.get(index, one.value)) for index, one in enumerate(file.bindings) if one.name]
-    after = [(one.name, decrypted.get(one.value or "", one.value)) for one in changed.bindings if one.name]
+    after = [(one.name, plaintexts.get(one.value or "", one.value)) for one in changed.bindings if one.name]
     if choice.is_new:
         after.remove((choice.entry.name, str(choice.entry)))
     if after != before:
@@ -156,7 +156,7 @@ def encrypt_values(
             "the encrypted file would not give the same values back",
             hint="report this bug; the file is unchanged",
         )
-    text = drop_unused_entries(str(changed), replaced_kids) if replaced_kids else str(changed)
+    text = drop_unused_entries(str(changed), old_kids) if old_kids else str(changed)
     names = tuple(file.bindings[index].name or "" for index in sorted(values))
     return EncryptResult(text, names, choice.entry, is_new=choice.is_new)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, MalformedError
-from encenv.files.document import UNPARSED_HINT, Binding, parse
+from encenv.files.document import PARSE_HINT, Binding, parse
 from encenv.files.lines import entries_of, sealed_value
 from encenv.files.plaintext_leaks import commented_values, may_be_secret, private_key_lines
 from encenv.format.sealed import ENTRY_PREFIX, LOCAL_KEY_NAME, KeyEntry, entry_kid
@@ -159,7 +159,7 @@ def _problems(bindings: Iterable[Binding]) -> Iterator[Remark]:
                 yield Remark(binding.line, error.message, error.hint)
             continue
         if binding.error:
-            text, hint = "the line cannot be parsed, and may hold a secret", UNPARSED_HINT
+            text, hint = "the line cannot be parsed, and may hold a secret", PARSE_HINT
         elif entry_kid(name.upper()) is not None:
             text, hint = f"{name} is a key entry whose name has another case", f"rename it to {name.upper()}"
         elif may_be_secret(name):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from encenv.errors import EncenvError, KeyEntryError, combine
-from encenv.files.document import EnvFile, unparsed
+from encenv.files.document import EnvFile, parse_failure
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.writer import Progress, Writer
 from encenv.format.sealed import (
@@ -22,7 +22,6 @@ from encenv.keys.session import Session
 
 NameTest = Callable[[str], bool]
 Values = Mapping[int, tuple[str, str]]  # name and value as in the file, by index
-Plaintexts = dict[int, str]  # by index
 
 
 def entry_kids(file: EnvFile) -> dict[int, str]:
@@ -109,10 +108,10 @@ class FileLines:
         return open_values(values, writer.session(self.entries), writer.progress)
 
 
-def classify(file: EnvFile, where: str, replaced: Collection[int] = ()) -> FileLines:
+def classify(file: EnvFile, where: str, to_replace: Collection[int] = ()) -> FileLines:
     """Sort the lines of *file*, which messages call *where*, into plain values, sealed values and data keys.
 
-    Values at the indexes *replaced* may be broken. They do not count as proof of a data key, unless there is no other
+    Values at the indexes *to_replace* may be broken. They do not count as proof of a data key, unless there is no other
     value under it.
 
     Raises:
@@ -120,7 +119,7 @@ def classify(file: EnvFile, where: str, replaced: Collection[int] = ()) -> FileL
     """
     plain: dict[int, str] = {}
     sealed: dict[int, tuple[str, str]] = {}
-    failures: list[EncenvError] = [unparsed(one, where) for one in file.bindings if one.error]
+    failures: list[EncenvError] = [parse_failure(one, where) for one in file.bindings if one.error]
     for index, (name, text) in values_of(file).items():
         if name == LOCAL_KEY_NAME:
             if text:
@@ -132,10 +131,10 @@ def classify(file: EnvFile, where: str, replaced: Collection[int] = ()) -> FileL
             else:
                 sealed[index] = name, text
         except EncenvError as error:
-            if index not in replaced:
+            if index not in to_replace:
                 failures.append(error.of(name))
     entries = entries_of(file, where)
-    keys = _file_keys(entries, sealed, replaced, failures)
+    keys = _file_keys(entries, sealed, to_replace, failures)
     if failures:
         raise combine(failures, whole="the file", done="encrypted")
     return FileLines(file, plain, sealed, keys, entries, where)
@@ -148,8 +147,8 @@ def reading_session(file: EnvFile, environ: Mapping[str, str]) -> Session:
     return Session(environ, entries=entries)
 
 
-def open_values(values: Values, session: Session, progress: Progress = iter) -> Plaintexts:
-    """Return the plaintexts of *values*; plain values are returned unchanged.
+def open_values(values: Values, session: Session, progress: Progress = iter) -> dict[int, str]:
+    """Return the plaintexts of *values*, by index; plain values are returned unchanged.
 
     Raises:
         EncenvError: If values cannot be opened; all of them are reported together.
@@ -161,15 +160,15 @@ def open_values(values: Values, session: Session, progress: Progress = iter) -> 
     return plaintexts
 
 
-def open_possible(values: Values, session: Session, progress: Progress = iter) -> Plaintexts:
+def open_possible(values: Values, session: Session, progress: Progress = iter) -> dict[int, str]:
     """Return the plaintexts of the *values* that can be opened; `session.failures` says why others cannot."""
     session.prepare(text for _, text in values.values())
-    opened = ((index, session.decrypt(*values[index])) for index in progress(values))
-    return {index: plain for index, plain in opened if plain is not None}
+    results = ((index, session.decrypt(*values[index])) for index in progress(values))
+    return {index: plain for index, plain in results if plain is not None}
 
 
 def _file_keys(
-    entries: KeyEntries, sealed: Values, replaced: Collection[int], failures: list[EncenvError]
+    entries: KeyEntries, sealed: Values, to_replace: Collection[int], failures: list[EncenvError]
 ) -> tuple[FileKey, ...]:
     """Return the data keys of *sealed* that have key entries; add broken entries to *failures*."""
     by_kid: dict[str, dict[int, tuple[str, str]]] = {}
@@ -177,7 +176,7 @@ def _file_keys(
         by_kid.setdefault(kid_shown(value[1]), {})[index] = value
     keys = []
     for kid, values in by_kid.items():
-        proof = {index: value for index, value in values.items() if index not in replaced}
+        proof = {index: value for index, value in values.items() if index not in to_replace}
         try:
             keys.append(FileKey(entries.of(kid), proof or values))
         except KeyEntryError:  # there is none: an error only if somebody decrypts the value

@@ -116,13 +116,13 @@ class _Change:
 
     def check_named(self, data_keys: Sequence[_Entries]) -> None:
         """Refuse to add a key to data keys under different wrapping keys if nobody named one: it may be planted."""
-        named = (*self.writer.keys, *self.add, *self.remove)
+        named_keys = (*self.writer.keys, *self.add, *self.remove)
         wrapping = [_wrapped_by_key(entries) for entries in data_keys]
         if not self.add or len({frozenset(keys) for keys in wrapping}) == 1:
             return
         for entries, keys in zip(data_keys, wrapping, strict=True):
             for key in keys:
-                if not _covers(named, key):
+                if not _covers(named_keys, key):
                     raise ConflictError(
                         f"{self.where} has values under different keys, and nobody named {key.provider}:{key.key},"
                         f" which {entries[min(entries)].name} is under",
@@ -132,7 +132,7 @@ class _Change:
 
     def apply(self, entries: _Entries, stale: dict[KeyName, EncenvError]) -> dict[int, KeyEntry]:
         """Return the *entries* of one data key changed, without those that end up empty; note what stays *stale*."""
-        after = {index: self._changed(entry, entries, stale) for index, entry in entries.items()}
+        after = {index: self._change_entry(entry, entries, stale) for index, entry in entries.items()}
         present = {*_wrapped_by_key(after)}
         first = next((index for index, entry in after.items() if entry.items), min(after))
         for key in self.add:
@@ -149,7 +149,9 @@ class _Change:
         # Parsed, so that an entry outside the format is never written.
         return {i: KeyEntry.parse(entry.kid, str(entry)) for i, entry in after.items() if entry.items}
 
-    def _changed(self, entry: KeyEntry, entries: _Entries, stale: dict[KeyName, EncenvError]) -> KeyEntry:
+    def _change_entry(
+        self, entry: KeyEntry, entries: _Entries, stale: dict[KeyName, EncenvError]
+    ) -> KeyEntry:
         """Return *entry* without the keys to remove, and with the others wrapped again if the change says so."""
         items = [item for item in entry.items if not _covers(self.remove, KeyName.of(item))]
         context, is_refresh = entry.context, False
@@ -176,9 +178,11 @@ class _Change:
         From others only if *key* is named: nothing else says that its owner may have the data key.
         """
         sources = [(item, entry) for entry in entries.values() for item in entry.items]
-        named = (*self.writer.keys, *self.remove)
-        sources.sort(key=lambda source: (source[0] != present, not _covers(named, KeyName.of(source[0]))))
-        if present is not None and not _covers(named, key):
+        named_keys = (*self.writer.keys, *self.remove)
+        sources.sort(
+            key=lambda source: (source[0] != present, not _covers(named_keys, KeyName.of(source[0])))
+        )
+        if present is not None and not _covers(named_keys, key):
             sources = [source for source in sources if source[0] == present]
         provider = self.writer.find(key.provider)
         whole = encryption_context(context)
