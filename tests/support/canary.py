@@ -1,6 +1,6 @@
-"""Looks for secrets in everything that a failing load leaves behind.
+"""Search everything that a failing load leaves behind for secrets.
 
-Searching is no way to mask, but it is the way to test masking: the tests choose values that stand nowhere else.
+encenv does not search for secrets to hide them. The tests can search, because their values occur nowhere else.
 """
 
 import base64
@@ -32,7 +32,7 @@ def sealed(
     provider: KeyProvider | None = None,
     arn: str = "",
 ) -> dict[str, str]:
-    """Return *values* sealed under *key*, with its key entry; the wrapping key is the local one if not given."""
+    """Return *values* encrypted under *key*, with its key entry; the wrapping key is the local key if not given."""
     key = key or DataKey.generate()
     wrapped = (provider or LocalKeys()).wrap(key.expose_key(), arn, encryption_context(()))
     entry = KeyEntry(key.commitment, (), (wrapped,))
@@ -53,7 +53,7 @@ def forms(secret: str | bytes) -> tuple[str, ...]:
 
 
 def caught(call: Callable[..., object], *args: Any, **values: Any) -> BaseException:
-    """Return what *call* raises, the frames from that call on with it."""
+    """Return what *call* raises, with the frames from this call on."""
     try:
         call(*args, **values)
     except BaseException as error:  # noqa: BLE001 (all of them are looked at)
@@ -62,7 +62,7 @@ def caught(call: Callable[..., object], *args: Any, **values: Any) -> BaseExcept
 
 
 def assert_silent(error: BaseException, *secrets: str | bytes) -> None:
-    """Assert that none of *secrets* is said by *error* or can be reached from it."""
+    """Assert that no text of *error*, and nothing that can be reached from it, holds any of *secrets*."""
     needles = {form for secret in secrets for form in (forms(secret) if len(secret) > 2 else (secret,))}
     places = [*_said(error), *_reachable(error)]
     found = sorted({where for where, text in places if any(needle in text for needle in needles)})
@@ -70,7 +70,7 @@ def assert_silent(error: BaseException, *secrets: str | bytes) -> None:
 
 
 def assert_unsaid(texts: Iterable[str], *secrets: str | bytes) -> None:
-    """Assert that none of *secrets* stands in *texts*, in any form."""
+    """Assert that none of *secrets* is in *texts*, in any form."""
     needles = {form for secret in secrets for form in forms(secret)}
     for text in texts:
         assert not any(needle in text for needle in needles), text[:200]
@@ -85,7 +85,7 @@ def said_by(records: Iterable[logging.LogRecord]) -> Iterator[str]:
 
 
 def _said(error: BaseException) -> Iterator[tuple[str, str]]:
-    """Yield what *error* and the errors it names say, in each of their voices."""
+    """Yield all texts of *error* and of the errors that it leads to, with the places they are from."""
     for where, one in _chain(error):
         yield f"{where}: str", str(one)
         yield f"{where}: repr", repr(one)
@@ -124,7 +124,7 @@ def _reachable(error: BaseException) -> Iterator[tuple[str, str]]:
 
 
 def _walk(root: object, where: str, outside: frozenset[int] = frozenset()) -> Iterator[tuple[str, str]]:
-    """Yield all texts that can be reached from *root* without a detour through a module or a class."""
+    """Yield all texts that can be reached from *root* without passing through a module or a class."""
     seen = {*_modules(len(sys.modules)), *outside}
     kept = []  # while it is kept, no other object gets its id
     waiting = [(root, where)]

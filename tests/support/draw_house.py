@@ -110,7 +110,7 @@ def owner(file: str) -> str:
 
 
 def measured() -> dict[str, set[str]]:
-    """Return which other rooms each room imports, be it only for the type checker, as the source says."""
+    """Return which other rooms each room imports according to the source, even if only for the type checker."""
     arrows: dict[str, set[str]] = {name: set() for name in PLACES}
     for file, path in files().items():
         if file == "__main__":  # starts the command line: python -m encenv

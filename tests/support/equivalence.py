@@ -1,4 +1,4 @@
-"""The law, as a function: an encrypted environment behaves exactly as its plaintext did.
+"""Check the law: an encrypted environment behaves exactly as its plaintext did.
 
 Each case is loaded over `BaseSettings` from plain values, then over `EncryptedSettings` from the same values sealed:
 all of them, each one alone beside plain others, and, where the model asks for them by name, as ``ENC_NAME``.
@@ -138,7 +138,7 @@ def raised(call: Callable[[], object]) -> Exception:
 
 @contextmanager
 def process(*environments: Mapping[str, str], **variables: str) -> Iterator[None]:
-    """Run with exactly these process variables, the local key beside them, and nothing unwrapped yet."""
+    """Run with exactly these process variables and the local key, and nothing unwrapped yet."""
     merged = {name: value for one in (*environments, variables) for name, value in one.items()}
     clear_cache()
     with patch.dict(os.environ, {"ENCENV_LOCAL_KEY": KEY_TEXT, **merged}, clear=True):
@@ -223,11 +223,11 @@ def is_same(found: Any, expected: Any) -> bool:
 
 
 def _same_loc(found: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
-    """Return whether two places are the same, as far as the one of the sealed twin is not masked."""
+    """Return whether two places are the same, as far as that of the encrypted load is not masked."""
     shown = found[: found.index(MASK)] if MASK in found else found
     return shown == expected[: len(shown)] and (MASK in found or len(found) == len(expected))
 
 
 def debug_texts(records: list[logging.LogRecord]) -> str:
-    """Return everything that *records* say."""
+    """Return all texts of *records*."""
     return "\n".join(record.getMessage() for record in records)
