@@ -6,6 +6,7 @@ least one), and that is not a contributor's. So nobody who plants an entry can r
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from encenv.errors import (
@@ -23,14 +24,13 @@ from encenv.files.writer import UNWRAP_SECONDS, Writer
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 from encenv.keys.entries import is_contributed
 from encenv.keys.process_safety import lazily
+from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap
 
 if TYPE_CHECKING:
     from encenv.format.envelope import DataKey
     from encenv.keys import local as local_keys
-    from encenv.keys import unwrap as data_keys
 else:
     local_keys = lazily("encenv.keys.local")
-    data_keys = lazily("encenv.keys.unwrap")
 
 
 class DataKeyChoice(NamedTuple):
@@ -113,22 +113,15 @@ def agreed_keys(lines: FileLines, writer: Writer) -> tuple[KeyName, ...]:
             f"no key is named, and contributors added all values in {where}",
             hint="name the one to use: --key …",
         )
-    if _has_local_key(writer):
-        hint = "name the one to use: --key local   or, with AWS KMS: --key alias/NAME"
-    else:
-        file = shell_argument(where)
-        hint = (
-            f"run: encenv keygen && encenv encrypt --key local {file}   or, with AWS KMS: "
-            f"encenv encrypt --key alias/NAME {file}"
-        )
+    file = shell_argument(where)
+    hint = (
+        f"run: encenv keygen && encenv encrypt --key local {file}   or, with AWS KMS: "
+        f"encenv encrypt --key alias/NAME {file}"
+    )
+    with suppress(EncenvError, OSError):  # this user has no home directory, or may not look into it
+        if local_keys.LocalKeys(writer.environ).exist():
+            hint = "name the one to use: --key local   or, with AWS KMS: --key alias/NAME"
     raise PolicyError(f"no key is named, and there is none in {where}", hint=hint)
-
-
-def _has_local_key(writer: Writer) -> bool:
-    try:
-        return local_keys.LocalKeys(writer.environ).exist()
-    except (EncenvError, OSError):  # this user has no home directory, or may not look into it
-        return False
 
 
 def _agreed_context(file_keys: Iterable[FileKey], writer: Writer, where: str) -> Pairs:
@@ -153,14 +146,12 @@ def _check_wrapped_keys(file_keys: Iterable[FileKey], writer: Writer, where: str
     if writer.keys:
         return
     for key in file_keys:
-        requests = [
-            data_keys.UnwrapRequest(item, e.context, e.commitment) for e in key.entries for item in e.items
-        ]
+        requests = [UnwrapRequest(item, e.context, e.commitment) for e in key.entries for item in e.items]
         if len(requests) == 1:  # there is no other to compare it with
             continue
-        results = data_keys.unwrap([[request] for request in requests], writer.find, UNWRAP_SECONDS)
+        results = unwrap([[request] for request in requests], writer.find, UNWRAP_SECONDS)
         for request, result in zip(requests, results, strict=True):
-            if not isinstance(result, data_keys.UnwrapResult):
+            if not isinstance(result, UnwrapResult):
                 name = request.wrapped_key.wrapping_key
                 raise PolicyError(
                     f"nothing shows that {name} belongs in {where}: it cannot decrypt the values here: {result.message}",

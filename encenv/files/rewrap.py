@@ -135,13 +135,11 @@ class _Change:
         after = {index: self._change_entry(entry, entries, stale) for index, entry in entries.items()}
         present = {*_wrapped_by_key(after)}
         first = next((index for index, entry in after.items() if entry.items), min(after))
-        for key in self.add:
-            if key not in present:
-                item = self._wrap(key, after[first].context, entries)
-                if KeyName.of(item) not in present:  # an alias may mean a key that is present
-                    present.add(KeyName.of(item))
-                    after[first] = after[first]._replace(items=(*after[first].items, item))
-        if not present:
+        more = [self._wrap(key, after[first].context, entries) for key in self.add if key not in present]
+        # An alias may mean a key that is present.
+        new = {KeyName.of(item): item for item in more if KeyName.of(item) not in present}
+        after[first] = after[first]._replace(items=(*after[first].items, *new.values()))
+        if not present and not new:
             raise PolicyError(
                 f"no key would be left for {after[first].name} in {self.where}, and its values would be lost",
                 hint="add another one as well: encenv rewrap --add KEY --remove KEY",
