@@ -137,7 +137,7 @@ def test_a_region_nobody_can_connect_to(encenv_kms, environ, monkeypatch):
 
 @pytest.mark.parametrize("seconds", [1.0, LONG, math.inf], ids=["slow", "hanging", "never"])
 def test_a_region_that_is_slow(encenv_kms, environ, seconds):
-    """If a region has not answered by the delay, the next is called, and the first not again."""
+    """If a region has not answered within the delay, the next one is called as well, and the first not again."""
     encenv_kms.delay(seconds, region=HOME)
     assert decrypt_environ(environ, hedge_delay=0.3, unwrap_timeout=SECONDS) == {"SECRET": "opened"}
     assert [region for region, _ in regions(encenv_kms)] == [HOME, NEAR]
@@ -158,24 +158,24 @@ def test_a_settings_class(encenv_kms, environ, monkeypatch):
     class Usual(EncryptedSettings, hedge_delay=None):
         secret: SecretStr
 
-    for kind, asked in ((Patient, [HOME]), (Hasty, [HOME, NEAR]), (Usual, [HOME])):
+    for kind, expected in ((Patient, [HOME]), (Hasty, [HOME, NEAR]), (Usual, [HOME])):
         wait_for_encenv_threads()
         clear_cache()
         encenv_kms.clear()
         assert kind().secret.get_secret_value() == "opened"
         wait_for_encenv_threads()
-        assert sorted(region for region, _ in regions(encenv_kms)) == sorted(asked)
+        assert sorted(region for region, _ in regions(encenv_kms)) == sorted(expected)
 
 
 @pytest.mark.parametrize(
-    ("delay", "asked"), [(0, [HOME, NEAR]), (0.0, [HOME, NEAR]), (None, [HOME]), (LONG, [HOME])]
+    ("delay", "expected"), [(0, [HOME, NEAR]), (0.0, [HOME, NEAR]), (None, [HOME]), (LONG, [HOME])]
 )
-def test_an_argument(encenv_kms, environ, delay, asked):
+def test_an_argument(encenv_kms, environ, delay, expected):
     """The delay may be an argument: 0 calls all regions at once, None waits the default second."""
     encenv_kms.delay(0.4)
     assert decrypt_environ(environ, hedge_delay=delay) == {"SECRET": "opened"}
     wait_for_encenv_threads()
-    assert sorted(region for region, _ in regions(encenv_kms)) == sorted(asked)
+    assert sorted(region for region, _ in regions(encenv_kms)) == sorted(expected)
 
 
 def test_the_default_delay(encenv_kms, environ):

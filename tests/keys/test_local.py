@@ -392,7 +392,7 @@ def test_a_huge_file(tmp_path, content):
 
 
 def test_two_keys(tmp_path):
-    """Of several keys one is chosen by its id; without an id there is an error that lists them."""
+    """The id chooses one of several keys; without an id the error lists them."""
     texts = [generate_key_text() for _ in range(2)]
     provider = LocalKeys({}, path=write(tmp_path / "k", "\n".join(texts)))
     ids = [id_of(text) for text in texts]

@@ -58,7 +58,7 @@ def test_exit_waits():
 
 
 def test_a_fork_waits():
-    """A fork lets other threads finish it, too."""
+    """A fork lets other threads finish their guarded block."""
     assert run(BEGUN + "print('forks', flush=True) if os.fork() else os._exit(0)") == ["worked", "forks"]
 
 

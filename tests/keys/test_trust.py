@@ -372,7 +372,7 @@ def plugged():
     ],
     ids=["nothing", "others", "context"],
 )
-def test_untrusted_entries_reach_nobody(encenv_kms, encenv_kms_key, record, rules):
+def test_nothing_is_called_for_an_untrusted_entry(encenv_kms, encenv_kms_key, record, rules):
     """If no key is trusted, the load fails before KMS is called and before a plug-in is imported."""
     environ = environ_of(aws(encenv_kms_key), plugged(), context=(("stage", "prod"),))
     with pytest.raises(PolicyError, match="SECRET: "):
@@ -383,7 +383,7 @@ def test_untrusted_entries_reach_nobody(encenv_kms, encenv_kms_key, record, rule
 
 
 def test_only_the_trusted_key_is_tried(encenv_kms, encenv_kms_key, record):
-    """Of an entry with several keys only the trusted ones are tried."""
+    """Only the trusted keys of an entry are tried."""
     environ = environ_of(aws(encenv_kms_key), plugged())
     assert decrypt_environ(environ, trusted_keys="recorder:ref") == {"SECRET": "opened"}
     assert encenv_kms.calls == []

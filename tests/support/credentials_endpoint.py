@@ -1,4 +1,4 @@
-"""A container credentials endpoint: at AWS a part of ECS, EKS and Lambda SnapStart, here a small server."""
+"""A small server instead of the credentials endpoint that containers have in ECS, EKS and Lambda SnapStart."""
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -1,4 +1,4 @@
-"""Encrypted environment variables, for tests that need some and do not mind which."""
+"""Encrypted environment variables, for tests that need any."""
 
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, encryption_context

@@ -25,7 +25,7 @@ class Room:
     files: tuple[str, ...]
 
 
-# From the bottom up: no import points to a file that comes later, be it only for the type checker.
+# From the bottom up: no import points to a file that comes later, not even one for the type checker.
 ROOMS = (
     Room("errors", "the exception tree", ("errors",)),
     Room(
@@ -203,7 +203,7 @@ FACES = {
 # Folders whose __init__ is a docstring, so that importing one of their files imports no other.
 DOORS = {"format", "keys", "keys.aws", "files", "load", "policy", "export", "git", "cli", "cli.verbs"}
 
-# Each heavy dependency by the files that may import it, be it only for the type checker. A room stands for its files.
+# The files that may import each heavy dependency, even for the type checker. A room means all its files.
 OWNERS = {
     "boto3": {"keys.aws.client", "keys.aws.kms"},
     "botocore": {"keys.aws.client"},
@@ -217,8 +217,8 @@ OWNERS = {
         "load.secrets_dir",
         "policy.secret_types",
         "load.settings",
-        "cli.verbs.demo",
-    },  # the demo declares a settings class
+        "cli.verbs.demo",  # it declares a settings class
+    },
     "pydantic_core": {"load.safe_errors"},
     "pydantic_settings": {
         "policy.settings_class",  # where no settings class loads

@@ -1,4 +1,4 @@
-"""The test KMS fails when, how and for which requests a test says."""
+"""Test that the test KMS fails when, how and for which requests a test says."""
 
 import contextlib
 import http.client
@@ -115,7 +115,7 @@ def test_drop(kms, client):
 
 
 def test_half_answer(kms, client, key):
-    """Half of an answer arrives, with the length of the whole, though the request was done; the next is whole.
+    """The request is performed, and half of its answer arrives, with the length of the whole.
 
     boto3 does not compare lengths: to its caller the answer is a success without members.
     """
@@ -200,7 +200,7 @@ def test_reset(kms, key):
 
 
 def test_never(kms, key):
-    """An infinite delay is never answered, and does not keep the server from stopping."""
+    """A request with an infinite delay gets no answer, and the server can be stopped all the same."""
     kms.delay(math.inf, "DescribeKey")
     with pytest.raises(HTTPClientError, match=r"[Rr]ead timeout"):
         client_of(kms, read_timeout=0.1).describe_key(KeyId=key)

@@ -1,4 +1,4 @@
-"""The test KMS answers as AWS KMS does and keeps a log; one line in conftest.py gives its fixtures."""
+"""Test that the test KMS answers as AWS KMS does and keeps a log, and its fixtures."""
 
 import base64
 import json
@@ -29,12 +29,12 @@ PLAINTEXT = b"canary-plaintext-of-this-file"
 def test_data_key_round_trip(client, key):
     """A generated data key opens from its blob, under the same context, and both answers give the key's ARN."""
     made = client.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=CONTEXT)
-    opened = client.decrypt(KeyId=key, CiphertextBlob=made["CiphertextBlob"], EncryptionContext=CONTEXT)
-    assert made["Plaintext"] == opened["Plaintext"]
+    decrypted = client.decrypt(KeyId=key, CiphertextBlob=made["CiphertextBlob"], EncryptionContext=CONTEXT)
+    assert made["Plaintext"] == decrypted["Plaintext"]
     assert len(made["Plaintext"]) == 32
-    assert made["KeyId"] == opened["KeyId"] == key
-    assert opened["EncryptionAlgorithm"] == "SYMMETRIC_DEFAULT"
-    assert made["KeyMaterialId"] == opened["KeyMaterialId"]
+    assert made["KeyId"] == decrypted["KeyId"] == key
+    assert decrypted["EncryptionAlgorithm"] == "SYMMETRIC_DEFAULT"
+    assert made["KeyMaterialId"] == decrypted["KeyMaterialId"]
 
 
 def test_blob_length(client, key):
@@ -87,10 +87,10 @@ def test_re_encrypt(kms, client, key):
         DestinationEncryptionContext={"stage": "dev"},
     )
     assert (moved["SourceKeyId"], moved["KeyId"]) == (key, other)
-    opened = client.decrypt(
+    decrypted = client.decrypt(
         KeyId=other, CiphertextBlob=moved["CiphertextBlob"], EncryptionContext={"stage": "dev"}
     )
-    assert opened["Plaintext"] == PLAINTEXT
+    assert decrypted["Plaintext"] == PLAINTEXT
     assert client.decrypt(KeyId=key, CiphertextBlob=blob, EncryptionContext=CONTEXT)["Plaintext"] == PLAINTEXT
     assert kms.calls[1] == Call("ReEncrypt", other, "us-east-1", {"stage": "dev"}, None)
     wrong = {"CiphertextBlob": blob, "DestinationKeyId": other, "SourceEncryptionContext": CONTEXT}
@@ -206,10 +206,10 @@ def test_multi_region_key(kms):
     blob = virginia.encrypt(KeyId=primary["Arn"], Plaintext=PLAINTEXT, EncryptionContext=CONTEXT)[
         "CiphertextBlob"
     ]
-    opened = ireland.decrypt(KeyId=copy["Arn"], CiphertextBlob=blob, EncryptionContext=CONTEXT)
-    assert (opened["Plaintext"], opened["KeyId"]) == (PLAINTEXT, copy["Arn"])
-    opened = ireland.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT)
-    assert (opened["Plaintext"], opened["KeyId"]) == (PLAINTEXT, copy["Arn"])
+    decrypted = ireland.decrypt(KeyId=copy["Arn"], CiphertextBlob=blob, EncryptionContext=CONTEXT)
+    assert (decrypted["Plaintext"], decrypted["KeyId"]) == (PLAINTEXT, copy["Arn"])
+    decrypted = ireland.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT)
+    assert (decrypted["Plaintext"], decrypted["KeyId"]) == (PLAINTEXT, copy["Arn"])
     kinds = {}
     for client, arn in ((virginia, primary["Arn"]), (ireland, copy["Arn"])):
         about = client.describe_key(KeyId=arn)["KeyMetadata"]["MultiRegionConfiguration"]
@@ -634,7 +634,7 @@ def test_agrees_with_moto(kms):
         key = made["KeyId"]
         client.create_alias(AliasName="alias/a", TargetKeyId=key)
         data = client.generate_data_key(KeyId="alias/a", KeySpec="AES_256", EncryptionContext=CONTEXT)
-        opened = client.decrypt(CiphertextBlob=data["CiphertextBlob"], EncryptionContext=CONTEXT)
+        decrypted = client.decrypt(CiphertextBlob=data["CiphertextBlob"], EncryptionContext=CONTEXT)
         text = client.encrypt(KeyId=made["Arn"], Plaintext=PLAINTEXT)
         fixed = (
             "KeyState",
@@ -646,8 +646,8 @@ def test_agrees_with_moto(kms):
             "Description",
         )
         yield {name: made[name] for name in fixed}
-        yield opened["Plaintext"] == data["Plaintext"]
-        yield opened["KeyId"] == data["KeyId"] == text["KeyId"] == made["Arn"]
+        yield decrypted["Plaintext"] == data["Plaintext"]
+        yield decrypted["KeyId"] == data["KeyId"] == text["KeyId"] == made["Arn"]
         yield made["EncryptionAlgorithms"]
         yield refusal(client.describe_key, KeyId="alias/none")
         yield refusal(client.decrypt, CiphertextBlob=data["CiphertextBlob"])

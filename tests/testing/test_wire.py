@@ -1,4 +1,4 @@
-"""The test KMS on the wire: signatures, connections, TLS, and in a process of its own."""
+"""Test the signatures, connections and TLS of the test KMS, and the test KMS in a process of its own."""
 
 import contextlib
 import datetime as dt
@@ -64,7 +64,7 @@ def test_authentication(kms):
     assert [call.region for call in kms.calls] == [""] * 6
 
 
-def test_signatures_are_checked_if_asked():
+def test_check_signatures():
     """With check_signatures, boto3's signature is accepted; with any part of the request changed it is not."""
     with KmsServer(check_signatures=True) as kms:
         key = kms.create_key("eu-west-1")
@@ -124,7 +124,7 @@ def test_keep_alive(kms, key):
 
 
 def test_lengths(kms):
-    """A request without a length, or far too long, ends its connection and nothing else."""
+    """A request without a length, or one that is far too long, ends its own connection only."""
     for headers in ({"Transfer-Encoding": "chunked"}, {"Content-Length": "9999999999"}):
         connection = http.client.HTTPConnection("127.0.0.1", int(kms.url.rsplit(":", 1)[1]), timeout=5)
         connection.putrequest("POST", "/")

@@ -170,7 +170,7 @@ def talks(context, server, host="127.0.0.1"):
 
 
 def test_a_bundle_is_narrowed(system, amazon, other):
-    """For an endpoint of Amazon's, only Amazon's authorities of the system's bundle are loaded; else the whole bundle."""
+    """For an endpoint of AWS only Amazon's authorities in the system's bundle are loaded; else the whole bundle."""
     starfield = Maker(STARFIELD)
     text = b"# some words\n" + other.pem + amazon.pem.replace(b"\n", b"\r\n") + b"\n\n" + starfield.pem
     system(text)
@@ -181,7 +181,7 @@ def test_a_bundle_is_narrowed(system, amazon, other):
 
 @pytest.mark.skipif(not SYSTEM.is_file(), reason="this system has no bundle there")
 def test_the_systems_own_bundle(system, other):
-    """Of a real system's authorities and one more, exactly Amazon's are loaded, to the byte."""
+    """From a real system's bundle, with one authority more, exactly Amazon's authorities are loaded."""
     own = Maker("Amazon Root CA 9 of a test")
     system(own.pem + SYSTEM.read_bytes() + other.pem)
     kept = tls({}, is_amazon=True).get_ca_certs(binary_form=True)
@@ -397,7 +397,7 @@ def test_old_versions_of_tls(system, kms_at, amazon, tmp_path):
 
 @pytest.mark.parametrize("whose", ["Amazon's", "another's"])
 def test_servers_that_are_accepted(system, kms_at, amazon, other, tmp_path, whose):  # noqa: PLR0917 (fixtures)
-    """KMS is called under its own name; if Amazon's authorities are not enough, with the whole store, once each."""
+    """KMS is called with Amazon's authorities, and once more with the whole store if they are not enough."""
     system(other.pem + amazon.pem)
     maker = {"Amazon's": amazon, "another's": other}[whose]
     with kms_at(maker.server(tmp_path, HOST)) as (kms, arn, places):
@@ -434,7 +434,7 @@ def test_a_named_endpoint(system, amazon, other, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", ["lean", "boto3"])
 @pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
 def test_boto3_agrees(monkeypatch, tmp_path, path, name):
-    """Calls with and without boto3 trust the authority that the variable names, and without it none here."""
+    """Calls with and without boto3 trust the authority in the variable; without the variable both refuse the server."""
     with KmsServer(tls=True) as kms:
         for variable, value in kms.environ().items():
             monkeypatch.setenv(variable, value)

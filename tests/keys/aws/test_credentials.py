@@ -65,7 +65,7 @@ def botocores(environ, monkeypatch):
     ids=str,
 )
 def test_variables(monkeypatch, tokens):
-    """Keys and tokens in variables are those that botocore uses, and come before all else."""
+    """Keys and tokens in variables come first, and are those that botocore uses."""
     environ = {**KEYS, "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", **tokens}
     theirs = botocores(environ, monkeypatch)
     ours = credentials_in(environ)
@@ -115,7 +115,7 @@ def test_variables(monkeypatch, tokens):
     ],
     ids=str,
 )
-def test_what_is_left_to_boto3(environ):
+def test_when_boto3_is_used(environ):
     """boto3 is used if the environment gives no complete credentials, or names an endpoint that AWS does not document."""
     assert credentials_in(environ) is None
 
@@ -159,7 +159,7 @@ def test_a_user_without_a_home(monkeypatch):
     ids=str,
 )
 def test_documented_addresses(environ, host):
-    """The addresses that AWS documents for ECS, EKS and SnapStart are called, and this machine."""
+    """The addresses that AWS documents for ECS, EKS and SnapStart are called, and those of this machine."""
     assert credentials_in(environ).endpoint.host == host
 
 

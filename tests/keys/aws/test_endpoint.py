@@ -75,7 +75,7 @@ def test_as_botocore_finds_it(is_fips, is_dual_stack):
     ],
 )
 def test_a_region_that_the_table_does_not_know(arn):
-    """boto3 is used for a region of no known partition, of another partition than the ARN's, or that is not a region."""
+    """boto3 is used if the region is in no known partition, is not in the ARN's partition, or is not a region."""
     assert endpoint_with({}, arn) is None
 
 
@@ -133,7 +133,7 @@ def test_a_named_endpoint(url, variable):
 
 
 def test_which_endpoint_counts():
-    """The endpoint for KMS comes before that for all services; ignored and empty ones do not count; no switch changes one."""
+    """The endpoint for KMS comes before the one for all services; an ignored or empty one does not count."""
     both = {"AWS_ENDPOINT_URL_KMS": "https://kms.internal", "AWS_ENDPOINT_URL": "https://all.internal"}
     usual = vars(Endpoint("https", "kms.us-east-1.amazonaws.com", 443, is_usual=True))
     assert endpoint_with(both).host == "kms.internal"

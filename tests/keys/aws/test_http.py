@@ -127,7 +127,7 @@ NO_ANSWERS = {
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
 def test_broken_answers(name):
-    """What is not HTTP, is cut off or is too large is not an answer, nor is a part of it."""
+    """An answer that is not HTTP, is cut off or is too large is an error, and no part of it is returned."""
     with RawServer(NO_ANSWERS[name]).running() as peer:
         fails(peer)
 
@@ -158,7 +158,7 @@ BODIES = [b"hello", b"hello more", b"", b"he", b"5\r\nhello\r\n0\r\n\r\n"]
 
 
 def test_the_simplest_form():
-    """For every combination of these parts, http.client reads the same as the reader that does without it."""
+    """For every combination of these parts, our reader of simple answers reads the same as http.client."""
     outcomes = {
         _compare_with_http_client(start, USUAL, length, unusual, end, body)
         for start, length, unusual, end, body in itertools.product(STARTS, LENGTHS, UNUSUAL, ENDS, BODIES)
@@ -178,40 +178,40 @@ def test_the_simplest_form():
     body=st.sampled_from(BODIES),
 )
 def test_the_simplest_form_of_any_text(*, start, usual, length, unusual, end, body):
-    """http.client reads the same also for any status, subset of headers and text of a header."""
+    """Both readers also read the same for any status, headers and text of a header."""
     event(_compare_with_http_client(start, usual, length, unusual, end, body))
 
 
 def _compare_with_http_client(start, usual, length, unusual, end, body):  # noqa: PLR0917 (the parts of an answer)
-    """Read an answer of these parts both ways and compare; return what it was for the reader without http.client."""
+    """Read an answer of these parts with both readers and compare; return what our reader made of it."""
     lines = [start, *usual, f"Content-Length: {length}", *([] if unusual is None else [unusual]), "", ""]
-    said = end.join(lines).encode("latin-1", "replace") + body
-    arriving = io.BufferedReader(io.BytesIO(said))
+    sent = end.join(lines).encode("latin-1", "replace") + body
+    arriving = io.BufferedReader(io.BytesIO(sent))
     try:
         answer = _read_simple(arriving)
     except AnswerError:
-        response = http.client.HTTPResponse(_Said(said))
+        response = http.client.HTTPResponse(_FakeSocket(sent))
         response.begin()
         with pytest.raises(http.client.IncompleteRead):
             response.read()
         return "cut off"
     if answer is None:
-        assert arriving.read() == said  # nothing was read
+        assert arriving.read() == sent  # nothing was read
         return "for http.client"
-    response = http.client.HTTPResponse(_Said(said))
+    response = http.client.HTTPResponse(_FakeSocket(sent))
     response.begin()
     assert (answer.status, answer.body) == (response.status, response.read())
     assert answer.headers == {name.lower(): value.strip() for name, value in response.getheaders()}
     return "plain"
 
 
-class _Said:
-    def __init__(self, said):
-        self._said = said
+class _FakeSocket:
+    def __init__(self, sent):
+        self._sent = sent
 
     def makefile(self, _):
         """Return the answer as a file."""
-        return io.BytesIO(self._said)
+        return io.BytesIO(self._sent)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_handshake_that_is_not_answered():
                 exchange(endpoint, "/", {}, timeouts, body=b"{}", tls=tls)
 
 
-def test_a_port_that_accepts_nobody():
+def test_a_port_that_accepts_no_connection():
     """A port that accepts no connection is waited for until the connect timeout."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         port = listener.getsockname()[1]
@@ -323,7 +323,7 @@ def test_nobody_listens():
 
 
 def test_no_time():
-    """After the deadline there is not even a connection."""
+    """After the deadline no connection is opened."""
     with RawServer(OK).running() as peer:
         assert isinstance(fails(peer, seconds=-1), TimeoutError)
         assert peer.requests == []
@@ -381,7 +381,7 @@ def test_the_request():
     ids=ascii,
 )
 def test_a_value_that_no_header_can_hold(value):
-    """A value with a line break or a control character is not sent, and there is no connection."""
+    """A value with a line break or a control character is refused before a connection is opened."""
     with RawServer(OK).running() as peer:
         error = fails(peer, headers={"Authorization": value})
         assert isinstance(error, ValueError)
@@ -421,12 +421,12 @@ def test_https_needs_tls(scheme, is_given):
 
 def test_no_socket_is_left(monkeypatch):
     """However an exchange ends, its socket is closed."""
-    opened = []
+    sockets = []
     create = socket.create_connection
     monkeypatch.setattr(
         socket,
         "create_connection",
-        lambda *args, **options: opened.append(create(*args, **options)) or opened[-1],
+        lambda *args, **options: sockets.append(create(*args, **options)) or sockets[-1],
     )
     for sent in (
         ANSWERS["usual"][0],
@@ -436,8 +436,8 @@ def test_no_socket_is_left(monkeypatch):
     ):
         with RawServer(sent).running() as peer, contextlib.suppress(AnswerError):
             ask(peer)
-    assert len(opened) == 4
-    assert {sock.fileno() for sock in opened} == {-1}
+    assert len(sockets) == 4
+    assert {sock.fileno() for sock in sockets} == {-1}
 
 
 def _client():

@@ -178,7 +178,7 @@ def test_error_codes(encenv_kms, item, row):
     assert code in error.message
     assert item.reference in error.message
     assert remedy in error.hint
-    assert "a fault that the test asked for" not in str(error)  # AWS's text is not shown
+    assert "a fault that the test ordered" not in str(error)  # AWS's text is not shown
     for text in (error.message, error.hint):
         assert re.fullmatch(r"[^\n]+[^.\n]", text)
 
@@ -196,8 +196,8 @@ def test_error_codes(encenv_kms, item, row):
         ("canary text\nof somebody else's", 400, KeyRefusedError, "KMS"),
     ],
 )
-def test_answers_of_others(encenv_kms, item, row):
-    """The answer of a proxy, or of a server that writes codes in another way, is judged by what is known of it."""
+def test_answers_of_other_servers(encenv_kms, item, row):
+    """The error for an answer of a proxy, or for a code that is written in another way, says as much as is known."""
     code, status, kind, shown = row
     encenv_kms.fail("Decrypt", code=code, status=status)
     error = unwrap_fails(item)
@@ -208,7 +208,7 @@ def test_answers_of_others(encenv_kms, item, row):
 
 
 @pytest.mark.parametrize("operation", ["Encrypt", "GenerateDataKey"])
-def test_writers_failures(encenv_kms, encenv_kms_key, operation):
+def test_failures_of_writing_calls(encenv_kms, encenv_kms_key, operation):
     """An error of a writing call names the permission that is missing."""
     encenv_kms.deny(operation)
     provider = AwsKms()
@@ -267,7 +267,7 @@ def test_states_of_a_key(encenv_kms, encenv_kms_key, item):
     ids=["no credentials", "half", "profile", "endpoint", "attempts", "negative"],
 )
 def test_bad_settings(encenv_kms, item, monkeypatch, row):
-    """Missing credentials and wrong settings are named in words, with the remedy, and KMS is not asked."""
+    """The error about missing credentials or a wrong setting says in words what to do, and KMS is not called."""
     environ, cause, remedy = row
     for name, value in environ.items():
         monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
@@ -308,7 +308,7 @@ def test_no_region(encenv_kms, monkeypatch):
 
 @pytest.mark.parametrize("key", ["", "x" * 3000, "alias/a\nb"])
 def test_a_name_that_cannot_be_a_key(encenv_kms, key):
-    """A name that cannot be one of a key is refused, in one line, and shortened."""
+    """A text that cannot be the name of a key is refused in one short line."""
     error = failure(AwsKms().generate, key, CONTEXT)
     assert type(error) is KeyRefusedError
     assert len(error.message) < 500
@@ -436,7 +436,7 @@ def environ_of(provider, key, *others, context=()):
 
 
 def test_the_answer_of_another_key(encenv_kms, encenv_kms_key, item):
-    """An answer that names another key than was asked for is refused."""
+    """An answer for another key than the one in the request is refused."""
     client = client_of(encenv_kms)
     other = encenv_kms_key[:-1] + ("1" if encenv_kms_key.endswith("0") else "0")
     client.meta.events.register("after-call.kms", lambda parsed, **_: parsed.update(KeyId=other))
@@ -504,7 +504,7 @@ def test_how_a_key_may_be_named(encenv_kms, monkeypatch, name):
     assert {call.region for call in encenv_kms.calls} == {NEAR}
 
 
-# -- which host is asked
+# -- which host is called
 
 
 @pytest.mark.parametrize(
@@ -575,7 +575,7 @@ def test_own_region(environ, region):
     assert AwsKms(environ).own_region() == region
 
 
-def test_own_region_as_given(encenv_kms):
+def test_own_region_of_a_session_or_client(encenv_kms):
     """The region of a given client or session comes before that of the environment."""
     environ = {"AWS_REGION": HOME}
     assert AwsKms(environ, client=client_of(encenv_kms, NEAR)).own_region() == NEAR
@@ -618,17 +618,17 @@ def test_trouble_in_the_own_region(encenv_kms, replicated, once, monkeypatch, tr
     assert home == (HOME, None)
 
 
-@pytest.mark.parametrize(("delay", "asked"), [(0.0, 2), (SECONDS, 1)])
-def test_hedging(encenv_kms, replicated, monkeypatch, delay, asked):
+@pytest.mark.parametrize(("delay", "calls"), [(0.0, 2), (SECONDS, 1)])
+def test_hedging(encenv_kms, replicated, monkeypatch, delay, calls):
     """Another region is called as well after the hedging delay, and not before; the first answer counts."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.delay(0.5, "Decrypt", region=NEAR)
     assert load(replicated, hedge_delay=delay) == DATA_KEY
     wait_until(
-        lambda: len(regions(encenv_kms)) >= asked
+        lambda: len(regions(encenv_kms)) >= calls
     )  # the slow region may have been called only just now
-    assert sorted(region for region, _ in regions(encenv_kms)) == sorted([NEAR, HOME][:asked])
+    assert sorted(region for region, _ in regions(encenv_kms)) == sorted([NEAR, HOME][:calls])
 
 
 def test_an_own_region_that_hangs(encenv_kms, replicated, monkeypatch):
@@ -641,7 +641,7 @@ def test_an_own_region_that_hangs(encenv_kms, replicated, monkeypatch):
 
 
 def test_an_own_region_that_is_slow(encenv_kms, replicated, once, monkeypatch):
-    """A slow replica still serves if the region of the key entry is down: that is what replicas are for."""
+    """A slow replica is still used if the region of the key entry is down."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.delay(0.5, "Decrypt", region=NEAR)
@@ -649,8 +649,8 @@ def test_an_own_region_that_is_slow(encenv_kms, replicated, once, monkeypatch):
     assert load(replicated, 2, 0.1) == DATA_KEY
 
 
-def test_no_region_opens_it(encenv_kms, replicated, path, once, monkeypatch):
-    """If neither region unwraps the key, the error has both reasons and both hints."""
+def test_no_region_unwraps_it(encenv_kms, replicated, path, once, monkeypatch):
+    """If no region unwraps the key, the error has both reasons and both hints."""
     encenv_kms.replicate(replicated.reference, NEAR)
     monkeypatch.setenv("AWS_REGION", NEAR)
     encenv_kms.deny("Decrypt", region=NEAR)
@@ -740,16 +740,16 @@ def test_one_client_for_many_threads(encenv_kms, item, path, monkeypatch, caplog
     )
     encenv_kms.delay(0.3)  # so that all calls overlap
     provider = AwsKms()
-    opened = []
+    data_keys = []
     threads = [
-        threading.Thread(target=lambda: opened.append(provider.unwrap(item, CONTEXT, SECONDS)))
+        threading.Thread(target=lambda: data_keys.append(provider.unwrap(item, CONTEXT, SECONDS)))
         for _ in range(32)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(SECONDS)
-    assert opened == [DATA_KEY] * 32
+    assert data_keys == [DATA_KEY] * 32
     assert made == {"lean": [], "boto3": [1]}[path]
     assert "pool is full" not in caplog.text
 

@@ -86,8 +86,8 @@ def fails(**options):
 # -- the request
 
 
-def test_the_request_is_botocores(at, monkeypatch):
-    """The request has botocore's line, host, type, target and members, and every header is signed."""
+def test_the_request_equals_botocores(at, monkeypatch):
+    """The request has the same first line, host, type, target and members as botocore's, and every header is signed."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a/token+of=odd//characters==")
     wrapped = bytes(range(256))
     with RawServer(answer(ANSWER)).running() as peer:
@@ -205,7 +205,7 @@ def test_credentials_that_no_header_can_hold(at, monkeypatch, name, value):
     ids=lambda body: ascii(body)[:60],
 )
 def test_incomplete_answers(at, body):
-    """A success that is not JSON, lacks a member, is for another key or holds no data key is refused and not shown."""
+    """A success that is not JSON, lacks a member, is for another key or holds no data key is refused, and not quoted."""
     with RawServer(answer(body)).running() as peer:
         at(peer)
         with pytest.raises(EncenvError) as caught:
@@ -293,8 +293,8 @@ def test_trouble_with_a_connection(at, monkeypatch, trouble):
     """After a broken connection the call is repeated."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     waits = []
-    said = {"dropped": b"", "garbage": b"canary\r\n\r\n", "cut off": answer(ANSWER)[:-9], "refused": b""}
-    with RawServer(said[trouble]).running() as peer:
+    answers = {"dropped": b"", "garbage": b"canary\r\n\r\n", "cut off": answer(ANSWER)[:-9], "refused": b""}
+    with RawServer(answers[trouble]).running() as peer:
         at(peer)
         if trouble == "refused":
             monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://127.0.0.1:{_free_port()}")
@@ -343,7 +343,7 @@ def test_many_attempts(at, monkeypatch):
     assert max(waits) == kms_http.PAUSE_MAX
 
 
-def test_what_is_tried_again_is_botocores():
+def test_the_codes_after_which_a_call_is_repeated():
     """The error codes after which a call is repeated are botocore's, without those of other services."""
     others = {
         "BandwidthLimitExceeded",
@@ -368,7 +368,7 @@ def test_the_random_factor():
 
 
 def test_the_deadline_ends_attempts(at, monkeypatch):
-    """A pause that would outlast the deadline is not begun: the last failure is reported at once."""
+    """If a pause would end after the deadline, the last failure is reported at once."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1000")
     monkeypatch.setattr(kms_http, "_random", lambda: 1.0)
     waits = []
