@@ -10,7 +10,7 @@ from typing import Literal
 
 from encenv.errors import MalformedError
 from encenv.files.document import EnvFile, parse
-from encenv.files.lines import entries_of
+from encenv.files.opening import entries_of
 from encenv.format.sealed import LOCAL_KEY_NAME, KeyEntry, claims, entry_kid, kid_shown
 
 # added, removed   the variable is in one of the files only

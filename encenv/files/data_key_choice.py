@@ -19,7 +19,8 @@ from encenv.errors import (
 )
 from encenv.files.disk import shell_argument
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.lines import FileKey, FileLines, open_values
+from encenv.files.lines import FileKey, FileLines
+from encenv.files.opening import open_values
 from encenv.files.writer import UNWRAP_SECONDS, Writer
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
 from encenv.keys.entries import is_contributed

@@ -13,7 +13,8 @@ from encenv.files.data_key_choice import DataKeyChoice, choose_data_key
 from encenv.files.disk import shell_argument, shell_option
 from encenv.files.document import EnvFile, parse, with_name
 from encenv.files.encrypt import EncryptResult, drop_unused_entries, encrypt_values
-from encenv.files.lines import classify, open_values, reading_session
+from encenv.files.lines import classify
+from encenv.files.opening import open_values, reading_session
 from encenv.files.writer import Writer
 from encenv.format.sealed import LOCAL_KEY_NAME, claims, entry_kid, kid_shown
 

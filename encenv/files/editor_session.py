@@ -7,7 +7,8 @@ from encenv.errors import ConflictError, FileError, combine, frameless
 from encenv.files.data_key_choice import agreed_keys, choose_data_key
 from encenv.files.document import Binding, EnvFile, blank_lines, parse, with_value
 from encenv.files.encrypt import EncryptResult, drop_unused_entries, encrypt_values
-from encenv.files.lines import FileLines, NameTest, classify, entry_kids
+from encenv.files.lines import FileLines, NameTest, classify
+from encenv.files.opening import entry_kids
 from encenv.files.writer import Writer
 from encenv.format.sealed import KeyEntry, entry_kid
 

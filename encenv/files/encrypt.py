@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from encenv.errors import EncenvError, FileError, PolicyError, combine, frameless
 from encenv.files.data_key_choice import DataKeyChoice, choose_data_key, wrapping_of_new_key
 from encenv.files.document import Binding, EnvFile, parse, with_value
-from encenv.files.lines import NameTest, classify, entry_kids, open_possible, reading_session, values_of
-from encenv.files.writer import Progress, Writer
+from encenv.files.lines import NameTest, classify
+from encenv.files.opening import Progress, entry_kids, open_possible, reading_session, values_of
+from encenv.files.writer import Writer
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, claims, kid_shown
 
 

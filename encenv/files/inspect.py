@@ -10,7 +10,7 @@ from typing import Literal
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, MalformedError
 from encenv.files.document import PARSE_HINT, Binding, parse
-from encenv.files.lines import entries_of, sealed_value
+from encenv.files.opening import entries_of, sealed_value
 from encenv.files.plaintext_leaks import commented_values, may_be_secret, private_key_lines
 from encenv.format.sealed import ENTRY_PREFIX, LOCAL_KEY_NAME, KeyEntry, entry_kid
 from encenv.keys.entries import KeyEntries, check_agreement, merge

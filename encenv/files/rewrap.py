@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError, frameless
 from encenv.files.document import parse, with_value
 from encenv.files.key_names import KeyName, Pairs
-from encenv.files.lines import entry_kids
+from encenv.files.opening import entry_kids
 from encenv.files.writer import UNWRAP_SECONDS, Writer
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, WrappedKey, check_context, encryption_context
 from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap

@@ -1,12 +1,13 @@
 """Who encrypts: the wrapping keys, the encryption context, and the making of a new data key."""
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from encenv.errors import EncenvError, KeyDeniedError
 from encenv.files.key_names import KeyName, Pairs
+from encenv.files.opening import Progress
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, check_context, encryption_context
 from encenv.keys.entries import KeyEntries
 from encenv.keys.process_safety import lazily
@@ -19,15 +20,7 @@ if TYPE_CHECKING:
 else:
     envelope = lazily("encenv.format.envelope")
 
-T = TypeVar("T")
 UNWRAP_SECONDS = 20.0  # a person waits, and may be asked to sign in
-
-
-class Progress(Protocol):
-    """Iterates over items, as `iter` does, and may show how far it is."""
-
-    def __call__(self, items: Collection[T], /) -> Iterable[T]:
-        """Yield each of *items*."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from encenv.errors import FileError, MalformedError, PolicyError
 from encenv.files.atomic import create, edit_file
 from encenv.files.disk import printable, read
 from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
-from encenv.files.writer import Progress, Writer
+from encenv.files.opening import Progress
+from encenv.files.writer import Writer
 from encenv.policy.file_globs import covers
 from encenv.policy.rules import Policy
 from encenv.policy.settings_import import import_settings

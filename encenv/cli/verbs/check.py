@@ -18,7 +18,7 @@ from encenv.errors import EncenvError
 from encenv.files.disk import decode, printable, shell_argument
 from encenv.files.document import parse
 from encenv.files.inspect import Inspection, inspect
-from encenv.files.lines import entries_of, open_possible, values_of
+from encenv.files.opening import entries_of, open_possible, values_of
 from encenv.files.plaintext_leaks import mask_name
 from encenv.format.sealed import claims
 from encenv.git import repository as git

@@ -14,7 +14,7 @@ from encenv.errors import EncenvError, FileError
 from encenv.files.compare import Assignment, Difference, compare, compare_plaintexts
 from encenv.files.disk import decode, printable
 from encenv.files.document import parse, quote
-from encenv.files.lines import open_values, reading_session
+from encenv.files.opening import open_values, reading_session
 from encenv.files.plaintext_leaks import mask_name
 from encenv.format.sealed import claims
 from encenv.git import repository as git
