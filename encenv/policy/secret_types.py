@@ -2,7 +2,7 @@
 
 import types
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from datetime import date, time, timedelta, tzinfo
@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
@@ -22,7 +22,7 @@ from encenv.load.pydantic_names import url_constraints
 from encenv.policy.rules import FieldSecrecy
 
 _SECRET = (SecretStr, SecretBytes, Secret)
-# A value of one of these is one of a few, or says something of the service's surroundings.
+# A value of one of these types is one of a few, or says where the service runs.
 _NUMBERS = (bool, int, float, complex, Decimal)
 _TIMES = (date, time, timedelta, tzinfo)
 _ADDRESSES = (IPv4Address, IPv4Network, IPv6Address, IPv6Network)  # an interface is an address, too
@@ -52,37 +52,43 @@ def field_secrecy(settings_class: type[BaseSettings]) -> FieldSecrecy:
     )
 
 
-def secrecy(  # noqa: PLR0911 (a case a line)
-    kind: Any, _seen: frozenset[Any] = frozenset()
-) -> Secrecy:
+def secrecy(kind: Any, _seen: frozenset[type] = frozenset()) -> Secrecy:
     """Return whether the type *kind* holds a secret."""
+    return _combined(_of_class(cls, args, _seen) for cls, args in _classes(kind))
+
+
+def _classes(kind: Any) -> Iterator[tuple[type, tuple[Any, ...]]]:
+    """Yield the classes that *kind* may be, with their arguments; `object` if they are unknown."""
+    metadata: Sequence[Any] = ()
     if isinstance(kind, FieldInfo):
-        return True if _leads_to_service(kind.metadata) else secrecy(kind.annotation, _seen)
-    if kind in _seen:
-        return False  # a model within itself adds nothing
+        kind, metadata = kind.annotation, kind.metadata
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return True if _leads_to_service(args[1:]) else secrecy(args[0], _seen)
-    if origin is Literal or kind is None:
-        return False
-    if origin in (Union, types.UnionType):
-        return _combined(secrecy(arg, _seen) for arg in args)
-    if isinstance(origin or kind, type):
-        return _of_class(kind, origin or kind, args, _seen)
-    inner = getattr(kind, "__supertype__", None) or getattr(kind, "__value__", None)  # NewType, type X = …
-    if inner is None and isinstance(kind, TypeVar):
-        inner = kind.__bound__
-    return None if inner is None else secrecy(inner, _seen)
+        metadata = [*metadata, *args[1:]]
+    if _leads_to_service(metadata):
+        yield SecretStr, ()
+    elif origin in (Annotated, Union, types.UnionType):
+        for member in args[:1] if origin is Annotated else args:
+            yield from _classes(member)
+    elif origin is Literal or kind is None:
+        yield types.NoneType, ()
+    elif isinstance(origin or kind, type):
+        yield origin or kind, args
+    else:
+        names = ("__supertype__", "__value__", "__bound__")  # of NewType, type X = …, TypeVar
+        inner = next((one for name in names if (one := getattr(kind, name, None)) is not None), None)
+        yield from [(object, ())] if inner is None else _classes(inner)
 
 
-def _of_class(kind: Any, cls: type, args: tuple[Any, ...], seen: frozenset[Any]) -> Secrecy:
-    if issubclass(cls, _SECRET) or _is_dsn(cls):
+def _of_class(cls: type, args: tuple[Any, ...], seen: frozenset[type]) -> Secrecy:
+    is_dsn = any(base.__name__.endswith("Dsn") or "MultiHostUrl" in base.__name__ for base in cls.__mro__)
+    if issubclass(cls, _SECRET) or is_dsn or _leads_to_service([url_constraints(cls)]):
         return True
-    if issubclass(cls, _HARMLESS):
+    if issubclass(cls, _HARMLESS) or cls in seen:  # a model within itself adds nothing
         return False
     parts = _parts(cls)
     if parts is not None:
-        return _combined(secrecy(part, seen | {kind}) for part in parts.values())
+        return _combined(secrecy(part, seen | {cls}) for part in parts.values())
     if args and issubclass(cls, Mapping):  # the keys of one are names
         key, value = (*args, Any)[:2]
         return True if secrecy(key, seen) else secrecy(value, seen)
@@ -106,12 +112,6 @@ def _parts(cls: type) -> dict[str, Any] | None:
     return None
 
 
-def _is_dsn(cls: type) -> bool:
-    return any(base.__name__.endswith("Dsn") or "MultiHostUrl" in base.__name__ for base in cls.__mro__) or (
-        _leads_to_service([url_constraints(cls)])
-    )
-
-
 def _leads_to_service(metadata: Iterable[Any]) -> bool:
     """Return whether a URL with the constraints in *metadata* is a DSN, as pydantic before 2.10 declares them."""
     return any(
@@ -133,7 +133,6 @@ def _nested(
     Each comes with its secrecy, and with True if it is the beginning of names, not a whole name.
     """
     prefix += source.env_nested_delimiter or ""
-    kind = kind.annotation if isinstance(kind, FieldInfo) else kind
     for cls, args in _classes(kind):
         parts = _parts(cls)
         if parts is None and issubclass(cls, Mapping):
@@ -146,13 +145,3 @@ def _nested(
                 yield prefix + key, secrecy(part), False
                 if depth < _DEPTH_MAX and (source.maxsplit < 0 or depth <= source.maxsplit):
                     yield from _nested(source, prefix + key, part, depth + 1)
-
-
-def _classes(kind: Any) -> list[tuple[type, tuple[Any, ...]]]:
-    """Return the classes that *kind* may be, with their arguments."""
-    origin, args = get_origin(kind), get_args(kind)
-    if isinstance(origin or kind, type) and origin is not types.UnionType:
-        return [(origin or kind, args)]
-    inner = getattr(kind, "__supertype__", None) or getattr(kind, "__value__", None)
-    members = args[:1] if origin is Annotated else args if inner is None else (inner,)
-    return [cls for member in members for cls in _classes(member)]

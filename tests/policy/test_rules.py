@@ -160,3 +160,14 @@ def test_class_and_globs():
     policy = Policy(field_secrecy(Settings), seal=("LEVEL",), plain=("APP_*",))
     names = ("APP_SECRET_KEY", "APP_DB__PASSWORD", "LEVEL", "APP_TITLE", "UNKNOWN", "APP_DEBUG")
     assert [policy.requires(name) for name in names] == [True, True, True, False, True, False]
+
+
+def test_a_nested_model_with_metadata():
+    """The variables of a nested model are judged by their own types, also if `Annotated` adds something to it."""
+
+    class Annotations(EncryptedSettings, env_nested_delimiter="__"):
+        db: Annotated[Inner, "the database"] | None = None
+
+    policy = Policy(field_secrecy(Annotations))
+    assert policy.requires("DB__PASSWORD")
+    assert not policy.requires("DB__PORT")
