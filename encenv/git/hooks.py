@@ -1,7 +1,7 @@
 """Install and remove the hooks that check what is staged.
 
-Another hook of the same name is never overwritten: it is kept beside ours, which runs it first. It is an
-`EncenvError` if there are two such hooks already, or if a hook cannot be written or removed.
+Another hook of the same name is never overwritten: it is kept beside ours, which runs it first. An `EncenvError` is
+raised if there are two such hooks already, or if a hook cannot be written or removed.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Protect a clone: hooks that check what is staged, drivers that show and merge .env files, and .gitattributes.
 
 The lines of .gitattributes give the project's .env files the drivers. They are committed, for all clones; the hooks
-and the drivers belong to one clone. Outside a work tree, and where something cannot be read or written, that is an
-`EncenvError`.
+and the drivers belong to one clone. Outside a work tree, or if something cannot be read or written, an `EncenvError`
+is raised.
 """
 
 import os

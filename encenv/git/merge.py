@@ -46,11 +46,11 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A piece of the result: one line for both sides, or what each has in its place if *conflict* is in conflict."""
+    """A piece of the result: one line for both sides, or the lines of each side if a variable is in conflict."""
 
     ours: Sequence[_Line]
     theirs: Sequence[_Line]
-    conflict: str | None = None  # the name of the variable
+    conflict: str | None = None  # the name of that variable
 
 
 def merge(base: str, ours: str, theirs: str, *, marker_size: int = MARKER_SIZE) -> Merged:
@@ -126,7 +126,8 @@ class _Patch:
     def _inserted(self) -> defaultdict[int, list[_Line]]:
         """Return the lines of their side that we do not have, by the index of our line that they go before."""
         end = len(self._ours)
-        place = [end] * (len(self._base) + 1)  # the same index, for what is added before a line of the base
+        # For each line of the base, our line that goes below what is added above that line.
+        place = [end] * (len(self._base) + 1)
         for origin in reversed(range(len(self._base))):
             place[origin] = self._in_ours.get(origin, place[origin + 1])
         own: Counter[object] = Counter()  # what we added there, by place and key
@@ -177,7 +178,7 @@ def _clear(line: _Line | None) -> Iterator[_Part]:
 
 
 def _choose(base: _Line | None, ours: _Line | None, theirs: _Line | None) -> _Line | None:
-    """Return the line that was changed, of three of which at most one side changed the text."""
+    """Return the line of the side that changed it; at most one side changed its text."""
     chosen = theirs if _body(ours) == _body(base) else ours
     if base is None or ours is None or theirs is None or chosen is None:
         return chosen
@@ -226,7 +227,7 @@ def _line(text: str) -> _Line:
 def _merged_entry(kid: str, base: _Line | None, ours: _Line | None, theirs: _Line | None) -> _Line | None:
     """Return the line of a key entry with the wrapped copies that either side added or removed.
 
-    None if that does not add up: another data key, another context, no wrapped copy left or too many, no key entry.
+    None if they cannot be merged: another data key, another context, no wrapped copy left or too many, no key entry.
     """
     if ours is None or theirs is None or not ours.value or ours.body.count(ours.value) != 1:
         return None

@@ -200,7 +200,7 @@ def ignore_rule(path: str) -> str | None:
 def history(*revisions: str) -> Iterator[Version]:
     """Yield each content that any file ever had in *revisions*, the newest first.
 
-    They are what ``git rev-list`` takes, such as ``A..B``; every branch and tag if left out.
+    The revisions are what ``git rev-list`` takes, such as ``A..B``; every branch and tag if left out.
 
     Raises:
         FileError: If there is no such revision.

@@ -204,7 +204,7 @@ def _set(values: Mapping[str, str | None]) -> None:
     unfit = [name for name, value in values.items() if value is not None and not _fits(name, value)]
     if unfit:
         failure = MalformedError(
-            "the process environment cannot hold the name or the value: NUL, or a character that the locale has not",
+            "the process environment cannot hold the name or the value: NUL, or a character that the locale lacks",
             hint="encode it, for example as base64, or use a UTF-8 locale: LC_ALL=C.UTF-8",
         )
         raise combine([failure.of(*unfit)])

@@ -24,15 +24,14 @@ else:
 def prefetch(
     env_file: "StrPath | Sequence[StrPath] | None" = None, **options: "Unpack[ReaderOptions]"
 ) -> None:
-    """Begin to unwrap the data keys that encrypted variables need; the load that comes later joins in.
+    """Begin to unwrap the data keys that encrypted variables need; the load that comes later waits for them.
 
-    To be called above the application's own imports, which then take place while AWS KMS answers:
+    Call it above the application's own imports, which then run while AWS KMS answers:
 
         import encenv
         encenv.prefetch()
 
-    What is loaded afterwards is the same with and without it. If a data key cannot be unwrapped, the load that needs
-    it says so.
+    The load gives the same with and without it. If a data key cannot be unwrapped, the load that needs it says so.
 
     Args:
         env_file: A ``.env`` file, or several, whose encrypted variables count besides those of the process environment.
@@ -48,9 +47,8 @@ def prefetch(
     variables = list(os.environ.items())
     if paths or any(claims(value) for _, value in variables):
         with suppress(RuntimeError):  # there may be no more threads: then the load does it all
-            threading.Thread(
-                target=_unwrap, args=(session, paths, variables), name="encenv-prefetch", daemon=True
-            ).start()
+            arguments = (session, paths, variables)
+            threading.Thread(target=_unwrap, args=arguments, name="encenv-prefetch", daemon=True).start()
 
 
 def _unwrap(session: ReaderSession, paths: "Sequence[StrPath]", variables: list[tuple[str, str]]) -> None:

@@ -58,7 +58,7 @@ class ReaderSession(Session):
             hedge_delay=options.get("hedge_delay"),
         )
         self.prefix = options.get("encrypted_prefix") or ""
-        self.inner_has_decrypted = False  # a load inside of this one
+        self.inner_has_decrypted = False  # whether a load inside of this one has
         self._started = time.monotonic()
 
     @property
@@ -69,9 +69,10 @@ class ReaderSession(Session):
     def without_prefix(
         self, variables: Sequence[tuple[str, str | None]], wanted: Container[str] | None = None
     ) -> list[tuple[str, str, str | None]]:
-        """Return each of one source's *variables* after the name that it supplies: encrypted, ``ENC_NAME`` supplies ``NAME``.
+        """Return each of one source's *variables* after the name that it supplies: its own, or that without the prefix.
 
-        If a source has both, that is a failure, unless ``NAME`` is not *wanted* (None: all names are).
+        An encrypted ``ENC_NAME`` supplies ``NAME``. If the source has both, that is a failure, unless ``NAME`` is not
+        *wanted* (None: all names are).
         """
         present = {name for name, _ in variables}
         supplied = []
@@ -153,7 +154,7 @@ class SettingsSession(ReaderSession):
 
     def before_read(self, reader: "Reader", state: "Mapping[str, Any]") -> None:
         """Unwrap what *reader* needs, together with what the sources after it will certainly need."""
-        # As they are now, whatever a hook has put there; by name, because reading a value decodes it.
+        # Read now, as a hook may have added some; by name, because reading a value decodes it.
         entries = [(name, self.environ.get(name)) for name in self.environ if name.startswith(ENTRY_PREFIX)]
         for _, other in self.readers.values():
             try:
@@ -185,10 +186,7 @@ class Reader:
         return ()
 
     def needs(self, state: "Mapping[str, Any]", taken: set[str]) -> list[str]:  # noqa: ARG002 (for subclasses)
-        """Return the encrypted values that will be read for fields not in *taken*; then add the fields of this reader.
-
-        Only what is certain before anything is decrypted.
-        """
+        """Return the encrypted values that are certain to be read, for fields not in *taken*; add this reader's fields to it."""
         return []
 
     def plain_texts(self) -> Iterable[tuple[str, str]]:

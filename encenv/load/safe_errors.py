@@ -174,7 +174,7 @@ class _SafeLines:
         if kind == "too_long":
             safe["actual_length"] = None
         try:
-            PydanticKnownError(kind, safe)  # type: ignore[arg-type]  # asks this pydantic_core whether it knows that
+            PydanticKnownError(kind, safe)  # type: ignore[arg-type]  # raises if pydantic_core does not know it
         except (KeyError, TypeError):
             pass
         else:

@@ -1,4 +1,4 @@
-"""The files of ``secrets_dir``: each is called as its variable, and read when its field is reached."""
+"""The files of ``secrets_dir``: each has the name of its variable, and is read when its field is reached."""
 
 import functools
 import os
@@ -36,7 +36,7 @@ class SecretFiles(Reader):
         self._file: _SecretFile | None = None  # the file that was looked up last
         self._results: dict[str, tuple[Any, str, bool]] = {}
         self._plain: dict[str, str] = {}  # by field
-        # The public ways to a file's text, and to which file it is.
+        # The public methods that read a file and find it.
         source.get_field_value = self._get_field_value  # type: ignore[method-assign]
         source.find_case_path = self._find_case_path  # type: ignore[method-assign,assignment]
 

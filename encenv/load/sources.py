@@ -93,7 +93,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
         return f"<{type(self).__name__}>"  # the base would decrypt and show values
 
     def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:
-        """Return the encrypted values that will be read, as far as that is certain before any is decrypted."""
+        """Return the encrypted values that are certain to be read; see the base."""
         texts: list[str] = []
 
         def value(name: str) -> Any:
@@ -290,7 +290,7 @@ def _reader(session: SettingsSession, source: Any) -> Reader | None:
     loaders = next(loaders for family, loaders in LOADERS.items() if isinstance(source, family))
     if any(getattr(type(source), name) is not loader for name, loader in loaders.items()):
         return None  # a subclass that reads from elsewhere (AWS, Azure, …)
-    # A source that the application keeps has served another load.
+    # The application has kept the source, which has served another load.
     if isinstance(source.env_vars, DecryptingVariables):
         source.env_vars = loaders["_load_env_vars"](source)  # as when it was made
     try:
