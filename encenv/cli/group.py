@@ -60,6 +60,7 @@ class _Verbs(click.Group):
     cls=_Verbs,
     commands={name: click.Command(name, short_help=text) for name, text in _VERBS.items()},
     invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",  # the same in each version of click
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="A first look: encenv demo",
 )
