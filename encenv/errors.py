@@ -156,11 +156,7 @@ def combine(
 
 
 def missing_name(error: AttributeError) -> ImportError:
-    """Return the error for an undocumented name that encenv relies on and that the installed library lacks.
-
-    Args:
-        error: The error that reading the name raised.
-    """
+    """Return what to raise instead of *error*: the installed library lacks an undocumented name we rely on."""
     from importlib.metadata import version  # here, because the import takes long and only this needs it
 
     owner = error.obj

@@ -38,22 +38,29 @@ def private_folder() -> Iterator[tuple[Path, bool]]:
         The folder, and whether it is in memory: if not, what is written there reaches a disk.
     """
     parent = _folder_in_memory(os.environ)
-    with (
-        _raise_on_signals(),
-        TemporaryDirectory(prefix="encenv-", dir=parent, ignore_cleanup_errors=True) as folder,  # mode 0700
-        subprocess.Popen(  # noqa: S603 (this very Python)
+    with ExitStack() as stack:
+        for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
+            if number := getattr(signal, name, None):  # Windows lacks some
+                stack.callback(signal.signal, number, signal.signal(number, _end))
+        folder = stack.enter_context(  # its mode is 0700
+            TemporaryDirectory(prefix="encenv-", dir=parent, ignore_cleanup_errors=True)
+        )
+        watcher = subprocess.Popen(  # noqa: S603 (this very Python)
             [sys.executable, "-I", "-S", "-c", _WATCHER, folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
             start_new_session=True,
-        ),
-    ):
-        try:
-            yield Path(folder), parent is not None
-        finally:
-            _overwrite(Path(folder))
+        )
+        stack.enter_context(watcher)
+        stack.callback(_overwrite, Path(folder))
+        yield Path(folder), parent is not None
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """Raise an exception on a signal that ends the process, as Ctrl-C does, so that the folder is wiped."""
+    raise SystemExit(128 + number)
 
 
 def _folder_in_memory(environ: Mapping[str, str]) -> Path | None:
@@ -74,20 +81,6 @@ def _is_in_memory(folder: Path) -> bool:
     return next((kinds[path] for path in (folder, *folder.parents) if path in kinds), "") in _IN_MEMORY
 
 
-@contextmanager
-def _raise_on_signals() -> Iterator[None]:
-    """Let the signals that end a process raise an exception, as Ctrl-C does, so that the folder is wiped."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    with ExitStack() as stack:
-        for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
-            if number := getattr(signal, name, None):  # Windows lacks some
-                stack.callback(signal.signal, number, signal.signal(number, end))
-        yield
-
-
 def _overwrite(folder: Path) -> None:
     """Overwrite the files in *folder* with zeros; a disk may keep a copy in spite of this."""
     for path in folder.rglob("*"):
@@ -99,11 +92,7 @@ def _overwrite(folder: Path) -> None:
 
 
 def run_editor(path: Path) -> None:
-    """Let the person edit *path*; the terminal's signals go to the editor.
-
-    Raises:
-        FileError: If there is no editor, or it fails.
-    """
+    """Let the person edit *path*; the terminal's signals go to the editor. FileError if it fails, or there is none."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     editor = editor or next((name for name in EDITORS if shutil.which(name)), "vi")
     try:

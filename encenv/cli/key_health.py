@@ -31,13 +31,9 @@ _STATE_HINTS = {
 def key_findings(
     entries: Collection[KeyEntry], keys: Sequence[KeyName], context: Pairs, *, offline: bool
 ) -> Iterator[Finding]:
-    """Yield whether the data keys of *entries* can be unwrapped here, and new ones made.
+    """Yield whether the data keys of *entries* can be unwrapped here, and new ones made for the project.
 
-    Args:
-        entries: The key entries of the files.
-        keys: The wrapping keys of the project.
-        context: The encryption context of the project.
-        offline: Whether AWS is left alone.
+    The project has the wrapping *keys* and the encryption *context*. If *offline*, AWS is left alone.
     """
     yield from _local_keys(keys)
     aws_keys = [key.key for key in keys if key.provider == AWS_KMS]

@@ -50,25 +50,26 @@ def command() -> None:
     keys = _CountingKeys({TEXT_VARIABLE: generate_key_text()})
     with TemporaryDirectory(prefix="encenv-demo-") as folder, patch.dict(os.environ, clear=True):
         path = Path(folder, ".env")
-        _title("1. A plain .env file")
+        click.secho("\n1. A plain .env file", bold=True)
         _show(PLAIN)
 
-        _title("2. The same file after: encenv encrypt --key local .env")
+        click.secho("\n2. The same file after: encenv encrypt --key local .env", bold=True)
         sealed = encrypt(PLAIN, Writer((KeyName("local", ""),), providers=[keys])).text
         path.write_text(sealed)
         _show(sealed)
 
         clear_cache()  # of the data key that encrypted: loading starts as in another process
-        _title("3. Loaded by a settings class, from the file and from the process environment")
+        click.secho(
+            "\n3. Loaded by a settings class, from the file and from the process environment", bold=True
+        )
         _load(path, sealed, keys)
 
-        _title("4. Loaded after somebody changed an encrypted value")
+        click.secho("\n4. Loaded after somebody changed an encrypted value", bold=True)
         first_characters = r"(SECRET_KEY=encenv:1:\w{8}:.{20})(.)"
         changed = re.sub(first_characters, lambda m: m[1] + ("B" if m[2] == "A" else "A"), sealed)
         path.write_text(changed)
         _fail(path, keys)
-        click.echo()
-        click.secho("Your turn: ", bold=True, nl=False)
+        click.secho("\nYour turn: ", bold=True, nl=False)
         click.echo("encenv keygen && encenv encrypt --key local .env")
 
 
@@ -108,11 +109,6 @@ def _fail(path: Path, keys: _CountingKeys) -> None:
             click.echo(
                 click.wrap_text(f"{label}: {text}", COLUMNS, initial_indent="  ", subsequent_indent="    ")
             )
-
-
-def _title(text: str) -> None:
-    click.echo()
-    click.secho(text, bold=True)
 
 
 def _show(text: str) -> None:

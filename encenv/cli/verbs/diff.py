@@ -106,11 +106,7 @@ def _is_file(text: str) -> bool:
 
 
 def _side(text: str) -> _Side:
-    """Return what *text* names: a file if there is one, else a file in a revision, else the .env of a revision.
-
-    Raises:
-        EncenvError: If there is neither.
-    """
+    """Return what *text* names: a file if there is one, else a file in a revision, else the .env of a revision."""
     revision, colon, path = text.partition(":")
     is_path = not colon and (text.startswith(".") or "/" in text)
     if _is_file(text) or (is_path and not git.is_repository()):  # reading says if there is no such file
@@ -132,11 +128,7 @@ def _side(text: str) -> _Side:
 
 
 def _decrypted(side: _Side, values: Iterable[Assignment | None]) -> dict[int, str]:
-    """Return the *values* of *side* decrypted, by index; the key entries of the other side are not used.
-
-    Raises:
-        EncenvError: If a value cannot be decrypted.
-    """
+    """Return the *values* of *side* decrypted, by index; the key entries of the other side are not used."""
     texts = {one.index: (one.name, one.text) for one in values if one is not None and one.text is not None}
     plain = {index: text for index, (_, text) in texts.items() if not claims(text)}
     sealed = {index: value for index, value in texts.items() if index not in plain}

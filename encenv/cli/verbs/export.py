@@ -82,7 +82,12 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         raise click.UsageError("--plaintext and --as-is exclude each other")
     if title and not FORMATS[form].has_title:
         raise click.UsageError(f"{form} has no use for --name")
-    to = output or (_github_file() if form == "github" else options.STANDARD_OUTPUT)
+    to = output or (os.environ.get(GITHUB_FILE) if form == "github" else options.STANDARD_OUTPUT)
+    if not to:
+        raise PolicyError(
+            f"{GITHUB_FILE} is not set: this is not a step of a GitHub workflow",
+            hint="run it in a step, or give the file to append to: -o FILE",
+        )
     text, where = str(read_every_line(file)), place(file)
     project = project_of(file)
     values_of = plaintext_values if plaintext else raw_values if as_is else encrypted_values
@@ -115,23 +120,11 @@ def _report(where: str, final: FinalValues) -> None:
     if final.encrypted_again:
         say(f"{where}: expanded and encrypted again: {listed(final.encrypted_again)}")
     if final.unexpanded:
-        warn(
-            f"{where}: exported with ${{NAME}}, which refers to encrypted values: {listed(final.unexpanded)}"
-        )
+        names = listed(final.unexpanded)
+        warn(f"{where}: exported with ${{NAME}}, which refers to encrypted values: {names}")
     if final.undecrypted:
-        warn(
-            f"{where}: not decrypted: {listed(final.undecrypted)}; if they refer to others, their ${{NAME}} is exported"
-        )
-
-
-def _github_file() -> str:
-    path = os.environ.get(GITHUB_FILE)
-    if not path:
-        raise PolicyError(
-            f"{GITHUB_FILE} is not set: this is not a step of a GitHub workflow",
-            hint="run it in a step, or give the file to append to: -o FILE",
-        )
-    return path
+        names = listed(final.undecrypted)
+        warn(f"{where}: not decrypted: {names}; if they refer to others, their ${{NAME}} is exported")
 
 
 def _append(path: Path, data: bytes, mode: int) -> None:

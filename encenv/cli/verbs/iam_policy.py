@@ -61,12 +61,12 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
     text = json.dumps(policy, indent=2)
     if len("".join(text.split())) > CHARACTERS_MAX:
         say(
-            f"the policy is longer than the {CHARACTERS_MAX:,} characters that IAM takes: make one policy for each file"
+            f"the policy has more than the {CHARACTERS_MAX:,} characters that IAM takes: make one for each file"
         )
     arns = {item.reference for entry in entries for item in entry.items if item.provider == AWS_KMS}
     for arn in sorted(arn for arn in arns if ":key/mrk-" in arn and not regions):
         say(
-            f"{arn} is a multi-Region key: to allow its replicas too, name their regions: --region {aws_region(arn)} …"
+            f"{arn} is a multi-Region key: to allow replicas too, name their regions: --region {aws_region(arn)} …"
         )
     write(f"{text}\n".encode())
 
@@ -88,15 +88,10 @@ def _entries(path: str) -> tuple[KeyEntry, ...]:
 def iam_policy(
     entries: Iterable[KeyEntry], regions: Sequence[str] = (), *, contributor: bool = False
 ) -> dict[str, Any]:
-    """Return the policy of a role that decrypts values, or of a contributor, who adds values and decrypts none.
+    """Return the policy of a role that decrypts the values of *entries*, or of a *contributor*, who only adds values.
 
-    It has one statement for each encryption context and action. A contributor's data key is generated with the first
-    wrapping key of a key entry, and encrypted with the others.
-
-    Args:
-        entries: The key entries of the values; wrapped keys of other providers than AWS KMS are ignored.
-        regions: Where replicas of multi-Region keys are allowed as well.
-        contributor: Whether it is the policy of a contributor.
+    It has one statement for each encryption context and action; replicas in *regions* are allowed as well. A
+    contributor's data key is generated with the first wrapping key of a key entry, and encrypted with the others.
     """
     sid, first, other = "EncenvOpen", "kms:Decrypt", "kms:Decrypt"
     if contributor:

@@ -89,10 +89,8 @@ def _write(here: Project, keys: tuple[KeyName, ...], context: Pairs) -> None:
 def _ask(proposed: tuple[KeyName, ...]) -> tuple[KeyName, ...]:
     """Return the keys that the person at the terminal names; Enter means *proposed*."""
     if proposed == (LOCAL,):
-        say(
-            "Choose the key for your files: local for a key file of your own, or an AWS KMS key: its ARN or alias/NAME."
-        )
-        say("A KMS key serves a team; local serves one person, or a first try.")
+        say("Choose the key for your files: local, or an AWS KMS key by its ARN or alias/NAME.")
+        say("A KMS key serves a team; local, a key in a file of your own, serves one person or a first try.")
     else:
         say("Your files are already encrypted with the key in brackets.")
     while True:
@@ -136,7 +134,7 @@ def _say_what_is_next(here: Project) -> None:
         rule = ignore_rule(path)
         if rule is not None:
             say(
-                f"{printable(path)} is ignored by git ({printable(rule)}): an encrypted file is meant to be committed,"
+                f"git ignores {printable(path)} ({printable(rule)}): an encrypted file is meant to be committed,"
             )
             say("  so remove that rule once the file is encrypted")
     files = " ".join(
