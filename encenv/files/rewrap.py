@@ -9,7 +9,7 @@ named every wrapping key that differs between data keys.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError, frameless
@@ -81,16 +81,16 @@ def rewrap(
     data_keys: dict[bytes, dict[int, KeyEntry]] = {}
     for index, entry in before.items():
         data_keys.setdefault(entry.commitment, {})[index] = entry
+    if add and len({frozenset(_wrapped_by_key(entries)) for entries in data_keys.values()}) > 1:
+        _check_named(before.values(), (*writer.keys, *add, *remove), where)
     change = _Change(writer, add, remove, where)
-    change.check_named([*data_keys.values()])
-    stale: dict[KeyName, EncenvError] = {}
     after: dict[int, KeyEntry] = {}
     for entries in data_keys.values():
-        after |= change.apply(entries, stale)
+        after |= change.apply(entries)
     new = _wrapped_by_key(after)
     refreshed = tuple(key for key in new if key in old and new[key] != old[key])
-    if stale and not refreshed:
-        raise next(iter(stale.values()))
+    if change.stale and not refreshed:
+        raise next(iter(change.stale.values()))
     changes = {
         index: with_value(file.bindings[index], str(entry))
         for index, entry in after.items()
@@ -101,38 +101,25 @@ def rewrap(
         tuple(key for key in new if key not in old),
         tuple(key for key in old if key not in new),
         refreshed,
-        tuple(stale.items()),
+        tuple(change.stale.items()),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What to change in the file *where*."""
+    """What to change in each data key of the file *where*."""
 
     writer: Writer
     add: Sequence[KeyName]
     remove: Sequence[KeyName]
     where: str
+    stale: dict[KeyName, EncenvError] = field(
+        default_factory=dict
+    )  # the keys that no refresh reached, and why
 
-    def check_named(self, data_keys: Sequence[_Entries]) -> None:
-        """Refuse to add a key to data keys under different wrapping keys if nobody named one: it may be planted."""
-        named_keys = (*self.writer.keys, *self.add, *self.remove)
-        wrapping = [_wrapped_by_key(entries) for entries in data_keys]
-        if not self.add or len({frozenset(keys) for keys in wrapping}) == 1:
-            return
-        for entries, keys in zip(data_keys, wrapping, strict=True):
-            for key in keys:
-                if not _covers(named_keys, key):
-                    raise ConflictError(
-                        f"{self.where} has values under different keys, and nobody named {key.provider}:{key.key},"
-                        f" which {entries[min(entries)].name} is under",
-                        hint="if it belongs there, name it too: --add KEY; if not, set the values of that key entry"
-                        " again",
-                    )
-
-    def apply(self, entries: _Entries, stale: dict[KeyName, EncenvError]) -> dict[int, KeyEntry]:
-        """Return the *entries* of one data key changed, without those that end up empty; note what stays *stale*."""
-        after = {index: self._change_entry(entry, entries, stale) for index, entry in entries.items()}
+    def apply(self, entries: _Entries) -> dict[int, KeyEntry]:
+        """Return the *entries* of one data key changed, without those that end up empty."""
+        after = {index: self._change_entry(entry, entries) for index, entry in entries.items()}
         present = {*_wrapped_by_key(after)}
         first = next((index for index, entry in after.items() if entry.items), min(after))
         more = [self._wrap(key, after[first].context, entries) for key in self.add if key not in present]
@@ -147,25 +134,21 @@ class _Change:
         # Parsed, so that an entry outside the format is never written.
         return {i: KeyEntry.parse(entry.kid, str(entry)) for i, entry in after.items() if entry.items}
 
-    def _change_entry(
-        self, entry: KeyEntry, entries: _Entries, stale: dict[KeyName, EncenvError]
-    ) -> KeyEntry:
-        """Return *entry* without the keys to remove, and with the others wrapped again if the change says so."""
+    def _change_entry(self, entry: KeyEntry, entries: _Entries) -> KeyEntry:
+        """Return *entry* without the keys to remove; the others are wrapped again for a new context or a refresh."""
         items = [item for item in entry.items if not _covers(self.remove, KeyName.of(item))]
-        context, is_refresh = entry.context, False
-        if self.writer.context is not None:
-            context = tuple(sorted({*self.writer.context} | ({ADDED_BY_WRITER} & {*entry.context})))
+        context, new_context = entry.context, self.writer.context
+        if new_context is not None:
+            context = tuple(sorted({*new_context} | ({ADDED_BY_WRITER} & {*entry.context})))
         elif self.add or self.remove:
             return entry._replace(items=tuple(items))
-        else:
-            is_refresh = True
         for place, item in enumerate(items):
             try:
                 items[place] = self._wrap(KeyName.of(item), context, entries, item)
             except EncenvError as error:
-                if not is_refresh:
+                if new_context is not None:
                     raise
-                stale[KeyName.of(item)] = error.of()
+                self.stale[KeyName.of(item)] = error.of()
         return entry._replace(context=context, items=tuple(items))
 
     def _wrap(
@@ -176,12 +159,10 @@ class _Change:
         From others only if *key* is named: nothing else says that its owner may have the data key.
         """
         sources = [(item, entry) for entry in entries.values() for item in entry.items]
-        named_keys = (*self.writer.keys, *self.remove)
-        sources.sort(
-            key=lambda source: (source[0] != present, not _covers(named_keys, KeyName.of(source[0])))
-        )
-        if present is not None and not _covers(named_keys, key):
+        named = (*self.writer.keys, *self.remove)
+        if present is not None and not _covers(named, key):
             sources = [source for source in sources if source[0] == present]
+        sources.sort(key=lambda source: (source[0] != present, not _covers(named, KeyName.of(source[0]))))
         provider = self.writer.find(key.provider)
         whole = encryption_context(context)
         if hasattr(provider, "rewrap"):
@@ -218,6 +199,19 @@ def _rewrap_by_provider(
     if failure is not None:
         raise failure
     return None
+
+
+def _check_named(entries: Iterable[KeyEntry], named: Sequence[KeyName], where: str) -> None:
+    """Check that the user *named* every wrapping key of *entries*: any other one may be planted."""
+    for entry in entries:
+        for item in entry.items:
+            if not _covers(named, KeyName.of(item)):
+                raise ConflictError(
+                    f"{where} has values under different keys, and nobody named {item.wrapping_key},"
+                    f" which {entry.name} is under",
+                    hint="if it belongs there, name it too: --add KEY; if not, set the values of that key entry"
+                    " again",
+                )
 
 
 def _check_removable(key: KeyName, present: Iterable[KeyName], where: str) -> None:
