@@ -56,7 +56,7 @@ class FileEdit:
 
         Raises:
             ConflictError: If a program that does not use the lock has changed the file since it was read.
-            FileError: If it cannot be written. It is then as it was.
+            FileError: If it cannot be written. It is then unchanged.
         """
         if data == self._state.data:
             return

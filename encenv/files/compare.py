@@ -107,7 +107,7 @@ def _assignments(file: EnvFile) -> dict[_Place, Assignment]:
 
 
 def _in_order(old: Iterable[_Place], new: Mapping[_Place, object]) -> list[_Place]:
-    """Return all places in the order of *new*; each that is only in *old* follows the one that it followed there."""
+    """Return all places in the order of *new*; one that is only in *old* comes after the same place as in *old*."""
     followers: dict[_Place | None, list[_Place]] = {}
     last: _Place | None = None
     for place in old:

@@ -96,7 +96,7 @@ def wrapping_of_new_key(lines: FileLines, writer: Writer) -> tuple[Sequence[KeyN
 
 
 def agreed_keys(lines: FileLines, writer: Writer) -> tuple[KeyName, ...]:
-    """Return the wrapping keys that all data keys of the file are under, contributors' aside.
+    """Return the wrapping keys that all data keys of the file are under, except contributors'.
 
     Raises:
         ConflictError: If they differ: one of them may be planted, so a person has to choose.
@@ -141,7 +141,7 @@ def _agreed_context(file_keys: Iterable[FileKey], writer: Writer, where: str) ->
 def _check_wrapped_keys(file_keys: Iterable[FileKey], writer: Writer, where: str) -> None:
     """If the writer names no wrapping keys, check that those of *file_keys* may be used again.
 
-    They may if every wrapped key gives its data key: then its maker had the data key. Anyone who can change the file
+    They may if every wrapped key unwraps to its data key: then its maker had the data key. Anyone who can change the file
     can add one under their own wrapping key, and the next data key would be wrapped under that.
     """
     if writer.keys:

@@ -1,7 +1,7 @@
 """Parse the text of a .env file into bindings, and write changed ones with every other byte unchanged.
 
 python-dotenv decides what a line means: its parser reads every text, and reads each changed text again before it is
-returned. Nothing is returned that python-dotenv would read in another way than intended.
+returned. Nothing is returned that python-dotenv would read differently.
 """
 
 import io
@@ -24,7 +24,7 @@ _BOM = "\ufeff"
 # Characters that neither python-dotenv nor a shell, docker or systemd gives a meaning. ${NAME} stays bare, because
 # the programs that expand it would not do so inside single quotes.
 _PLAIN = re.compile(r"(?:[\w.:/@%+,=-]|\$\{[\w.:/-]*\})*")
-# Put after a text on trial: if one of its quotes is still open, the parser reads on into this comment.
+# Put after each form before it is parsed: if a quote is still open, the parser reads on into this comment.
 _OPEN_QUOTE_TRAP = "\n#'\""
 
 

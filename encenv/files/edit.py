@@ -123,7 +123,7 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
 
 
 def _check_name(name: str) -> None:
-    """Check that a new variable may be called *name*; a message does not have a wrong name, which may be a value."""
+    """Check that a new variable may be called *name*; the error does not show a wrong name, which may be a value."""
     if _NAME.fullmatch(name) is None:
         raise MalformedError(
             "that is not the name of a variable", hint="choose a name of letters, digits and underscores"

@@ -59,7 +59,7 @@ class KeyName:
 
     @property
     def is_exact(self) -> bool:
-        """Whether it can be compared as it is; what an alias means, only its provider can tell."""
+        """Whether it can be compared as it is; only its provider can tell what an alias means."""
         return self.provider == "local" or ":key/" in self.key
 
     def covers(self, other: "KeyName") -> bool:

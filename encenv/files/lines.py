@@ -49,7 +49,7 @@ class FileLines:
 
     @property
     def trusted_keys(self) -> list[FileKey]:
-        """The data keys without contributors': someone who can only add values does not choose our key."""
+        """The data keys except contributors': someone who can only add values must not choose the key."""
         return [key for key in self.keys if not is_contributed(key.entries)]
 
     def plain_values(self, must_encrypt: NameTest) -> dict[int, str]:

@@ -55,12 +55,12 @@ HARD = {
 
 
 def from_json(text: bytes, _: Path) -> dict:
-    """As any JSON reader does."""
+    """Read *text* as any JSON reader does."""
     return json.loads(text)
 
 
 def from_shell(text: bytes, folder: Path, shell: str = "sh") -> dict:
-    """As a shell sources it; python prints what a child of that shell gets."""
+    """Source *text* in a shell, and return what a child of that shell gets."""
     (folder / "file.sh").write_bytes(text)
     code = "import json, os; print(json.dumps(dict(os.environ)))"
     environ = {"PATH": "/usr/bin:/bin"}
@@ -109,7 +109,7 @@ def listener(method: str, path: str, reply: bytes) -> Iterator[tuple[str, list[d
 
 
 def from_docker(text: bytes, folder: Path) -> dict:
-    """As the docker client reads it, by what it sends to its daemon, which is ours here."""
+    """Return what the docker client reads in *text*, by what it sends to its daemon, which is ours here."""
     (folder / "docker.env").write_bytes(text)
     with listener("POST", "/containers/create", b'{"Id": "1", "Warnings": []}') as (url, bodies):
         host = url.replace("http", "tcp", 1)
@@ -123,7 +123,7 @@ def from_docker(text: bytes, folder: Path) -> dict:
 
 
 def from_systemd(text: bytes, folder: Path) -> dict:
-    """As systemd's own function reads an EnvironmentFile; it drops what it refuses."""
+    """Read *text* with systemd's own function for an EnvironmentFile; it drops what it refuses."""
     (folder / "file.env").write_bytes(text)
     library = ctypes.CDLL(LIBSYSTEMD)
     found = ctypes.POINTER(ctypes.c_char_p)()
@@ -136,7 +136,7 @@ def from_systemd(text: bytes, folder: Path) -> dict:
 
 
 def from_terraform(text: bytes, folder: Path) -> dict:
-    """As Terraform reads a .tfvars file."""
+    """Return what Terraform reads in *text* as a .tfvars file."""
     (folder / "main.tf").write_text('variable "environment" { type = map(string) }\n')
     (folder / "x.tfvars").write_bytes(text)
     done = subprocess.run(
@@ -149,7 +149,7 @@ def from_terraform(text: bytes, folder: Path) -> dict:
 
 
 def from_lambda(text: bytes, folder: Path) -> dict:
-    """As the AWS command line reads it, by what it sends to AWS, which is ours here."""
+    """Return what the AWS command line reads in *text*, by what it sends to AWS, which is ours here."""
     (folder / "in.json").write_bytes(text)
     with listener("PUT", "/configuration", b"{}") as (url, bodies):
         done = subprocess.run(
@@ -163,7 +163,7 @@ def from_lambda(text: bytes, folder: Path) -> dict:
 
 
 def from_kubernetes(text: bytes, folder: Path) -> dict:
-    """As PyYAML reads a manifest, and kubectl if it is installed."""
+    """Read the manifest *text* with PyYAML, and with kubectl if it is installed."""
     found = yaml.safe_load(text)
     assert (found["apiVersion"], found["metadata"]) == ("v1", {"name": "env"})
     data = found["data"] if found["kind"] == "ConfigMap" else found["stringData"]
@@ -180,7 +180,7 @@ def from_kubernetes(text: bytes, folder: Path) -> dict:
 
 
 def from_github(text: bytes, _: Path) -> dict:
-    """As the runner reads GITHUB_ENV: NAME=value, or NAME<<END, lines, END (FileCommandManager.cs)."""
+    """Read *text* as the runner reads GITHUB_ENV: NAME=value, or NAME<<END, lines, END (FileCommandManager.cs)."""
     found = {}
     lines = iter(text.decode().split("\n")[:-1])
     for line in lines:

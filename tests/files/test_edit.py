@@ -172,6 +172,6 @@ def test_rename_without_a_key():
     ("where", "option"), [("my file.env", "-f 'my file.env'"), ("standard input", "-f -")]
 )
 def test_a_hint_names_the_file(where, option):
-    """A command in a hint changes the file that the message is about, and not the one it would change by default."""
+    """A command in a hint names the file that the message is about, unless it is the command's default."""
     error = caught(rename, "A=1\nB=2\n", "A", "B", LOCAL, where)
     assert error.hint.endswith(f"encenv unset B {option}")
