@@ -6,7 +6,7 @@ Several entries of one KID add up if they name the same data key. An entry that 
 
 from collections.abc import Iterable, Sequence
 
-from encenv.errors import ConflictError, EncenvError, KeyEntryError, MalformedError, PolicyError
+from encenv.errors import ConflictError, KeyEntryError, MalformedError, PolicyError
 from encenv.format.sealed import ADDED_BY_WRITER, ENTRY_PREFIX, KeyEntry, entry_kid
 
 
@@ -21,7 +21,7 @@ class KeyEntries:
     def __init__(self, variables: Iterable[tuple[str, str | None]] = (), where: str = "") -> None:
         self._where = where
         self._texts: dict[str, list[str]] = {}
-        self._parsed: dict[str, tuple[KeyEntry, ...] | EncenvError] = {}
+        self._parsed: dict[str, tuple[KeyEntry, ...]] = {}
         self.add(variables)
 
     def __len__(self) -> int:
@@ -47,27 +47,17 @@ class KeyEntries:
             MalformedError: If one is malformed.
             ConflictError: If they name different data keys.
         """
-        if kid not in self._parsed:
-            try:
-                self._parsed[kid] = self._parse(kid)
-            except EncenvError as error:
-                self._parsed[kid] = error.of()
-        entries = self._parsed[kid]
-        if isinstance(entries, EncenvError):
-            raise entries.of()
-        return entries
-
-    def _parse(self, kid: str) -> tuple[KeyEntry, ...]:
-        texts = self._texts.get(kid)
-        if not texts:
+        if kid not in self._texts:
             place = f"in {self._where}" if self._where else "to decrypt it with"
             raise KeyEntryError(
                 f"there is no key entry {ENTRY_PREFIX}{kid} {place}",
                 hint=f"copy the line {ENTRY_PREFIX}{kid}=… as well, from where the value was copied",
             )
-        entries = tuple(KeyEntry.parse(kid, text) for text in texts)
-        check_agreement(entries)
-        return entries
+        if kid not in self._parsed:
+            entries = tuple(KeyEntry.parse(kid, text) for text in self._texts[kid])
+            check_agreement(entries)
+            self._parsed[kid] = entries
+        return self._parsed[kid]
 
 
 def check_agreement(entries: Sequence[KeyEntry]) -> None:

@@ -131,33 +131,19 @@ class Session:
         return key.key
 
     def decrypt(self, name: str, text: str) -> str | None:
-        """Return the plaintext of the variable *name* with the value *text*; None if that failed, which is noted."""
+        """Return the plaintext of the variable *name* with the value *text*; None if that failed, as `failures` then says."""
         if not claims(text):
             if embeds(text):
                 self.fail(name, embedded_value())
                 return None
             return text
         key = self._keys.get(kid_shown(text))
-        if key is None or isinstance(key, EncenvError):
-            try:
-                value = self._parse(text)
-            except MalformedError as error:  # then it is of no matter which data key it claims
-                self.fail(name, error)
-                return None
-            return self.open_value(name, value)
         try:
-            parsed = self._values.get(text)
-            plain = key.key.decrypt_text(name, text) if parsed is None else key.key.decrypt(name, parsed)
-        except EncenvError as error:
-            self.fail(name, error)
-            return None
-        self.decrypted += 1
-        return plain
-
-    def open_value(self, name: str, value: SealedValue) -> str | None:
-        """Return the plaintext of the variable *name* with the *value*; None if that failed, which is noted."""
-        try:
-            plain = self.data_key(value.kid).decrypt(name, value)
+            if key is None or isinstance(key, EncenvError) or text in self._values:
+                value = self._parse(text)  # first: a malformed value needs no data key
+                plain = self.data_key(value.kid).decrypt(name, value)
+            else:
+                plain = key.key.decrypt_text(name, text)
         except EncenvError as error:
             self.fail(name, error)
             return None

@@ -56,9 +56,14 @@ class Trust(NamedTuple):
                     " changed to any key and does not pin one",
                 )
         context = tuple((encryption_context or {}).items())
-        fault = _fault(context)
-        if fault is not None:
-            raise fault
+        if not all(isinstance(text, str) for pair in context for text in pair):
+            raise PolicyError(
+                "encryption_context has a key or value that is not a string", hint="write it as a string"
+            )
+        try:
+            check_context(context, where="encryption_context")
+        except MalformedError as error:
+            raise PolicyError(error.message, hint=error.hint) from None
         return cls(keys, tuple(sorted(context)))
 
     def accepted(self, entry: KeyEntry) -> tuple[WrappedKey, ...]:
@@ -84,20 +89,6 @@ class Trust(NamedTuple):
     def trusts(self, wrapped_key: WrappedKey) -> bool:
         """Return whether *wrapped_key* is under a wrapping key that this reader accepts."""
         return self.keys is None or any(_matches(pattern, wrapped_key) for pattern in self.keys)
-
-
-def _fault(context: tuple[tuple[object, object], ...]) -> PolicyError | None:
-    """Return why no key entry could carry *context*, or None."""
-    pairs = tuple((key, value) for key, value in context if isinstance(key, str) and isinstance(value, str))
-    if len(pairs) != len(context):
-        return PolicyError(
-            "encryption_context has a key or value that is not a string", hint="write it as a string"
-        )
-    try:
-        check_context(pairs, where="encryption_context")
-    except MalformedError as error:
-        return PolicyError(error.message, hint=error.hint)
-    return None
 
 
 def _matches(pattern: str, wrapped_key: WrappedKey) -> bool:
