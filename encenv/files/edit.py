@@ -5,11 +5,12 @@ Arguments are as in `encenv.files.encrypt`. If a name has several lines, the las
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 
 from encenv.errors import AuthenticationError, ConflictError, FileError, MalformedError, frameless
-from encenv.files.data_key_choice import DataKeyChoice, choose_data_key
+from encenv.files.data_key_choice import choose_data_key
 from encenv.files.disk import shell_argument, shell_option
 from encenv.files.document import EnvFile, parse, with_name
 from encenv.files.encrypt import EncryptResult, drop_unused_entries, encrypt_values
@@ -59,8 +60,10 @@ def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".e
     lines = classify(file, where, {index})
     choice = choose_data_key(lines, writer)
     before = lines.sealed.get(index)
-    if before is not None and not choice.is_new and _decrypts_to(before, value, choice):
-        return EncryptResult(text, entry=choice.entry)
+    if before is not None and not choice.is_new:
+        with suppress(AuthenticationError):  # it is damaged, or under another data key
+            if choice.data_key.decrypt_text(*before) == value:
+                return EncryptResult(text, entry=choice.entry)
     return encrypt_values(file, {index: value}, choice, old_kids={kid_shown(before[1])} if before else ())
 
 
@@ -154,13 +157,6 @@ def _existing(file: EnvFile, name: str, where: str) -> list[int]:
         else f"see its variables: encenv status {shell_argument(where)}"
     )
     raise FileError(f"there is no variable {name!a} in {where}".replace("'", ""), hint=hint)
-
-
-def _decrypts_to(sealed: tuple[str, str], value: str, choice: DataKeyChoice) -> bool:
-    try:
-        return choice.data_key.decrypt_text(*sealed) == value
-    except AuthenticationError:
-        return False
 
 
 def _bound_name(name: str) -> bytes:

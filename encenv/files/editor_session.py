@@ -117,8 +117,9 @@ def _compare(
             old, draft = pairs.pop(0)
             if old.text == draft.text:  # neither a sealed value nor a key entry
                 continue
-            if draft.name is None or _parts(binding.text)[1] == _parts(draft.text)[1]:
-                changes[index] = _with_statement_of(old, binding)
+            blank, statement, end = _parts(binding.text)
+            if draft.name is None or statement == _parts(draft.text)[1]:
+                changes[index] = old._replace(text=blank + _parts(old.text)[1] + end)
             else:
                 changes[index] = with_value(binding, old.value or "")
         elif binding.value is not None and (binding.name in encrypted or must_encrypt(binding.name or "")):
@@ -140,12 +141,6 @@ def _restore_entries(text: str, entries: Sequence[KeyEntry]) -> str:
         for entry in entries:
             file = file.insert_above(users[0], entry.name, str(entry))
     return str(file)
-
-
-def _with_statement_of(original: Binding, binding: Binding) -> Binding:
-    """Return *original* between the blank lines and the newline of *binding*."""
-    blank, _, end = _parts(binding.text)
-    return original._replace(text=blank + _parts(original.text)[1] + end)
 
 
 def _parts(text: str) -> tuple[str, str, str]:
