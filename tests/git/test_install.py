@@ -1,4 +1,4 @@
-"""encenv.git.install and what it is made of: the shell programs, the lines of .gitattributes."""
+"""encenv.git.install: the shell programs, and the lines of .gitattributes."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_the_python_is_quoted(name, monkeypatch):
 
 
 def test_attributes(tmp_path):
-    """Lines are added once, also where a glob needs quotes, and other lines of the file stay."""
+    """Lines are added once, even if a glob needs quotes, and other lines of the file stay."""
     path = tmp_path / ".gitattributes"
     path.write_bytes(b"*.png binary\r\n.env  text merge=encenv diff=encenv")
     globs = (".env", "a b.env", '"', "!x")
@@ -57,7 +57,7 @@ def test_attributes(tmp_path):
 
 
 def test_attributes_in_another_order(tmp_path):
-    """A glob that comes to stand before an exclusion does not end its effect: git takes the last line that matches."""
+    """A glob that is added before an exclusion does not undo it: git takes the last line that matches."""
     list(add_attributes(tmp_path, ("*.env", "!*.example")))
     assert not has_attributes(tmp_path, ("*.env", ".env.*", "!*.example"))
     list(add_attributes(tmp_path, ("*.env", ".env.*", "!*.example")))

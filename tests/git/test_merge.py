@@ -1,4 +1,4 @@
-"""encenv.git.merge: what either side changed is applied; a conflict is one variable changed by both."""
+"""encenv.git.merge applies the changes of both sides; only a variable that both changed is a conflict."""
 
 import re
 
@@ -57,7 +57,7 @@ def reference(name):
 
 @st.composite
 def edits(draw):
-    """Return a base, and two sets of edits of it: what each side makes of which variable (None: deleted)."""
+    """Return a base, and for each side the new values of some variables (None: deleted)."""
     names = draw(st.lists(st.sampled_from("ABCDEFGHIJ"), unique=True, max_size=8))
     lines = []
     for name in names:
@@ -95,7 +95,7 @@ def test_disjoint_changes_are_both_applied(edits):
 
 @given(edits())
 def test_only_the_same_variable_is_a_conflict(edits):
-    """Just those variables conflict that both sides changed, and not to the same."""
+    """Exactly the variables that both sides changed, and differently, are in conflict."""
     base, mine, others = edits
     ours, theirs = applied(base, mine), applied(base, others)
     old, left, right = variables(base), variables(ours), variables(theirs)
@@ -128,7 +128,7 @@ COMMENTS = st.sampled_from(["", "# one", "# two", "# three", "a line that cannot
 
 @st.composite
 def histories(draw):
-    """Return three lists of lines: a base, and what two people made of it, comments, moves and all."""
+    """Return the lines of a base and of two sides, with changed, moved and deleted variables and comments."""
     assignments = st.builds("{}={}".format, st.sampled_from("ABCDEFGH"), VALUES.map(quote))
     base = draw(st.lists(assignments, unique_by=lambda line: line[0], max_size=6))
     for comment in draw(st.lists(COMMENTS, max_size=4)):
@@ -154,7 +154,7 @@ def histories(draw):
 
 @given(histories(), st.sampled_from(["\n", "\r\n"]))
 def test_whatever_both_did(lines, newline):
-    """Each variable is what a merge of it alone gives, or in conflict with both sides there; no comment is lost."""
+    """Each variable is merged as if it were alone, a conflict shows both sides, and no comment is lost."""
     texts = [newline.join([*side, ""]) for side in lines]
     old, left, right = map(variables, texts)
     merged = merge(*texts)
@@ -177,13 +177,13 @@ def test_whatever_both_did(lines, newline):
 
 @given(ENV_TEXTS, ENV_TEXTS)
 def test_one_side_alone(base, side):
-    """Where only one side changed anything, or both did the same, that is the result, to the byte."""
+    """If only one side changed anything, or both did the same, the result is that side, to the byte."""
     assert merge(base, side, base) == merge(base, base, side) == merge(base, side, side) == Merged(side, ())
 
 
 @given(ENV_TEXTS, ENV_TEXTS, ENV_TEXTS)
 def test_any_texts(base, ours, theirs):
-    """Whatever the texts, the result is a merge that python-dotenv reads as its parts, or an error that says why not."""
+    """Any texts are merged so that python-dotenv reads the result as its parts, or the error says why not."""
     try:
         merged = merge(base, ours, theirs)
     except FileError:
@@ -195,77 +195,77 @@ def test_any_texts(base, ours, theirs):
 
 
 def test_adjacent_lines():
-    """Neighbours changed on two sides, and lines appended by both, are no conflict."""
+    """Adjacent variables that each side changed, and lines that both appended, are not a conflict."""
     assert clean("A=1\nB=2\n", "A=x\nB=2\nN=1\n", "A=1\nB=y\nM=1\n") == "A=x\nB=y\nN=1\nM=1\n"
 
 
 def test_the_same_variable():
-    """A variable that both changed stands between markers, and nothing else does; neighbours share theirs."""
+    """Only variables that both changed are between markers; adjacent ones share them."""
     merged = merge("A=1\nB=1\nC=1\nD=1\n", "A=1\nB=2\nC=2\nD=4\n", "A=5\nB=3\nC=3\nD=1\n")
     assert merged.conflicts == ("B", "C")
     assert merged.text == "A=5\n<<<<<<< ours\nB=2\nC=2\n=======\nB=3\nC=3\n>>>>>>> theirs\nD=4\n"
 
 
 def test_deleted_and_changed():
-    """A variable that one deleted and the other changed is a conflict, with nothing on the one side."""
+    """A variable that one side deleted and the other changed is a conflict in which one side is empty."""
     merged = merge("A=1\nB=1\n", "B=1\n", "A=2\nB=1\n", marker_size=9)
     assert merged.text == "<<<<<<<<< ours\n=========\nA=2\n>>>>>>>>> theirs\nB=1\n"
 
 
 def test_both_added_the_file():
-    """Without a common ancestor what only one side has is added, and what both have alike stands once."""
+    """Without a common ancestor, lines of one side are added, and lines of both sides are there once."""
     text = "# shop\nA=1\n"
     assert clean("", text + "B=2\n", text + "C=3\n") == text + "B=2\nC=3\n"
     assert merge("", "A=1\n", "A=2\n").conflicts == ("A",)
 
 
 def test_the_same_addition_with_its_comment():
-    """A variable and its comment that came to both sides, by a cherry-pick perhaps, stand once."""
+    """A variable and its comment that both sides added, as by a cherry-pick, are there once."""
     added = "\n# mail\nMAIL=1\n"
     assert clean("A=1\n", "A=1\n" + added, "A=1\n" + added + "X=1\n") == "A=1\n" + added + "X=1\n"
 
 
 def test_comments_stay_with_their_variables():
-    """What each side adds in one place comes as it was, comments and blank lines with it."""
+    """Lines that both sides add in one place keep their order, with comments and blank lines."""
     ours, theirs = "A=1\n\n# mail\nMAIL=1\nZ=1\n", "A=1\n\n# search\nSEARCH=1\nZ=1\n"
     assert clean("A=1\nZ=1\n", ours, theirs) == "A=1\n\n# mail\nMAIL=1\n\n# search\nSEARCH=1\nZ=1\n"
 
 
 def test_equal_comments():
-    """A comment that both sides still have stays, also if each of them removed another one of two equal ones."""
+    """If each side removed another of two equal comments, one of them stays."""
     base = "# one\nA=1\nB=2\n# one\n"
     assert clean(base, "A=1\nB=2\n# one\n", "# one\nA=1\nB=2\n") == "A=1\nB=2\n# one\n"
     assert clean(base, "A=3\nB=2\n", "# one\nA=1\nB=2\n") == "A=3\nB=2\n"
 
 
 def test_moved_lines():
-    """A variable that one side moved stands where that side has it, with the value that the other gave it."""
+    """A variable that one side moved and the other changed is in the new place with the new value."""
     assert clean("A=1\nB=2\nC=3\n", "C=3\nA=1\nB=2\n", "A=1\nB=2\nC=4\n") == "C=4\nA=1\nB=2\n"
     assert clean("A=1\nB=2\nC=3\n", "A=1\nB=2\nC=4\n", "C=3\nA=1\nB=2\n") == "C=4\nA=1\nB=2\n"
 
 
 def test_newlines_and_marks():
-    """A side that changed every newline, or the byte order mark, has changed just that."""
+    """A change of all newlines, or of the byte order mark, is merged with changes of values."""
     assert clean("A=1\nB=2\n", "A=1\r\nB=2\r\n", "A=1\nB=3\n") == "A=1\r\nB=3\r\n"
     assert clean("A=1\nB=2", "\ufeffA=1\nB=2", "A=1\nB=3") == "\ufeffA=1\nB=3"
     assert clean("A=1", "A=1\nB=2", "A=1\nC=2") == "A=1\nB=2\nC=2"
 
 
 def test_open_quote():
-    """A quote that is left open, and would swallow what the other side added, is an error and not a merge."""
+    """An open quote that would swallow lines of the other side is an error."""
     with pytest.raises(FileError, match="cannot be merged by variable"):
         merge("Z=1\n", "A='x\nZ=1\n", "Z=1\nB='y'\n")
 
 
 def test_two_data_keys():
-    """Both sides brought a data key of their own: each entry stands directly above its first user."""
+    """If both sides added a data key, each key entry is directly above the first value that needs it."""
     ours, theirs = "A=plain\n" + sealed("N=1\n"), "A=plain\n" + sealed("M=1\n")
     lines = clean("A=plain\n", ours, theirs).splitlines()
     assert [line.partition("=")[0][:10] for line in lines] == ["A", "ENCENV_KEY", "N", "ENCENV_KEY", "M"]
 
 
 def test_rotated_and_added():
-    """One side rotated while the other added a value: the data key that the new one needs comes back."""
+    """If one side rotated and the other added a value, the key entry that the new value needs comes back."""
     base = sealed("A=1\nB=2\n")
     ours = sealed("A=1\nB=2\n")
     theirs = encrypt(base + "C=3\n", WRITER).text
@@ -277,7 +277,7 @@ def test_rotated_and_added():
 
 
 def test_rotated_and_changed():
-    """One side rotated while the other changed a value: that one is in conflict, and either choice has its entry."""
+    """If one side rotated and the other changed a value, either choice in the conflict has its key entry."""
     base, ours = (sealed("A=1\nB=2\n") for _ in range(2))
     theirs = encrypt(re.sub("^B=.*", "B=3", base, flags=re.MULTILINE), WRITER).text
     for merged in (merge(base, ours, theirs), merge(base, theirs, ours)):
@@ -291,7 +291,7 @@ def test_rotated_and_changed():
 
 
 def test_rotated_twice():
-    """Both sides rotated: one conflict, in which each side has its own key entry above its values."""
+    """If both sides rotated, one conflict has the key entry of each side above its values."""
     base, ours, theirs = (sealed("A=1\nB=2\n") for _ in range(3))
     merged = merge("Z=1\n" + base, "Z=1\n" + ours, "Z=1\n" + theirs)
     assert merged.conflicts == ("A", "B")
@@ -299,7 +299,7 @@ def test_rotated_twice():
 
 
 def test_wrapped_copies_add_up():
-    """Both sides added a wrapping key to one entry, and one removed another: the entry has what both made of it."""
+    """A key entry gets the wrapping keys that both sides added, and loses the one that one side removed."""
     key, base = entry(1, (1, "one"), (2, "two"))
     value = f"A={key.encrypt('A', 'x')}\n"
     _, ours = entry(1, (1, "one"), (2, "two"), (3, "three"))
@@ -320,7 +320,7 @@ def test_wrapped_copies_add_up():
     ids=["nothing left", "another context"],
 )
 def test_entries_that_do_not_add_up(ours, theirs):
-    """An entry whose sides contradict each other is a conflict like any other."""
+    """A key entry whose two sides cannot be merged is a conflict like any other."""
     key, base = entry(1, (1, "one"), (2, "two"))
     value = f"A={key.encrypt('A', 'x')}\n"
     merged = merge(base + value, ours + value, theirs + value)

@@ -1,4 +1,4 @@
-"""encenv.git.repository: what git knows, under any name, from any folder, and an error in our words where it says no."""
+"""encenv.git.repository: files of any name, from any folder; errors of git in plain words."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def run(*args):
 
 
 def test_staged(repo, monkeypatch):
-    """What is staged is the index's, not the disk's, wherever one stands and whatever the file is called."""
+    """The staged content is that of the index, not of the disk, from any folder and for any file name."""
     assert repository.staged_files() == {}
     Path("sub", ODD).write_text("B=2\n")
     run("add", ".")
@@ -61,7 +61,7 @@ def test_staged(repo, monkeypatch):
 
 
 def test_another_index(repo, monkeypatch):
-    """The index is the one that a hook is told of, as in ``git commit -- FILE``."""
+    """The index is the one that git names to a hook, as in ``git commit -- FILE``."""
     monkeypatch.setenv("GIT_INDEX_FILE", str(repo / "other.index"))
     run("read-tree", "HEAD")
     Path(".env").write_text("A=2\n")
@@ -71,7 +71,7 @@ def test_another_index(repo, monkeypatch):
     assert repository.staged(".env") == b"A=1\n"
 
 
-def test_links_and_conflicts_are_no_files(repo):
+def test_links_and_conflicts_are_not_staged(repo):
     """A link, and a file in conflict, have no staged content; a first commit has all of its files staged."""
     Path("link.env").symlink_to(".env")
     run("add", "link.env")
@@ -86,7 +86,7 @@ def test_links_and_conflicts_are_no_files(repo):
 
 
 def test_show(repo):
-    """A file as it is in a revision; a revision that is none, also one that looks like an option, is an error."""
+    """`show` returns a file of a revision; an unknown revision is an error, even if it looks like an option."""
     Path(".env").write_text("A=2\n")
     run("commit", "--quiet", "-am", "two")
     assert (repository.show("HEAD", ".env"), repository.show("HEAD~1", ".env")) == (b"A=2\n", b"A=1\n")
@@ -97,7 +97,7 @@ def test_show(repo):
 
 
 def test_history(repo):
-    """Each content that a file ever got is there, of all branches, also what only a merge brought in."""
+    """The history has each content of each file, of all branches, even if only a merge brought it in."""
     run("switch", "--quiet", "-c", "topic")
     Path("t.env").write_text("T=1\n")
     run("add", ".")
@@ -118,7 +118,7 @@ def test_history(repo):
 
 
 def test_ignore_rule(repo):
-    """Only what a rule leaves out is ignored, and no longer once it is tracked."""
+    """A file that a rule matches is ignored until it is tracked."""
     Path(".gitignore").write_text("*.env\n.env\n")
     assert repository.ignore_rule("x.env")
     assert not repository.ignore_rule(".env")
@@ -126,14 +126,15 @@ def test_ignore_rule(repo):
 
 
 def test_outside(repo, tmp_path, monkeypatch):
-    """Outside of a repository, in a bare one, and without any git, that is said."""
-    assert repository.is_repository("sub")
+    """Outside of a repository, in a bare one, and without git, the functions say so."""
+    assert repository.is_repository()
     monkeypatch.chdir(tmp_path)
     assert repository.top_level() is None
     with pytest.raises(FileError, match="not in a git repository"):
         repository.staged(".env")
     run("init", "--quiet", "--bare", "bare")
-    assert repository.top_level("bare") is None
+    monkeypatch.chdir("bare")
+    assert repository.top_level() is None
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileError, match="git was not found"):
         repository.git("version")
@@ -141,7 +142,7 @@ def test_outside(repo, tmp_path, monkeypatch):
 
 
 def test_what_git_complains_of(repo):
-    """The error has the first line of what git complains of, at a length that fits a screen, and what to do."""
+    """The error has the first line of git's complaint, at a length that fits a screen, and a hint."""
     with pytest.raises(GitError, match=r"^git failed: '.*' is not a valid branch name") as caught:
         repository.git("check-ref-format", "--branch", "x..\x1b[31m")
     assert "\x1b" not in str(caught.value)
@@ -153,7 +154,7 @@ def test_what_git_complains_of(repo):
 
 
 def test_a_damaged_repository(repo):
-    """Content that a repository has lost is an error, of one file and of many."""
+    """A missing object of the repository is an error, for one file and for many."""
     blob = run("rev-parse", "HEAD:.env").strip()
     Path(".git", "objects", blob[:2], blob[2:]).unlink()
     with pytest.raises(GitError, match="bad file"):
@@ -163,7 +164,7 @@ def test_a_damaged_repository(repo):
 
 
 def test_git_takes_too_long(repo):
-    """Git that does not end is ended, and the error says so."""
+    """A git that does not end in time is ended, and the error says so."""
     Path("sleep").write_text("#!/bin/sh\nexec sleep 3\n")
     Path("sleep").chmod(0o755)
     run("config", "alias.slow", "!./sleep")
@@ -172,7 +173,7 @@ def test_git_takes_too_long(repo):
 
 
 def test_from_a_hook(repo, monkeypatch):
-    """Paths that git hands a hook relative to its own folder mean the same when another folder is asked about."""
+    """Relative paths that git sets for a hook mean the same where git runs in another folder."""
     monkeypatch.setenv("GIT_DIR", ".git")
     monkeypatch.setenv("GIT_WORK_TREE", ".")
-    assert repository.top_level("sub") == repo
+    assert repository.git_line("rev-parse", "--show-toplevel", cwd="sub") == str(repo)

@@ -1,4 +1,4 @@
-"""encenv.git.textconv: a file as it may be shown to anyone; a change shows, a plaintext does not."""
+"""encenv.git.textconv: a masked file shows each change, and no plaintext."""
 
 import re
 
@@ -72,13 +72,13 @@ MARK = r"\([0-9a-f]{8}\)"
     ],
 )
 def test_lines(text, shown):
-    """Each kind of line is shown as what it is."""
+    """Each kind of line has its own description."""
     assert re.fullmatch(shown, mask(text, KEY)), mask(text, KEY)
 
 
 @given(st.text(st.sampled_from("0123456789"), min_size=9), st.sampled_from(["", "  # a note"]))
 def test_no_plaintext(secret, comment):
-    """Of a plaintext nothing but a mark is shown; another plaintext has another mark, another clone as well."""
+    """Only a mark of a plaintext is shown; another plaintext has another mark, and so has another clone."""
     shown = mask(f"A={quote(secret)}{comment}\n", KEY)
     assert re.fullmatch(rf"A: plaintext, masked {MARK}\n", shown)
     assert shown != mask(f"A={quote(secret + '1')}{comment}\n", KEY)
@@ -88,7 +88,7 @@ def test_no_plaintext(secret, comment):
 
 @given(ENV_TEXTS)
 def test_any_text(text):
-    """Any text can be shown, in printable characters, without any value of three characters or more."""
+    """Any text is masked in printable characters, without any value of three characters or more."""
     shown = mask(text, KEY)
     assert all(character.isprintable() or character == "\n" for character in shown)
     for binding in parse(text).bindings:

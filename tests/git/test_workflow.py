@@ -1,4 +1,4 @@
-"""Real git and real pre-commit: what is committed, shown and merged in a repository that encenv guards."""
+"""Real git and real pre-commit commit, show and merge files in a repository that encenv protects."""
 
 import os
 import re
@@ -26,7 +26,7 @@ pytestmark = [
 
 
 class Repository(Workspace):
-    """A workspace on which a git repository lies, with a git configuration and a local key of its own."""
+    """A workspace whose folder is a git repository, with its own git configuration and local key."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +40,7 @@ class Repository(Workspace):
         self.git("init --quiet --initial-branch main")
 
     def git(self, line, code=0):
-        """Run git, see that it ends as it should, and return what it says."""
+        """Run git, check its exit code, and return its output."""
         done = self.shell(f"git {line}")
         assert done.code == code, (line, done)
         return done.out + done.err
@@ -120,7 +120,7 @@ def use_pre_commit(repo, hook_repository):
 
 @pytest.fixture(params=["hook", "pre-commit"])
 def guarded(request, repo) -> Repository:
-    """A repository that encenv's own hooks guard, or pre-commit's."""
+    """A repository with encenv's own hooks, or pre-commit's."""
     if request.param == "hook":
         assert repo.shell("encenv hook install").code == 0
     else:
@@ -143,7 +143,7 @@ def protected(repo) -> Repository:
 
 
 def test_the_gate(guarded):
-    """Plaintext is refused, also if it was encrypted after staging or is committed by path; encrypted text passes."""
+    """Plaintext is refused, even if it was encrypted after staging or is committed by path; encrypted text passes."""
     guarded.write(".env", f"A={CANARY}\n")
     guarded.git("add .env")
     said = guarded.git("commit -m plain", code=1)
@@ -177,7 +177,7 @@ def test_the_gate(guarded):
 
 
 def test_the_gate_at_a_merge(guarded):
-    """A plaintext that came to a branch past the hook is refused when it is merged."""
+    """A plaintext that was committed without the hook is refused when its branch is merged."""
     guarded.env("A=1\n")
     guarded.git("add .")
     guarded.git("commit --quiet -m base")
@@ -195,7 +195,7 @@ def test_the_gate_at_a_merge(guarded):
 
 
 def test_the_hooks_of_pre_commit(repo, hook_repository):
-    """Both hooks run as pre-commit finds them in the repository; one encrypts, and says so by failing."""
+    """Both hooks run as pre-commit finds them in the repository; the one that encrypts fails to say so."""
     pytest.importorskip("pre_commit")
     use_pre_commit(repo, hook_repository)
     repo.write(".env", f"A={CANARY}\n")
@@ -224,7 +224,7 @@ def test_the_hooks_of_pre_commit(repo, hook_repository):
 
 
 def test_try_repo(repo, hook_repository):
-    """The check can be tried without any configuration, in an environment that pre-commit makes for it alone."""
+    """pre-commit try-repo runs the check without any configuration."""
     pytest.importorskip("pre_commit")
     repo.environ |= {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     repo.write(".env", f"A={CANARY}\n")
@@ -246,7 +246,7 @@ def test_try_repo(repo, hook_repository):
 
 
 def test_an_existing_hook_is_chained(repo):
-    """A hook that is there runs first, decides as well, and comes back when ours is taken away."""
+    """An existing hook runs first, can refuse a commit, and is back when ours is removed."""
     hook = repo.folder / ".git" / "hooks" / "pre-commit"
     hook.write_text('#!/bin/sh\necho "theirs: $*" >> ran\ntest ! -e stop\n')
     hook.chmod(0o755)
@@ -271,7 +271,7 @@ def test_an_existing_hook_is_chained(repo):
 
 
 def test_with_pre_commit_around_it(repo):
-    """Where pre-commit puts its own hook in the place of ours, ours is kept, and so is the one that was there first."""
+    """If pre-commit replaces our hook by its own, ours stays, and so does the one that was there first."""
     pytest.importorskip("pre_commit")
     hooks = repo.folder / ".git" / "hooks"
     repo.write(".pre-commit-config.yaml", "repos: []\n")
@@ -290,7 +290,7 @@ def test_with_pre_commit_around_it(repo):
 
 
 def test_pre_commit_on_both_sides(repo):
-    """Installed before and after ours, pre-commit's hook does not call itself, and goes on without ours."""
+    """Installed before and after ours, pre-commit's hook does not call itself, and works when ours is removed."""
     pytest.importorskip("pre_commit")
     repo.write(".pre-commit-config.yaml", "repos: []\n")
     repo.write(".env", "A=1\n")
@@ -304,7 +304,7 @@ def test_pre_commit_on_both_sides(repo):
 
 
 def test_a_hook_is_kept_already(repo):
-    """Where a hook is kept and another one came since, nothing is overwritten, and the error says what to do."""
+    """If there is an earlier hook and then a second one, nothing is overwritten, and the error says what to do."""
     hooks = repo.folder / ".git" / "hooks"
     (hooks / "pre-commit").write_text("#!/bin/sh\n# one\n")
     assert repo.shell("encenv hook install").code == 0
@@ -316,7 +316,7 @@ def test_a_hook_is_kept_already(repo):
 
 
 def test_hooks_path(repo):
-    """The folder that core.hooksPath names gets the hook; other repositories that it serves are left alone."""
+    """The folder of core.hooksPath gets the hook, which does nothing in other repositories with that folder."""
     shared = repo.root / "hooks"
     repo.git(f"config --global core.hooksPath {shared}")
     assert repo.shell("encenv hook install").code == 0
@@ -332,7 +332,7 @@ def test_hooks_path(repo):
 
 
 def test_linked_worktree(protected):
-    """A linked work tree is guarded, shows and merges as the main one does; it can be protected from there as well."""
+    """A linked work tree is protected like the main one; the hooks can also be installed from there."""
     protected.git("worktree add --quiet ../linked")
     (protected.root / "linked" / ".env").write_text(f"A={CANARY}\n")
     protected.git("-C ../linked commit -a -m plain", code=1)
@@ -341,7 +341,7 @@ def test_linked_worktree(protected):
 
 
 def test_from_a_subfolder(protected):
-    """A commit from a folder below is checked as a whole, and the paths are the ones of that folder."""
+    """A commit from a subfolder is checked as a whole, and the paths are relative to that folder."""
     (protected.folder / "app").mkdir()
     protected.write("app/prod.env", "P=1\n")
     protected.git("add .")
@@ -351,7 +351,7 @@ def test_from_a_subfolder(protected):
 
 
 def test_encenv_is_gone(protected):
-    """Where encenv is not found, a commit is refused, a diff shows no content, and git merges by itself."""
+    """If encenv is not found, a commit is refused, a diff shows no content, and git merges by itself."""
     old, new = f"{Path(sys.executable).as_posix()}", "/gone/python"
     for path in (protected.folder / ".git" / "config", protected.folder / ".git" / "hooks" / "pre-commit"):
         path.write_text(path.read_text().replace(old, new))
@@ -371,7 +371,7 @@ def test_encenv_is_gone(protected):
 
 @pytest.mark.parametrize("breaks", [("hook merge --", "hook none --"), ("-m encenv hook", "-m none")])
 def test_the_merge_driver_fails(protected, breaks):
-    """A driver that fails, as an old or a broken encenv would, is no merge: theirs is in the file, by git's own merge."""
+    """If the driver fails, as an old or broken encenv would, git merges by itself."""
     branches(protected, ("A", "x"), ("B", "y"))
     theirs = protected.git("show topic:.env").splitlines()[2]
     driver = protected.git("config merge.encenv.driver").strip()
@@ -388,7 +388,7 @@ def test_the_merge_driver_fails(protected, breaks):
 
 
 def test_a_diff_needs_no_key(protected):
-    """A diff names what changed, without a key and without any plaintext, whether it is encrypted or not."""
+    """A diff names the changed variables without a key and without any plaintext, encrypted or not."""
     protected.change("B", CANARY)
     protected.shell(f"echo 'P={CANARY}' >> .env; echo '# OLD={CANARY}' >> .env; echo '# a note' >> .env")
     protected.environ["ENCENV_LOCAL_KEY"] = ""
@@ -411,7 +411,7 @@ def test_a_diff_needs_no_key(protected):
 
 
 def test_marks_of_plaintext_are_of_this_clone(protected):
-    """The mark of a plaintext tells nothing outside of the clone: another clone has another one."""
+    """The mark of a plaintext is another one in another clone."""
     protected.shell("echo P=1 > p.env && git add -N p.env")
     first = protected.git("diff p.env")
     key = protected.folder / ".git" / "encenv-mask.key"
@@ -422,7 +422,7 @@ def test_marks_of_plaintext_are_of_this_clone(protected):
 
 
 def test_any_file_can_be_shown(protected):
-    """A file that is no .env file at all is shown too, and does not end git diff."""
+    """A file that is not a .env file is in the output of git diff, too."""
     for nul, said in ((b"", "a line that cannot be parsed, masked"), (b"\x00", "not a .env file")):
         text = b"\xff\xfe" + nul + b" \x1b[31m='open\nA='x\r\n\r\n\"\n-----BEGIN\n"
         (protected.folder / "odd.env").write_bytes(text)
@@ -446,7 +446,7 @@ def test_set_is_one_line_of_the_diff(protected):
 
 
 def test_stash(protected):
-    """A change that is stashed comes back beside another one that was made meanwhile."""
+    """A stashed change comes back beside a change that was made after it."""
     protected.change("A", "x")
     protected.git("stash")
     protected.change("B", "y")
@@ -475,7 +475,7 @@ def branches(repo, ours, theirs):
     ids=["neighbours", "two appended", "one appended below the other"],
 )
 def test_different_variables(protected, how, ours, theirs):
-    """With the driver, different variables merge cleanly, whatever stands beside them, and every value opens."""
+    """With the driver, changes of different variables merge without a conflict, and every value decrypts."""
     branches(protected, ours, theirs)
     protected.git(f"{how} topic")
     assert protected.values() == {"A": "1", "B": "2", "C": "3"} | dict([ours, theirs])
@@ -505,7 +505,7 @@ def test_the_same_variable(protected, how):
 
 @pytest.mark.parametrize("name", ["-x.env", "a b.env", "q'uo\"te.env", "new\nline.env"])
 def test_odd_paths(repo, name):
-    """A file may be called anything: it is checked, shown and merged."""
+    """A file of any name is checked, shown and merged."""
     repo.shell("encenv hook install")
     path = repo.write(name, "A=1\nB=2\n")
     repo.git("add .")
@@ -523,7 +523,7 @@ def test_odd_paths(repo, name):
 
 
 def test_branches_that_merged_each_other(protected):
-    """Two sides of a conflict, each resolved its own way, are a conflict again: no choice passes for the other's."""
+    """If two branches resolved one conflict differently, merging them is a conflict again."""
     branches(protected, ("B", "ours"), ("B", "theirs"))
     sides = {name: protected.git(f"show {name}:.env") for name in ("main", "topic")}
     protected.git("branch old")
@@ -536,7 +536,7 @@ def test_branches_that_merged_each_other(protected):
 
 
 def test_rotated_without_the_driver(protected):
-    """A rotated file that git alone merged with a value under the old data key does not pass the gate."""
+    """The hook refuses a rotated file that git alone merged with a value under the old data key."""
     protected.write(".env", (protected.folder / ".env").read_text() + "# 1\n# 2\n# 3\n")
     protected.git("commit --quiet -a -m more --no-verify")
     protected.shell("encenv hook uninstall")
@@ -558,7 +558,7 @@ def test_rotated_without_the_driver(protected):
 
 @pytest.mark.parametrize("how", ["merge --no-edit", "rebase", "cherry-pick"])
 def test_without_the_driver(protected, how):
-    """Without the driver (a merge button, a clone that is not protected) neighbours conflict and distant lines do not."""
+    """Without the driver (a merge button, a clone that is not protected) adjacent lines conflict and distant lines do not."""
     protected.env("".join(f"{name}={n}\n" for n, name in enumerate("ABCDEFGH")))
     protected.git("commit --quiet -a -m more")
     protected.shell("encenv hook uninstall")
@@ -577,7 +577,7 @@ def test_without_the_driver(protected, how):
 
 
 def test_both_brought_a_key(protected):
-    """Two branches that each encrypted a file for the first time, or rotated, keep the entries that are needed."""
+    """Two branches that each encrypted a file for the first time, or rotated it, keep the key entries that they need."""
     protected.git("switch --quiet -c topic")
     protected.env("A=1\nB=2\nC=3\n")  # under a new data key
     protected.git("commit --quiet -a -m rotated")
@@ -593,7 +593,7 @@ def test_both_brought_a_key(protected):
 
 
 def test_init(repo):
-    """One command makes a repository ready; what it finds, it says, and the rest of pyproject.toml keeps its bytes."""
+    """One command makes a repository ready and says what it finds; the rest of pyproject.toml keeps its bytes."""
     toml = '# ours\r\n[project]\r\nname = "shop"\r\n\r\n[tool.other]\r\nx = 1'
     repo.write("pyproject.toml", toml)
     repo.write(".gitignore", "*.log\n.env\n")
@@ -625,7 +625,7 @@ def test_init(repo):
 
 
 def test_init_makes_a_local_key(repo):
-    """Without any local key one is made; a folder that is no repository can be begun, too."""
+    """`init` makes a local key if there is none, and also works in a folder that is not a repository."""
     del repo.environ["ENCENV_LOCAL_KEY"]
     shutil.rmtree(repo.folder / ".git")
     done = repo.shell("encenv init --yes")
@@ -636,7 +636,7 @@ def test_init_makes_a_local_key(repo):
 
 
 def test_init_in_a_clone_without_the_key(repo):
-    """A second developer is told who can help with what, and the clone is protected all the same."""
+    """A second developer reads who can give access to the key; the clone is protected nevertheless."""
     repo.shell("encenv init --yes")
     repo.git("add .")
     repo.git("commit --quiet -m base")
@@ -649,7 +649,7 @@ def test_init_in_a_clone_without_the_key(repo):
 
 
 def test_init_with_other_keys(repo):
-    """A project that has keys keeps them, and a table that has none is added to."""
+    """A project keeps its keys; a table without keys gets them."""
     repo.write("pyproject.toml", '[tool.encenv]  # ours\nplain = ["DEBUG"]\n[tool.x]\n')
     assert repo.shell("encenv init --key local").code == 0
     assert re.fullmatch(
@@ -662,7 +662,7 @@ def test_init_with_other_keys(repo):
 
 
 def test_init_that_cannot_add(repo):
-    """A pyproject.toml that cannot be added to safely stays as it is, and what to write is said."""
+    """A pyproject.toml that cannot be changed safely is unchanged, and the error says what to write."""
     toml = '[tool]\nencenv = { plain = ["DEBUG"] }\n'
     repo.write("pyproject.toml", toml)
     done = repo.shell("encenv init --yes")

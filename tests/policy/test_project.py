@@ -1,4 +1,4 @@
-"""``[tool.encenv]`` of pyproject.toml: what it may say, and which table counts for a file."""
+"""``[tool.encenv]`` of pyproject.toml: its settings, and which table counts for a file."""
 
 from pathlib import Path
 
@@ -67,6 +67,6 @@ def test_nearest_within_the_repository(tmp_path):
     ],
 )
 def test_bad_table(tmp_path, table, message):
-    """A misspelt setting is refused, with how to write it."""
+    """A misspelt setting is refused, and the hint says how to write it."""
     with pytest.raises(PolicyError, match=message):
         project(written(tmp_path, table))

@@ -1,4 +1,4 @@
-"""Which variables must be encrypted: by the types of the settings class, by globs, or else all."""
+"""The types of the settings class and the globs say which variables must be encrypted; without them, all."""
 
 import enum
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The settings class is imported in a process of its own, without its secrets and whatever its module does."""
+"""The settings class is imported in another process, without its secrets, whatever its module does."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Keys written into pyproject.toml: every other byte stays, and each comment stays with the table that it is about."""
+"""Keys are written into pyproject.toml: every other byte stays, and each comment stays with its table."""
 
 import tomllib
 
@@ -55,8 +55,8 @@ def test_a_new_file(tmp_path):
         's = """\n[tool.encenv]\n"""\n',
     ],
 )
-def test_what_cannot_be_added_to(tmp_path, text):
-    """A file in which the new lines would mean something else stays as it is, and the error says what to write."""
+def test_a_file_that_cannot_be_changed(tmp_path, text):
+    """If the new lines would mean something else, the file is unchanged and the error says what to write."""
     path = tmp_path / "pyproject.toml"
     path.write_text(text)
     with pytest.raises(FileError) as caught:
