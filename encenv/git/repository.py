@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from encenv.errors import EncenvError, FileError
-from encenv.files.disk import printable
+from encenv.files.disk import StrPath, printable
 
 TIMEOUT = 600  # seconds; listing the whole history of a very large repository takes minutes
 _COMPLAINT_MAX = 4096  # characters of git's complaint that are read; a part of it becomes our message
@@ -57,9 +57,7 @@ class Version(NamedTuple):
     blob: str  # the id of the content, for `content`
 
 
-def git(
-    *args: str, cwd: str | os.PathLike[str] | None = None, stdin: bytes = b"", timeout: float = TIMEOUT
-) -> bytes:
+def git(*args: str, cwd: StrPath | None = None, stdin: bytes = b"", timeout: float = TIMEOUT) -> bytes:
     """Return what ``git *args*`` in the folder *cwd* writes to standard output, if it ends within *timeout* seconds.
 
     Put text that a user gave behind ``--end-of-options`` or ``--``.
@@ -93,7 +91,7 @@ def git(
     raise failure
 
 
-def git_line(*args: str, cwd: str | os.PathLike[str] | None = None) -> str:
+def git_line(*args: str, cwd: StrPath | None = None) -> str:
     """Return the one line that git prints, without its newline; arguments and errors as for `git`."""
     return os.fsdecode(git(*args, cwd=cwd).removesuffix(b"\n"))
 
@@ -112,24 +110,24 @@ def remove_config(section: str) -> Iterator[str]:
         yield f"git config: the section {section} is removed"
 
 
-def top_level(cwd: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the top folder of the work tree that the current folder, or *cwd*, is in; None outside a work tree.
+def top_level() -> Path | None:
+    """Return the top folder of the work tree that the current folder is in; None outside a work tree.
 
     Raises:
         FileError: If git refuses to look, for example into a folder of another user.
     """
     try:
-        return Path(git_line("rev-parse", "--show-toplevel", cwd=cwd))
+        return Path(git_line("rev-parse", "--show-toplevel"))
     except GitError as error:
         if "not a git repository" in error.complaint or "must be run in a work tree" in error.complaint:
             return None
         raise
 
 
-def is_repository(cwd: str | os.PathLike[str] | None = None) -> bool:
-    """Return whether the current folder, or *cwd*, is in a git work tree; False also if git is not installed."""
+def is_repository() -> bool:
+    """Return whether the current folder is in a git work tree; False also if git is not installed."""
     with suppress(EncenvError):
-        return top_level(cwd) is not None
+        return top_level() is not None
     return False
 
 

@@ -91,7 +91,9 @@ class ReaderSession(Session):
         outer = loading.get()
         if outer is not None and self.has_decrypted:
             outer.inner_has_decrypted = True
-        if self.decrypted and not self.failures:
+        if self.failures:
+            return self.failure()
+        if self.decrypted:
             keys = self.unwrapped()
             logger.info(
                 "decrypted %d variables under data keys %s: %d unwrapped by %s, %.1f ms",
@@ -101,7 +103,7 @@ class ReaderSession(Session):
                 ", ".join(dict.fromkeys(key.provider for key in keys.values())),
                 (time.monotonic() - self._started) * 1000,
             )
-        return self.failure()
+        return None
 
     def finish(self) -> None:
         """Write the log record of the load; raise all its failures as one error, if there are any."""
