@@ -14,9 +14,9 @@ from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry, Wrap
 from encenv.keys.aws.kms import replica_of
 from encenv.keys.aws.probe import KmsProbe
 from encenv.keys.provider import find_provider
+from encenv.keys.session import UNWRAP_SECONDS
 
 LOCAL = "local"
-UNWRAP_SECONDS = 10.0
 SKEW_MAX = 300  # seconds: AWS refuses a signature that is older, or from the future
 SKEW_ODD = 60  # seconds
 _STATE_HINTS = {

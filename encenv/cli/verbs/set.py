@@ -16,19 +16,11 @@ from encenv.policy.project import project_of
 LINE_MAX = 4095  # characters that a terminal takes in one line: termios(3), "Canonical and noncanonical mode"
 
 
-def _note_stdin(context: click.Context, option: click.Parameter, is_used: bool) -> bool:
-    if is_used:
-        options.use_standard_input(context, option.opts[0])
-    return is_used
-
-
 @click.command()
 @options.name_argument
 @click.argument("values", metavar="", nargs=-1)  # taken, so that click does not repeat it in its refusal
 @options.file_option
-@click.option(
-    "--stdin", "from_stdin", is_flag=True, callback=_note_stdin, help="Read the value from standard input."
-)
+@click.option("--stdin", "from_stdin", is_flag=True, help="Read the value from standard input.")
 @click.option(
     "--from-file",
     metavar="FILE",
@@ -66,15 +58,14 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
             "a value is never an argument",
             "give the name alone and enter the value when asked; it is in your shell's history now, so change it",
         )
-    if from_stdin:
-        if from_file is not None:
-            raise click.UsageError("--stdin and --from-file exclude each other")
-        from_file = options.STANDARD_INPUT
+    if from_stdin and from_file is not None:
+        raise click.UsageError("--stdin and --from-file exclude each other")
     if from_file is None:
-        options.use_standard_input(click.get_current_context(), "the value that you type")
+        user = "--stdin" if from_stdin else "the value that you type"
+        options.use_standard_input(click.get_current_context(), user)
     writer = project_of(file).writer(keys, context, progress)
     check_creatable(file, writer, f"encenv set {printable(name)}{shell_option(place(file))}")
-    value = _ask(name) if from_file is None else _read(from_file)
+    value = _read(from_file or options.STANDARD_INPUT) if from_stdin or from_file else _ask(name)
     outcome = rewrite_or_create(file, lambda text: set_value(text, name, value, writer, place(file)))
     if not outcome.names:
         say(f"{place(file)}: {printable(name)} has that value already")
