@@ -1,14 +1,14 @@
 """Find, in git history, plaintext that must be encrypted. Everyone who has a clone has it."""
 
+import os
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from encenv.errors import EncenvError
 from encenv.files.document import parse
 from encenv.files.inspect import inspect
 from encenv.files.plaintext_leaks import mask_name
-from encenv.git.repository import contents, history, top_level
+from encenv.git.repository import contents, history
 from encenv.policy.project import Project
 from encenv.policy.rules import Policy
 
@@ -30,8 +30,7 @@ def plaintext_history(project: Project) -> PlaintextHistory:
     Raises:
         EncenvError: If git fails.
     """
-    top = top_level() or Path()
-    covers = cache(lambda path: project.covers(top / path))
+    covers = cache(lambda path: project.covers(os.path.abspath(path)))  # noqa: PTH100 (a link stays one)
     versions = [version for version in history() if covers(version.path)]
     try:
         policy = project.policy()

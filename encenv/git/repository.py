@@ -50,11 +50,11 @@ class GitError(FileError):
 
 
 class Version(NamedTuple):
-    """A file as one commit made it."""
+    """A file as one commit made it, as it is staged, or as it is on disk."""
 
-    commit: str  # its whole id; "" for what is staged
-    path: str  # relative to the top level
-    blob: str  # the id of the content, for `content`
+    path: str
+    blob: str = ""  # the id of the content, for `content`; "" on disk
+    commit: str = ""  # the whole id; "" for what is staged or on disk
 
 
 def git(*args: str, cwd: StrPath | None = None, stdin: bytes = b"", timeout: float = TIMEOUT) -> bytes:
@@ -174,14 +174,12 @@ def contents(blobs: Sequence[str]) -> Iterator[bytes]:
             position = end + size + 2
 
 
-def staged_files() -> dict[str, str]:
-    """Return the files that a commit would add or change, each with the id of its content, for `content`."""
-    # This fails outside of a repository, where diff would compare files.
-    here = git_line("rev-parse", "--show-prefix") or "."
+def staged_files() -> Iterator[Version]:
+    """Yield the files that a commit would add or change."""
+    here = _prefix()  # this fails outside of a repository, where diff would compare files
     # Whatever the user's own diff.relative and the like say.
     options = ("--no-relative", "--ignore-submodules=all", "--no-ext-diff", "--no-textconv")
-    listed = git("diff", "--cached", *_CHANGES, *options)
-    return {posixpath.relpath(version.path, here): version.blob for version in _versions(listed)}
+    yield from _versions(git("diff", "--cached", *_CHANGES, *options), here)
 
 
 def ignore_rule(path: str) -> str | None:
@@ -207,19 +205,24 @@ def history(*revisions: str) -> Iterator[Version]:
     commits = git("rev-list", *which, "--").splitlines(keepends=True)
     # Each parent of a merge is compared (-m), for a merge may bring in what neither side had.
     options = ("--stdin", "-r", "-m", "--root", *_CHANGES)
+    here = _prefix()
     seen: set[tuple[str, str]] = set()
     for begin in range(0, len(commits), 1000):
         listed = git("diff-tree", *options, stdin=b"".join(commits[begin : begin + 1000]))
-        for version in _versions(listed):
-            if version[1:] not in seen:
-                seen.add(version[1:])
+        for version in _versions(listed, here):
+            if version[:2] not in seen:
+                seen.add(version[:2])
                 yield version
+
+
+def _prefix() -> str:
+    """Return the path of the current folder from the top level; "" for the top level itself."""
+    return git_line("rev-parse", "--show-prefix")
 
 
 def _tracked(path: str) -> str:
     """Return *path* relative to the top level, as git stores it."""
-    here = git_line("rev-parse", "--show-prefix")
-    return posixpath.normpath(posixpath.join(here, os.path.relpath(path).replace(os.sep, "/")))
+    return posixpath.normpath(posixpath.join(_prefix(), os.path.relpath(path).replace(os.sep, "/")))
 
 
 def _content_of(entry: str, listed: bytes) -> bytes | None:
@@ -228,8 +231,8 @@ def _content_of(entry: str, listed: bytes) -> bytes | None:
     return content(found[1]) if found else None
 
 
-def _versions(listed: bytes) -> Iterator[Version]:
-    """Yield the files in the output of ``git diff --raw -z``; each commit comes before its own."""
+def _versions(listed: bytes, here: str) -> Iterator[Version]:
+    """Yield the files in the output of ``git diff --raw -z`` in the folder *here*; each commit comes before its own."""
     commit = ""
     fields = iter(os.fsdecode(listed).split("\0")[:-1])
     for one in fields:
@@ -239,7 +242,7 @@ def _versions(listed: bytes) -> Iterator[Version]:
         path = next(fields)
         _, mode, _, blob, _ = one.split(" ")
         if re.fullmatch(_FILE_MODE, mode):
-            yield Version(commit, path, blob)
+            yield Version(posixpath.relpath(path, here) if here else path, blob, commit)
 
 
 def _failure(code: int, complaint: str) -> GitError:

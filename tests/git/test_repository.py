@@ -43,15 +43,15 @@ def run(*args):
 
 def test_staged(repo, monkeypatch):
     """The staged content is that of the index, not of the disk, from any folder and for any file name."""
-    assert repository.staged_files() == {}
+    assert list(repository.staged_files()) == []
     Path("sub", ODD).write_text("B=2\n")
     run("add", ".")
     Path("sub", ODD).write_text("B=3\n")
-    assert [*repository.staged_files()] == [f"sub/{ODD}"]
+    assert [one.path for one in repository.staged_files()] == [f"sub/{ODD}"]
     assert repository.staged(f"sub/{ODD}") == b"B=2\n"
     assert repository.staged(str(repo / "sub" / ODD)) == b"B=2\n"
     monkeypatch.chdir("sub")
-    assert [*repository.staged_files()] == [ODD]
+    assert [one.path for one in repository.staged_files()] == [ODD]
     assert (repository.staged(ODD), repository.staged("../.env"), repository.staged("none")) == (
         b"B=2\n",
         b"A=1\n",
@@ -75,13 +75,13 @@ def test_links_and_conflicts_are_not_staged(repo):
     """A link, and a file in conflict, have no staged content; a first commit has all of its files staged."""
     Path("link.env").symlink_to(".env")
     run("add", "link.env")
-    assert repository.staged_files() == {}
+    assert list(repository.staged_files()) == []
     assert repository.staged("link.env") is None
     run("init", "--quiet", "new")
     Path("new", ".env").write_text("A=1\n")
     os.chdir("new")
     run("add", ".env")
-    assert [*repository.staged_files()] == [".env"]
+    assert [one.path for one in repository.staged_files()] == [".env"]
     assert list(repository.history()) == []
 
 
@@ -113,6 +113,8 @@ def test_history(repo):
     )
     assert texts == {".env": b"A=1\n", f"sub/{ODD}": b"B=1\n", "t.env": b"T=1\n", "evil.env": b"E=1\n"}
     assert {one.path for one in repository.history("main~1..main")} == {"t.env", "evil.env"}
+    os.chdir("sub")
+    assert {one.path for one in repository.history("main~1..main")} == {"../t.env", "../evil.env"}
     with pytest.raises(FileError):
         list(repository.history("none..main"))
 

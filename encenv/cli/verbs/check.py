@@ -1,11 +1,9 @@
 """``encenv check``: fail, before a commit, a push or a release, on what must not be committed; it shows no value."""
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
@@ -27,14 +25,6 @@ from encenv.policy.project import Projects
 
 SHORT = 10  # characters of a commit's id
 _REWRITE = "encrypt the file and rewrite these commits; change the secret if anyone else may have them"
-
-
-class _Version(NamedTuple):
-    """A file as it is now, as it is staged, or as it was in a commit."""
-
-    path: str
-    blob: str | None = None  # the id of its content, if that is in git
-    commit: str | None = None  # the id of the commit, if it is in one
 
 
 @click.command()
@@ -73,16 +63,16 @@ def command(
         raise click.UsageError(f"--range: {revisions!r} is not a range of commits")
     projects = Projects()
     if staged:
-        versions = _chosen(itertools.starmap(_Version, git.staged_files().items()), files, projects)
+        versions = _chosen(git.staged_files(), files, projects)
     elif revisions is not None:
-        versions = _chosen(_history(revisions), files, projects)
+        versions = _chosen(git.history(revisions), files, projects)
     else:
-        versions = [_Version(path) for path in files or (DEFAULT_FILE,)]
+        versions = [git.Version(path) for path in files or (DEFAULT_FILE,)]
     findings: dict[Finding, None] = {}
     for version in progress(versions, "checking"):
         new = _findings(version, projects, is_opening=is_opening)
         by_line = sorted(new, key=lambda one: one.line or 0)
-        findings |= dict.fromkeys(replace(one, commit=version.commit) for one in by_line)
+        findings |= dict.fromkeys(replace(one, commit=version.commit[:SHORT] or None) for one in by_line)
     if as_json:
         write_json(report.as_json(findings))
     else:
@@ -97,15 +87,7 @@ def command(
     return 0
 
 
-def _history(revisions: str) -> Iterator[_Version]:
-    """Yield each version of any file in *revisions*."""
-    top = git.top_level()
-    for version in git.history(revisions):
-        path = os.path.relpath(top / version.path) if top else version.path
-        yield _Version(path, version.blob, version.commit[:SHORT])
-
-
-def _chosen(versions: Iterable[_Version], files: tuple[str, ...], projects: Projects) -> list[_Version]:
+def _chosen(versions: Iterable[git.Version], files: tuple[str, ...], projects: Projects) -> list[git.Version]:
     """Return those of *versions* that are of one of *files* or, without any, of a .env file of their project."""
     if files:
         chosen = {_whole(file) for file in files}
@@ -119,16 +101,16 @@ def _whole(path: str) -> Path:
     return whole.parent.resolve() / whole.name
 
 
-def _findings(version: _Version, projects: Projects, *, is_opening: bool) -> Iterator[Finding]:
+def _findings(version: git.Version, projects: Projects, *, is_opening: bool) -> Iterator[Finding]:
     """Yield what has to be fixed in one version of a file."""
     path, blob, commit = version
-    where, file = place(path) if blob is None else printable(path), shell_argument(place(path))
+    where, file = printable(path) if blob else place(path), shell_argument(place(path))
     hint = f"run: encenv encrypt {file}" + (f" && git add {file}" if blob else "")
     try:
-        text = read_text(path) if blob is None else decode(git.content(blob), where)
+        text = decode(git.content(blob), where) if blob else read_text(path)
         inspection = inspect(text)
     except EncenvError as error:
-        if commit is None:
+        if not commit:
             raise
         yield failure(where, error)  # an old version may be anything
         return

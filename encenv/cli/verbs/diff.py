@@ -113,7 +113,7 @@ def _side(text: str) -> _Side:
         return _Side(place(text), read_text(text))
     path = path or DEFAULT_FILE
     try:
-        data = git.show(revision, path) if revision else git.staged(path)
+        data = git.show(revision, path) if revision or not colon else git.staged(path)
     except FileError as error:
         if not colon:
             error.message = f"{printable(text)} is neither a file nor a revision: {error.message}"
