@@ -18,6 +18,7 @@ from encenv.errors import (
     frameless,
 )
 from encenv.files.data_key_choice import choose_data_key
+from encenv.files.disk import shell_argument
 from encenv.files.document import parse
 from encenv.files.lines import classify
 from encenv.files.writer import Writer
@@ -132,8 +133,8 @@ class _Source:
         """Raise if a value is plaintext that *requires* to be encrypted."""
         error = PolicyError(
             "not encrypted, but must be",
-            hint='run: encenv encrypt; or name in [tool.encenv] what may stay plaintext: plain = ["DEBUG"];'
-            " --plaintext exports plaintext",
+            hint=f"run: encenv encrypt {shell_argument(self.where)}; or name in [tool.encenv] what may stay"
+            ' plaintext: plain = ["DEBUG"]; --plaintext exports plaintext',
         )
         for name in self.raw:
             if self.file.is_plain(name) and requires(name):
@@ -158,7 +159,9 @@ def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[
         try:
             values[name] = data_key.encrypt(name, text)
             if data_key.decrypt_text(name, values[name]) != text:
-                source.session.fail(name, FileError("it could not be decrypted again", hint="report this"))
+                source.session.fail(
+                    name, FileError("it could not be decrypted again", hint="report this bug")
+                )
         except EncenvError as error:
             source.session.fail(name, error)
     source.raise_failures()
@@ -179,7 +182,7 @@ def _with_entries(values: Mapping[str, str], source: _Source) -> dict[str, str]:
                 if entry is None:
                     raise ConflictError(
                         f"the key entries {ENTRY_PREFIX}{kid} cannot be merged into one variable",
-                        hint=f"put all values under one key entry: encenv rotate {source.where}",
+                        hint=f"put all values under one key entry: encenv rotate {shell_argument(source.where)}",
                     )
                 # Parsed, so that an entry outside the format is never exported.
                 result.setdefault(entry.name, str(KeyEntry.parse(kid, str(entry))))

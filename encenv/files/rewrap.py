@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from encenv.errors import ConflictError, EncenvError, KeyEntryError, PolicyError, frameless
+from encenv.files.disk import shell_argument
 from encenv.files.document import parse, with_value
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.opening import entry_kids
@@ -73,7 +74,8 @@ def rewrap(
     }
     if not before:
         raise KeyEntryError(
-            f"there is no key entry in {where}", hint="encrypt the file first: encenv encrypt --key KEY"
+            f"there is no key entry in {where}",
+            hint=f"encrypt the file first: encenv encrypt --key KEY {shell_argument(where)}",
         )
     old = _wrapped_by_key(before)
     for key in remove:
@@ -129,7 +131,8 @@ class _Change:
         if not present and not new:
             raise PolicyError(
                 f"no key would be left for {after[first].name} in {self.where}, and its values would be lost",
-                hint="add another one as well: encenv rewrap --add KEY --remove KEY",
+                hint="add another one as well: encenv rewrap --add KEY --remove KEY "
+                + shell_argument(self.where),
             )
         # Parsed, so that an entry outside the format is never written.
         return {i: KeyEntry.parse(entry.kid, str(entry)) for i, entry in after.items() if entry.items}

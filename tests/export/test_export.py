@@ -361,10 +361,11 @@ def test_plaintext_that_must_be_encrypted(sealed):
     """Plaintext that must be encrypted is only exported with --plaintext."""
     with (sealed.folder / ".env").open("a") as file:
         file.write(f"C={CANARY}\n")
+    (sealed.folder / ".env").rename(sealed.folder / "my app.env")
     for more in ((), ("--as-is",)):
-        message, hint = in_words(sealed.call("export", "--format", "shell", *more))
+        message, hint = in_words(sealed.call("export", "--format", "shell", "my app.env", *more))
         assert message == "C: not encrypted, but must be"
-        assert hint.startswith("run: encenv encrypt")
+        assert hint.startswith("run: encenv encrypt 'my app.env'; or ")
 
 
 def test_missing_entry(sealed):
