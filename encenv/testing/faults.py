@@ -21,7 +21,7 @@ class Where(TypedDict, total=False):
 
 
 @dataclass
-class Fault:
+class FaultRule:
     """One fault, and which requests have it; the last fields are the arguments of its method of `Faults`."""
 
     act: Act
@@ -56,7 +56,7 @@ class Faults:
     """
 
     def __init__(self) -> None:
-        self._faults: list[Fault] = []
+        self._faults: list[FaultRule] = []
         # For keys, faults and log. Reentrant: an operation on a key looks for faults while it holds the lock.
         self._lock = threading.RLock()
 
@@ -76,19 +76,19 @@ class Faults:
             status: The HTTP status; the code's own if left out.
             where: *key*, *region*, *times*.
         """
-        self._add(Fault("fail", operation, code=code, status=status, **where))
+        self._add(FaultRule("fail", operation, code=code, status=status, **where))
 
     def delay(self, seconds: float, operation: str = "*", **where: Unpack[Where]) -> None:
         """Answer *seconds* later, or never (``math.inf``). The request is performed and logged at once."""
-        self._add(Fault("delay", operation, seconds=seconds, **where))
+        self._add(FaultRule("delay", operation, seconds=seconds, **where))
 
     def drop(self, operation: str = "*", *, reset: bool = False, **where: Unpack[Where]) -> None:
         """Close the connection without an answer and do nothing; with *reset*, close it as a crash does."""
-        self._add(Fault("drop", operation, reset=reset, **where))
+        self._add(FaultRule("drop", operation, reset=reset, **where))
 
     def half_answer(self, operation: str = "*", **where: Unpack[Where]) -> None:
         """Perform the request, send half of the answer and close the connection."""
-        self._add(Fault("halve", operation, **where))
+        self._add(FaultRule("halve", operation, **where))
 
     def tamper(self, change: Mapping[str, Any] | bytes, operation: str = "*", **where: Unpack[Where]) -> None:
         """Perform the request and change the answer, as AWS never does.
@@ -99,7 +99,7 @@ class Faults:
             operation: Which requests.
             where: *key*, *region*, *times*.
         """
-        self._add(Fault("tamper", operation, change=change, **where))
+        self._add(FaultRule("tamper", operation, change=change, **where))
 
     def deny(
         self,
@@ -115,21 +115,21 @@ class Faults:
             unless_context: Pairs; a request with all of them in its encryption context is allowed.
             where: *key*, *region*, *times*.
         """
-        self._add(Fault("deny", operation, unless_context=unless_context, **where))
+        self._add(FaultRule("deny", operation, unless_context=unless_context, **where))
 
     def heal(self) -> None:
         """End all faults and denials. Keys keep their state."""
         with self._lock:
             self._faults.clear()
 
-    def _add(self, fault: Fault) -> None:
+    def _add(self, fault: FaultRule) -> None:
         # A misspelt operation would match nothing, and the test that uses it would test nothing.
         if not any(fnmatchcase(name, fault.operation) for name in OPERATIONS):
             raise ValueError(f"no operation is called {fault.operation}; there are {', '.join(OPERATIONS)}")
         with self._lock:
             self._faults.append(fault)
 
-    def _next_fault(self, act: Act, request: Request) -> Fault | None:
+    def _next_fault(self, act: Act, request: Request) -> FaultRule | None:
         """Return the first fault for *request*, and count it."""
         for fault in self._faults:
             if fault.act == act and fault.matches(request):

@@ -97,7 +97,7 @@ def material_id(blob: bytes) -> bytes:
     raise Refusal("InvalidCiphertextException")
 
 
-class Keys:
+class KeyTable:
     """The keys of all regions, and which of them a request may use. No HTTP, no faults."""
 
     def __init__(self, account: str, check_permission: Callable[[Request], None]) -> None:

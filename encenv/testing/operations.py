@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from encenv.testing.keys import Key, Keys
+from encenv.testing.keys import Key, KeyTable
 from encenv.testing.request import Refusal, Request, invalid
 
 PLAINTEXT_MAX = 4096  # bytes; this and the next three: AWS KMS API reference
@@ -16,7 +16,7 @@ ALGORITHM = "SYMMETRIC_DEFAULT"
 Members = dict[str, Any]
 
 
-def _create_key(keys: Keys, request: Request) -> Members:
+def _create_key(keys: KeyTable, request: Request) -> Members:
     keys.check_permission(request)
     key = keys.create(
         request.region,
@@ -29,29 +29,29 @@ def _create_key(keys: Keys, request: Request) -> Members:
     return {"KeyMetadata": keys.metadata(key)}
 
 
-def _create_alias(keys: Keys, request: Request) -> Members:
+def _create_alias(keys: KeyTable, request: Request) -> Members:
     keys.name(keys.managed(request, "TargetKeyId"), request.text("AliasName"))
     return {}
 
 
-def _describe_key(keys: Keys, request: Request) -> Members:
+def _describe_key(keys: KeyTable, request: Request) -> Members:
     key = keys.find(request, "KeyId")
     keys.check_permission(request)
     return {"KeyMetadata": keys.metadata(key)}
 
 
-def _disable_key(keys: Keys, request: Request) -> Members:
+def _disable_key(keys: KeyTable, request: Request) -> Members:
     keys.managed(request).state = "Disabled"
     return {}
 
 
-def _enable_key(keys: Keys, request: Request) -> Members:
+def _enable_key(keys: KeyTable, request: Request) -> Members:
     keys.managed(request).state = "Enabled"
     return {}
 
 
-def _schedule_key_deletion(keys: Keys, request: Request) -> Members:
-    days = request.whole("PendingWindowInDays", 30, DELETION_DAYS)
+def _schedule_key_deletion(keys: KeyTable, request: Request) -> Members:
+    days = request.number("PendingWindowInDays", 30, DELETION_DAYS)
     key = keys.managed(request)
     keys.delete(key, days)
     return {
@@ -62,7 +62,7 @@ def _schedule_key_deletion(keys: Keys, request: Request) -> Members:
     }
 
 
-def _replicate_key(keys: Keys, request: Request) -> Members:
+def _replicate_key(keys: KeyTable, request: Request) -> Members:
     key = keys.managed(request)
     if key.state == "Disabled":
         raise Refusal("DisabledException", f"{key.arn} is disabled")
@@ -70,12 +70,12 @@ def _replicate_key(keys: Keys, request: Request) -> Members:
     return {"ReplicaKeyMetadata": keys.metadata(copy), "ReplicaTags": []}
 
 
-def _generate_data_key(keys: Keys, request: Request) -> Members:
+def _generate_data_key(keys: KeyTable, request: Request) -> Members:
     has_size, has_spec = (request.members.get(name) is not None for name in ("NumberOfBytes", "KeySpec"))
     if has_size == has_spec:
         raise Refusal("ValidationException", "give either NumberOfBytes or KeySpec")
     if has_size:
-        size = request.whole("NumberOfBytes", None, range(1, DATA_KEY_MAX + 1))
+        size = request.number("NumberOfBytes", None, range(1, DATA_KEY_MAX + 1))
     elif (size := DATA_KEY_SPECS.get(request.text("KeySpec"), 0)) == 0:
         raise invalid("KeySpec", f"must be one of {', '.join(DATA_KEY_SPECS)}")
     plaintext = os.urandom(size)
@@ -88,18 +88,18 @@ def _generate_data_key(keys: Keys, request: Request) -> Members:
     }
 
 
-def _generate_data_key_without_plaintext(keys: Keys, request: Request) -> Members:
+def _generate_data_key_without_plaintext(keys: KeyTable, request: Request) -> Members:
     return _generate_data_key(keys, request) | {"Plaintext": None}
 
 
-def _encrypt(keys: Keys, request: Request) -> Members:
+def _encrypt(keys: KeyTable, request: Request) -> Members:
     plaintext = request.blob("Plaintext", PLAINTEXT_MAX)
     request.check_algorithm("EncryptionAlgorithm")
     key, blob = _encrypt_for(keys, request, plaintext)
     return {"KeyId": key.arn, "CiphertextBlob": blob, "EncryptionAlgorithm": ALGORITHM}
 
 
-def _decrypt(keys: Keys, request: Request) -> Members:
+def _decrypt(keys: KeyTable, request: Request) -> Members:
     request.check_algorithm("EncryptionAlgorithm")
     key, plaintext = keys.open(request, "KeyId", "EncryptionContext")
     request.end_dry_run()
@@ -111,7 +111,7 @@ def _decrypt(keys: Keys, request: Request) -> Members:
     }
 
 
-def _re_encrypt(keys: Keys, request: Request) -> Members:
+def _re_encrypt(keys: KeyTable, request: Request) -> Members:
     request.check_algorithm("SourceEncryptionAlgorithm")
     request.check_algorithm("DestinationEncryptionAlgorithm")
     source, plaintext = keys.open(request, "SourceKeyId", "SourceEncryptionContext")
@@ -127,7 +127,7 @@ def _re_encrypt(keys: Keys, request: Request) -> Members:
     }
 
 
-def _encrypt_for(keys: Keys, request: Request, plaintext: bytes, side: str = "") -> tuple[Key, bytes]:
+def _encrypt_for(keys: KeyTable, request: Request, plaintext: bytes, side: str = "") -> tuple[Key, bytes]:
     """Return the key that the request names, and *plaintext* encrypted; *side* begins the names of the members."""
     pairs = request.pairs(f"{side}EncryptionContext")
     key = keys.usable(request, keys.find(request, f"{side}KeyId"))
@@ -135,7 +135,7 @@ def _encrypt_for(keys: Keys, request: Request, plaintext: bytes, side: str = "")
     return key, key.encrypt(plaintext, pairs)
 
 
-OPERATIONS: dict[str, Callable[[Keys, Request], Members]] = {
+OPERATIONS: dict[str, Callable[[KeyTable, Request], Members]] = {
     "CreateKey": _create_key,
     "CreateAlias": _create_alias,
     "DescribeKey": _describe_key,

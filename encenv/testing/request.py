@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.message import Message
 from typing import Any, Literal, TypeGuard
 
-from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, signed
+from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, sign_headers
 
 ACCESS_KEY_ID = "AKIAIOSFODNN7EXAMPLE"  # the key pair of AWS's own examples: nobody's
 SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105 (the same example)
@@ -76,9 +76,9 @@ class Request:
         must_be_signed = {"host", *(name.lower() for name in headers if name.lower().startswith("x-amz-"))}
         values = {name: ",".join(headers.get_all(name, [])) for name in names.split(";")}
         has_all = must_be_signed <= values.keys()
-        values.pop("x-amz-date", None)  # `signed` adds it
+        values.pop("x-amz-date", None)  # `sign_headers` adds it
         owner = Credentials(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
-        right = signed(values, body, owner, (region, service), timestamp)["Authorization"]
+        right = sign_headers(values, body, owner, (region, service), timestamp)["Authorization"]
         if not has_all or not right.endswith(f"Signature={signature}"):
             return Refusal("InvalidSignatureException", "the signature is not the one this server calculates")
         self.signature = "verified"
@@ -109,7 +109,7 @@ class Request:
             raise invalid(name, "must not be null or empty")
         return value
 
-    def whole(self, name: str, default: int | None, allowed: range) -> int:
+    def number(self, name: str, default: int | None, allowed: range) -> int:
         """Return a number in *allowed*."""
         value = self._member(name, int, default)
         if value not in allowed:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 from encenv.testing.faults import Faults
-from encenv.testing.keys import Key, Keys
+from encenv.testing.keys import Key, KeyTable
 from encenv.testing.listener import CONTENT_TYPE, HOST, Answer, Listener
 from encenv.testing.operations import OPERATIONS
 from encenv.testing.request import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Refusal, Request
@@ -80,7 +80,7 @@ class KmsServer(Faults):
         watch: Callable[[Call], None] | None = None,
     ) -> None:
         super().__init__()
-        self._keys = Keys(account, self._check_permission)
+        self._keys = KeyTable(account, self._check_permission)
         self._check_signatures = check_signatures
         self._tls = tls if isinstance(tls, ssl.SSLContext) else None
         self._authority: trustme.CA | None = None
@@ -162,11 +162,11 @@ class KmsServer(Faults):
         """Make a key and return its ARN.
 
         Args:
-            region: Where it lives.
+            region: The region of the key.
             multi_region: Whether `replicate` can copy it to other regions.
             alias: A name for it in its region, ``alias/<name>``.
             key_spec: ``RSA_2048``, ``ECC_NIST_P256`` or ``HMAC_256`` for a key that cannot be a wrapping key.
-            material: 32 bytes that the key and its ARN are made of, so that another server given the same opens what
+            material: 32 bytes that the key and its ARN are made of, so that another server with the same material opens what
                 this one wrapped; random if left out.
         """
         with self._lock:

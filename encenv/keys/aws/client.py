@@ -39,20 +39,20 @@ _LOGGERS = (  # every module of botocore and urllib3 that logs parameters, heade
 _thread = threading.local()
 
 
-class Clients:
-    """The boto3 clients of one user of AWS KMS, made when they are first needed.
+class ClientPool:
+    """The boto3 clients of one provider or probe, made when they are first needed.
 
     The credentials are those of *session* or of a new one; *config* has the options of ``botocore.config.Config``. Every
     method raises KeyUnreachableError if boto3 is not installed.
     """
 
     def __init__(self, session: "boto3.session.Session | None" = None, **config: Any) -> None:
-        self._given_session, self._config = session, config
+        self._session_option, self._config = session, config
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
-        self._session = self._given_session
+        self._session = self._session_option
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._process = os.getpid()  # last: another thread that sees it must not see the parent's lock
 
@@ -84,7 +84,7 @@ class Clients:
 def no_debug_log() -> Iterator[None]:
     """Suppress botocore's debug records in this thread: they hold whole requests and answers."""
     for name in _LOGGERS:
-        # By name, so that a logger that is made during the call is quiet as well. A filter on a parent logger would not
+        # By name, so that a logger that is created during the call is quiet as well. A filter on a parent logger would not
         # see its children's records.
         logging.getLogger(name).addFilter(_is_quiet)
     _thread.is_quiet = True

@@ -183,13 +183,13 @@ def _when_ready(sock: socket.socket, action: Callable[[], Any], seconds: Callabl
 
 
 def _request(target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    whole = {"Accept-Encoding": "identity", **headers, "Connection": "close"}
+    sent = {"Accept-Encoding": "identity", **headers, "Connection": "close"}
     if body is not None:
-        whole["Content-Length"] = str(len(body))
-    if " " in target or not all(text.isascii() and text.isprintable() for text in (target, *whole.values())):
+        sent["Content-Length"] = str(len(body))
+    if " " in target or not all(text.isascii() and text.isprintable() for text in (target, *sent.values())):
         raise ValueError("a header cannot be sent")
     method = "GET" if body is None else "POST"
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in whole.items()), "", ""]
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
     return "\r\n".join(lines).encode("ascii") + (body or b"")
 
 

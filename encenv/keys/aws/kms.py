@@ -129,8 +129,8 @@ class AwsKms:
 
     def own_region(self) -> str | None:
         """Return the region of the given client or session, else the one that the environment names."""
-        given = self._session if self._client is None else self._client.meta
-        region = (given and given.region_name) or self._environ.get("AWS_REGION")
+        option = self._session if self._client is None else self._client.meta
+        region = (option and option.region_name) or self._environ.get("AWS_REGION")
         region = region or self._environ.get("AWS_DEFAULT_REGION")
         return region if region and is_region(region) else None
 
@@ -146,7 +146,7 @@ class AwsKms:
     def _client_for(self, key: str) -> "KMSClient":
         region = region_of(key) or self.own_region()
         if self._client is None:
-            clients = boto3_client.Clients(
+            pool = boto3_client.ClientPool(
                 self._session,
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=READ_SECONDS,
@@ -154,8 +154,8 @@ class AwsKms:
                 # How many, AWS_MAX_ATTEMPTS and the AWS configuration say; 3 by default.
                 retries={"mode": "standard"},
             )
-            # One operation, so that all threads get the clients that one of them made.
-            client: KMSClient = vars(self).setdefault("_clients", clients).client(region)
+            # One operation, so that all threads get the pool that one of them made.
+            client: KMSClient = vars(self).setdefault("_pool", pool).client(region)
             return client
         if region not in (None, self._client.meta.region_name):
             raise KeyRefusedError(
@@ -198,7 +198,7 @@ def _fault(operation: str, key: str, answer: dict[str, Any]) -> EncenvError | No
         not answer.get(member) or not isinstance(answer[member], kind)
         for member, kind in _MEMBERS[operation].items()
     ):
-        # To botocore an answer that was cut off in the middle is a whole one without members.
+        # To botocore an answer that was cut off in the middle is a complete one without members.
         return KeyUnreachableError(
             f"AWS KMS did not answer {kms_errors.call_name(operation, key)} in full",
             hint="try again, or check the network",

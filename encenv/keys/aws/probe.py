@@ -1,6 +1,6 @@
 """Ask AWS KMS what would work, without doing it: none of these calls returns a data key.
 
-A person waits for the answers, so each call has a time limit, and a region that did not answer is not asked again.
+A person waits for the answers, so each call has a time limit, and a region that did not answer is not called again.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.format.sealed import WrappedKey
-from encenv.keys.aws.client import Clients, no_debug_log
+from encenv.keys.aws.client import ClientPool, no_debug_log
 from encenv.keys.aws.endpoint import region_of
 from encenv.keys.aws.errors import NO_CREDENTIALS, failure_of, no_answer
 from encenv.keys.aws.kms import DATA_KEY_BYTES, AwsKms
@@ -51,7 +51,7 @@ class KmsProbe:
         self._environ = environ
         self._now = now
         self.region = AwsKms(environ).own_region()
-        self._clients = Clients(
+        self._pool = ClientPool(
             connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1}
         )
         self._silent: dict[str | None, EncenvError] = {}  # the regions that did not answer
@@ -68,7 +68,7 @@ class KmsProbe:
 
     def _credentials(self) -> str | EncenvError:
         try:
-            credentials = self._clients.session().get_credentials()
+            credentials = self._pool.session().get_credentials()
             if credentials is not None:
                 credentials.get_frozen_credentials()  # fetches those that have to be fetched
                 return str(credentials.method)
@@ -82,7 +82,7 @@ class KmsProbe:
     def identity(self) -> str | None:
         """Return the ARN that the credentials belong to (AWS STS, which every identity may call); None if unknown.
 
-        If only KMS has an endpoint other than AWS's, STS is not asked: AWS must not see credentials for another server.
+        If only KMS has an endpoint other than AWS's, STS is not called: AWS must not see credentials for another server.
         """
         if {name for name in _ENDPOINTS if self._environ.get(name)} == {"AWS_ENDPOINT_URL_KMS"}:
             return None
@@ -90,7 +90,7 @@ class KmsProbe:
 
     def _identity(self) -> str | None:
         with suppress(Exception), no_debug_log():  # the ARN is useful, not necessary
-            return str(self._clients.client(self.region, "sts").get_caller_identity()["Arn"])
+            return str(self._pool.client(self.region, "sts").get_caller_identity()["Arn"])
         return None
 
     def state(self, key: str) -> str:
@@ -129,7 +129,7 @@ class KmsProbe:
             raise self._silent[region].of()
         try:
             with no_debug_log():
-                answer = request(self._clients.client(region))
+                answer = request(self._pool.client(region))
         except Exception as error:  # noqa: BLE001 (as for credentials)
             answer = getattr(error, "response", None) or {}
             if answer.get("Error", {}).get("Code") != _WOULD_SUCCEED:
@@ -145,10 +145,10 @@ class KmsProbe:
         return answer
 
 
-def _within(seconds: float, question: Callable[[], T]) -> T | None:
-    """Return the answer to *question*; None after *seconds*, since not every step of it has a time limit itself."""
-    answers: list[T] = []
-    thread = threading.Thread(target=lambda: answers.append(question()), daemon=True)
+def _within(seconds: float, call: Callable[[], T]) -> T | None:
+    """Return the result of *call*; None after *seconds*, since not every step of it has a time limit itself."""
+    results: list[T] = []
+    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
     thread.start()
     thread.join(seconds)
-    return answers[0] if answers else None
+    return results[0] if results else None

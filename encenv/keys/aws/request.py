@@ -18,7 +18,7 @@ from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.keys.aws.credentials import Container, credentials_in
 from encenv.keys.aws.endpoint import Endpoint, endpoint_of
 from encenv.keys.aws.http import OK, Answer, Timeouts, cause_of, exchange
-from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, signed
+from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, sign_headers
 from encenv.keys.process_safety import fork_waits, lazily
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class KmsHttp:
         }
         timestamp = time.strftime(TIMESTAMP, time.gmtime())
         with fork_waits():
-            headers = signed(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
+            headers = sign_headers(headers, body, credentials, (self.arn.split(":")[3], "kms"), timestamp)
         timeouts = Timeouts(CONNECT_SECONDS, READ_SECONDS, until)
 
         def send(tls: ssl.SSLContext | None) -> Answer:

@@ -18,17 +18,17 @@ class Credentials:
         self.access_key, self.secret_key, self.token = access_key, secret_key, token
 
 
-def signed(
+def sign_headers(
     headers: Mapping[str, str], body: bytes, credentials: Credentials, scope: tuple[str, str], timestamp: str
 ) -> dict[str, str]:
     """Return *headers* with those that sign the request: date, session token and signature.
 
     *headers* include Host; *scope* is region and service; *timestamp* is the time of the request, as `TIMESTAMP`.
     """
-    whole = {**headers, "X-Amz-Date": timestamp}
+    all_headers = {**headers, "X-Amz-Date": timestamp}
     if credentials.token:
-        whole["X-Amz-Security-Token"] = credentials.token
-    lines = sorted((name.lower(), " ".join(value.split())) for name, value in whole.items())
+        all_headers["X-Amz-Security-Token"] = credentials.token
+    lines = sorted((name.lower(), " ".join(value.split())) for name, value in all_headers.items())
     names = ";".join(name for name, _ in lines)
     request = "\n".join(
         ["POST", "/", "", *(f"{name}:{value}" for name, value in lines), "", names, _digest(body)]
@@ -40,10 +40,10 @@ def signed(
     for part in (day, *scope, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     signature = hmac.digest(key, text.encode(), "sha256").hex()
-    whole["Authorization"] = (
+    all_headers["Authorization"] = (
         f"{ALGORITHM} Credential={credentials.access_key}/{place}, SignedHeaders={names}, Signature={signature}"
     )
-    return whole
+    return all_headers
 
 
 def _digest(data: bytes) -> str:

@@ -33,7 +33,7 @@ from encenv.format.sealed import KeyEntry, WrappedKey, encryption_context
 from encenv.keys.aws import client as client_module
 from encenv.keys.aws import kms
 from encenv.keys.aws import request as kms_http
-from encenv.keys.aws.client import Clients
+from encenv.keys.aws.client import ClientPool
 from encenv.keys.aws.kms import AwsKms
 from encenv.keys.aws.request import KmsHttp
 from encenv.keys.trust import Trust
@@ -402,7 +402,7 @@ def test_a_given_session(encenv_kms, encenv_kms_key, item, monkeypatch):
 def test_a_given_client(encenv_kms, item, monkeypatch):
     """A given client is used for its region's keys, and no other client is made."""
     client = client_of(encenv_kms)
-    monkeypatch.setattr(Clients, "client", None)
+    monkeypatch.setattr(ClientPool, "client", None)
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1")
     provider = AwsKms(client=client)
     assert provider.unwrap(item, CONTEXT, SECONDS) == DATA_KEY
@@ -713,7 +713,7 @@ def test_clients_are_not_shared_over_a_fork(encenv_kms, encenv_kms_key):
     plain, _ = provider.generate(key, {"encenv": "1"})
     own = provider._client_for(key)
     assert provider._client_for(key) is own
-    with provider._clients._lock:  # as in another thread that makes a client
+    with provider._pool._lock:  # as in another thread that makes a client
         child = os.fork()
         if not child:
             signal.alarm(20)

@@ -9,7 +9,7 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, signed
+from encenv.keys.aws.sigv4 import TIMESTAMP, Credentials, sign_headers
 
 PRINTABLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60)
 VALUE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=80)
@@ -51,7 +51,7 @@ def botocore_headers(host, headers, body, credentials, scope, now):  # noqa: PLR
 def test_as_botocore_signs(host, headers, body, keys, scope, now):  # noqa: PLR0917 (as above)
     """Whatever is signed, each header is the one that botocore makes."""
     expected = botocore_headers(host, headers, body, BotocoreCredentials(*keys), scope, now)
-    ours = signed({**headers, "Host": host}, body, Credentials(*keys), scope, now.strftime(TIMESTAMP))
+    ours = sign_headers({**headers, "Host": host}, body, Credentials(*keys), scope, now.strftime(TIMESTAMP))
     assert {name.lower(): value for name, value in ours.items()} == expected
 
 
