@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from encenv.files.dotenv_names import Atom, Variable, parse_variables
 from encenv.format.sealed import claims
 
+_Sources = dict[
+    str, int | str
+]  # for each name, the index of the binding or the process variable that supplies it
+
 
 class Expansion:
     """The values of *bindings* with ``${NAME}`` and ``${NAME:-default}`` replaced, each computed on request.
@@ -42,7 +46,6 @@ class Expansion:
         for index, (name, _) in enumerate(bindings):
             self._places.setdefault(name, []).append(index)
         self._values: dict[int, str | None] = {}
-        self._atoms: dict[int, list[Atom]] = {}  # of values that wait for the values they refer to
         self._process: dict[str, str] = {}
 
     def value(self, index: int) -> str | None:
@@ -50,13 +53,17 @@ class Expansion:
 
         None if it has no "=". A value that cannot be decrypted counts as empty, here and where it is referred to.
         """
-        waiting = [index]  # not recursion: a chain of references may be as long as the file
-        while waiting:
-            top = waiting[-1]
-            needs = [] if top in self._values else self._compute(top)
-            waiting.extend(needs)
-            if not needs:
-                waiting.pop()
+        reached = self._reached([index], self._text)
+        for at in sorted(reached):  # a binding refers only upwards: what it needs is computed before it
+            if at not in self._values:
+                atoms, sources = reached[at]
+                # python-dotenv's own atoms decide about defaults and missing names.
+                environ = {
+                    name: self._values[source] if isinstance(source, int) else self._process_value(source)
+                    for name, source in sources.items()
+                }
+                is_bare = self._bindings[at][1] is None
+                self._values[at] = None if is_bare else "".join(atom.resolve(environ) for atom in atoms)
         return self._values[index]
 
     def references(self, indexes: Iterable[int]) -> tuple[set[int], set[str]]:
@@ -64,52 +71,37 @@ class Expansion:
 
         References inside sealed values are not followed.
         """
-        reached: set[int] = set()
-        names: set[str] = set()
-        waiting = list(indexes)
+        reached = self._reached(indexes, self._visible_text)
+        all_sources = [source for _, sources in reached.values() for source in sources.values()]
+        return {*reached}, {source for source in all_sources if isinstance(source, str)}
+
+    def _reached(
+        self, indexes: Iterable[int], text_of: Callable[[int], str]
+    ) -> dict[int, tuple[list[Atom], _Sources]]:
+        """Return the atoms and sources of the bindings that *indexes* need, by index, as far as *text_of* shows."""
+        reached: dict[int, tuple[list[Atom], _Sources]] = {}
+        waiting = list(indexes)  # not recursion: a chain of references may be as long as the file
         while waiting:
             index = waiting.pop()
-            if index in reached:
-                continue
-            reached.add(index)
-            raw = self._bindings[index][1]
-            if raw is None or claims(raw):
-                continue
-            for source in self._sources(index, parse_variables(raw)).values():
-                if isinstance(source, int):
-                    waiting.append(source)
-                else:
-                    names.add(source)
-        return reached, names
+            if index not in reached:
+                atoms = list(parse_variables(text_of(index)))
+                sources = self._sources(index, atoms)
+                reached[index] = atoms, sources
+                waiting.extend(source for source in sources.values() if isinstance(source, int))
+        return reached
 
-    def _compute(self, index: int) -> list[int]:
-        """Compute the value at *index*, or return the indexes whose values it needs first."""
-        atoms = self._atoms.pop(index, None)
-        if atoms is None:
-            name, raw = self._bindings[index]
-            text = None if raw is None else self._decrypt_binding(index, name, raw) or ""
-            if text is None:
-                self._values[index] = text
-                return []
-            atoms = list(parse_variables(text))
-        sources = self._sources(index, atoms)
-        needs = [
-            source for source in sources.values() if isinstance(source, int) and source not in self._values
-        ]
-        if needs:
-            self._atoms[index] = atoms
-            return needs
-        # python-dotenv's own atoms decide about defaults and missing names.
-        environ = {
-            name: self._values[source] if isinstance(source, int) else self._process_value(source)
-            for name, source in sources.items()
-        }
-        self._values[index] = "".join(atom.resolve(environ) for atom in atoms)
-        return []
+    def _text(self, index: int) -> str:
+        """Return the plaintext of the binding at *index*, or nothing if its value is known already."""
+        name, raw = self._bindings[index]
+        return "" if raw is None or index in self._values else self._decrypt_binding(index, name, raw) or ""
 
-    def _sources(self, index: int, atoms: Iterable[Atom]) -> dict[str, int | str]:
-        """Return, for each name in *atoms*, the index of the binding or the process variable that supplies it."""
-        sources: dict[str, int | str] = {}
+    def _visible_text(self, index: int) -> str:
+        raw = self._bindings[index][1]
+        return "" if raw is None or claims(raw) else raw
+
+    def _sources(self, index: int, atoms: Iterable[Atom]) -> _Sources:
+        """Return the sources of the names in *atoms*, which the binding at *index* refers to."""
+        sources: _Sources = {}
         for atom in atoms:
             if not isinstance(atom, Variable):
                 continue
