@@ -108,17 +108,15 @@ def _assignments(file: EnvFile) -> dict[_Place, Assignment]:
 
 def _in_order(old: Iterable[_Place], new: Mapping[_Place, object]) -> list[_Place]:
     """Return all places in the order of *new*; one that is only in *old* comes after the same place as in *old*."""
-    followers: dict[_Place | None, list[_Place]] = {}
-    last: _Place | None = None
+    places = list(new)
+    end = 0
     for place in old:
         if place in new:
-            last = place
+            end = places.index(place)
         else:
-            followers.setdefault(last, []).append(place)
-    merged = followers.get(None, [])
-    for place in new:
-        merged += [place, *followers.get(place, ())]
-    return merged
+            places.insert(end, place)
+        end += 1
+    return places
 
 
 def _change(old: Assignment | None, new: Assignment | None, rewrapped: Mapping[str, object]) -> Change | None:

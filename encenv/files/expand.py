@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from encenv.files.dotenv_names import Atom, Variable, parse_variables
 from encenv.format.sealed import claims
 
-_Sources = dict[
-    str, int | str
-]  # for each name, the index of the binding or the process variable that supplies it
+# For each name, the index of the binding or the name of the process variable that supplies it.
+_Sources = dict[str, int | str]
 
 
 class Expansion:
@@ -53,10 +52,10 @@ class Expansion:
 
         None if it has no "=". A value that cannot be decrypted counts as empty, here and where it is referred to.
         """
-        reached = self._reached([index], self._text)
-        for at in sorted(reached):  # a binding refers only upwards: what it needs is computed before it
+        needs = self._needs([index], self._text)
+        for at in sorted(needs):  # a binding refers only upwards: what it needs is computed before it
             if at not in self._values:
-                atoms, sources = reached[at]
+                atoms, sources = needs[at]
                 # python-dotenv's own atoms decide about defaults and missing names.
                 environ = {
                     name: self._values[source] if isinstance(source, int) else self._process_value(source)
@@ -71,24 +70,24 @@ class Expansion:
 
         References inside sealed values are not followed.
         """
-        reached = self._reached(indexes, self._visible_text)
-        all_sources = [source for _, sources in reached.values() for source in sources.values()]
-        return {*reached}, {source for source in all_sources if isinstance(source, str)}
+        needs = self._needs(indexes, self._visible_text)
+        all_sources = [source for _, sources in needs.values() for source in sources.values()]
+        return {*needs}, {source for source in all_sources if isinstance(source, str)}
 
-    def _reached(
+    def _needs(
         self, indexes: Iterable[int], text_of: Callable[[int], str]
     ) -> dict[int, tuple[list[Atom], _Sources]]:
-        """Return the atoms and sources of the bindings that *indexes* need, by index, as far as *text_of* shows."""
-        reached: dict[int, tuple[list[Atom], _Sources]] = {}
+        """Return all bindings that *indexes* need, as far as *text_of* shows it: their atoms and sources, by index."""
+        needs: dict[int, tuple[list[Atom], _Sources]] = {}
         waiting = list(indexes)  # not recursion: a chain of references may be as long as the file
         while waiting:
             index = waiting.pop()
-            if index not in reached:
+            if index not in needs:
                 atoms = list(parse_variables(text_of(index)))
                 sources = self._sources(index, atoms)
-                reached[index] = atoms, sources
+                needs[index] = atoms, sources
                 waiting.extend(source for source in sources.values() if isinstance(source, int))
-        return reached
+        return needs
 
     def _text(self, index: int) -> str:
         """Return the plaintext of the binding at *index*, or nothing if its value is known already."""
