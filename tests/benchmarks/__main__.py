@@ -1,6 +1,7 @@
-"""Measure encenv beside its peers: ``python tests/benchmarks``. Needs Python, pip's index, and npm for one of the peers.
+"""Measure encenv and comparable tools: ``python tests/benchmarks``. This needs Python, pip's index, and npm for one
+tool.
 
-What is installed goes to the folder ``work``, which git ignores; what was measured to ``results.json``.
+The tools are installed in the folder ``work``, which git ignores; the results are in ``results.json``.
 """
 
 import argparse
@@ -23,7 +24,7 @@ QUICK_ROUNDS = 3
 
 
 def main() -> None:
-    """Run the parts that are asked for; a part that fails is reported, and the others are run."""
+    """Run the chosen parts; report a part that fails, and go on with the others."""
     parser = argparse.ArgumentParser("python tests/benchmarks", description=__doc__)
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between them (all)")
     parser.add_argument(
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def _start_again() -> None:
-    """Continue in a virtual environment with this encenv, installed as users have it, and its peers."""
+    """Continue in a virtual environment that has this encenv, installed as users install it, and the other tools."""
     python = WORK / "venv" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)

@@ -1,4 +1,4 @@
-"""How long a cold process takes to have its settings, and how much of that is for their encryption."""
+"""Measure how long a cold process takes to load its settings, and how much of that time encryption takes."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -42,7 +42,7 @@ def stage(counts: tuple[int, ...] = COUNTS) -> Iterator["Stage"]:
 
 
 class Stage:
-    """What the programs need: servers that answer, and environments that hold the secrets."""
+    """The running servers, and the environments that hold the secrets."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Stage:
         self._expected = expected
 
     def programs(self, count: int, scheme: str, delay: float) -> list[Program]:
-        """Return the programs for so many secrets, with the KMS over *scheme* and answering after *delay*."""
+        """Return the programs for *count* secrets, with a KMS that answers over *scheme* after *delay*."""
         around = base_environ() | self._kms[scheme, delay]
         rows = [
             ("plaintext", "plaintext.py", "plaintext"),
@@ -106,12 +106,12 @@ class Stage:
 
 
 def place(scheme: str, delay: float) -> str:
-    """Return what a scheme and a delay are called in the results."""
+    """Return the name that a scheme and a delay have in the results."""
     return f"{scheme}, {delay * 1000:g} ms"
 
 
 def _measure_heavy(programs: list[Program], rounds: int) -> dict[str, Any]:
-    """Measure *programs*, and as ``load`` what they spend in the load itself, which a noisy import does not disturb."""
+    """Measure *programs*; ``load`` is the time of the load alone, without the import, whose time varies."""
     with TemporaryDirectory() as folder:
         notes = {program.name: Path(folder, str(number)) for number, program in enumerate(programs)}
         noting = [
@@ -126,7 +126,7 @@ def _measure_heavy(programs: list[Program], rounds: int) -> dict[str, Any]:
 
 
 def measure(rounds: int, work: Path) -> dict[str, Any]:
-    """Return what the programs take, in milliseconds."""
+    """Return the milliseconds that the programs take."""
     results: dict[str, Any] = {}
     with stage() as ready:
         for count in COUNTS:

@@ -1,4 +1,4 @@
-"""Starting a program with 20 decrypted variables: ``encenv run`` beside ``dotenvx run`` and ``sops exec-env``."""
+"""Measure the start of a program with 20 decrypted variables: ``encenv run``, ``dotenvx run`` and ``sops exec-env``."""
 
 import json
 import resource
@@ -21,7 +21,7 @@ LOCAL, CLOUD = "encenv run, local key", "encenv run, KMS"
 
 @dataclass
 class Command:
-    """One way to start a program: what stands before the program, where, and in which environment."""
+    """One way to start a program: the words before the program, the folder, and the environment."""
 
     name: str
     words: list[str]
@@ -43,7 +43,7 @@ class Command:
         ).stdout
 
     def seconds(self) -> tuple[float, float]:
-        """Return how long it takes until a program that does nothing has ended: by the clock, and of the processor."""
+        """Return the seconds until a program that does nothing has ended, and the seconds of the processor."""
         before, started = _processor(), time.perf_counter()
         self.run("true")
         return time.perf_counter() - started, _processor() - before
@@ -53,8 +53,8 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
     """Run every command once a round, in turn.
 
     Returns:
-        ``rows``: a command each; ``median_ms``, ``q1_ms`` and ``q3_ms`` of the whole process, ``cpu_ms`` of the
-        processor; ``ratios`` of encenv's time to each peer's, the median over the rounds; ``versions`` of the peers.
+        ``rows``, one for each command: ``median_ms``, ``q1_ms`` and ``q3_ms`` of the whole process, ``cpu_ms`` of the
+        processor; ``ratios``, the median over the rounds of encenv's time to each other tool's; ``versions`` of the tools.
     """
     peers = Peers(work)
     versions = peers.install()
@@ -133,13 +133,13 @@ def _commands(
 
 
 def _processor() -> float:
-    """Return the processor's seconds in all children that have ended, and theirs."""
+    """Return the processor seconds of all child processes that have ended, and of their children."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def _prove(command: Command, plain: dict[str, str]) -> None:
-    """Fail unless *command* hands every secret to the program; this also warms what a first start compiles."""
+    """Fail unless *command* passes every secret to the program. This also compiles what a first start compiles."""
     given = dict(line.split("=", 1) for line in command.run("env").splitlines() if "=" in line)
     missing = [name for name, value in plain.items() if given.get(name) != value]
     if missing and command.decrypts:

@@ -15,7 +15,7 @@ LENGTH = 32  # characters of a secret
 
 
 class Secrets:
-    """So many secrets, as they stand in the environment of each program.
+    """A number of secrets, in the form that each program reads.
 
     Args:
         count: How many.
@@ -31,7 +31,7 @@ class Secrets:
         self._key = key
 
     def forms(self) -> dict[str, dict[str, str]]:
-        """Return all the forms, by what they are called."""
+        """Return all forms by their names."""
         return {
             "plaintext": self._with(self.values),
             "elsewhere": self._with({}),
@@ -45,7 +45,7 @@ class Secrets:
         return {"BENCH_COUNT": str(self.count), **variables}
 
     def sealed(self) -> dict[str, str]:
-        """As encenv's sealed values, with their key entry."""
+        """Return the secrets as encenv's sealed values, with their key entry."""
         context = encryption_context(())
         raw = os.urandom(32)
         answer = self._kms.encrypt(KeyId=self._key, Plaintext=raw, EncryptionContext=context)
@@ -57,7 +57,7 @@ class Secrets:
         return self._with({entry.name: str(entry), **sealed})
 
     def per_variable(self) -> dict[str, str]:
-        """Each encrypted by KMS itself, as the Lambda console does."""
+        """Return each secret encrypted by KMS itself, as the Lambda console does it."""
         context = {"LambdaFunctionName": "benchmark"}
         return self._with(
             {
@@ -71,7 +71,7 @@ class Secrets:
         )
 
     def envelope(self) -> dict[str, str]:
-        """Under one data key, by hand: AES-GCM with the nonce in front."""
+        """Return the secrets encrypted by hand under one data key: AES-GCM with the nonce in front."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         raw = os.urandom(32)
@@ -84,7 +84,9 @@ class Secrets:
         return self._with({"DATA_KEY": b64encode(blob).decode(), **sealed})
 
     def messages(self) -> dict[str, str]:
-        """As messages of the AWS Encryption SDK, all under one data key. It asks KMS as the environment says."""
+        """Return the secrets as messages of the AWS Encryption SDK, all under one data key. The environment names the
+        KMS.
+        """
         import aws_encryption_sdk as sdk
 
         manager = sdk.CachingCryptoMaterialsManager(
@@ -101,13 +103,13 @@ class Secrets:
         return self._with({"KEY_ARN": self._key, **made})
 
     def document(self) -> str:
-        """As one JSON text, for AWS Secrets Manager: by the names of the fields."""
+        """Return the secrets as one JSON text by the names of the fields, for AWS Secrets Manager."""
         return json.dumps({name.lower(): text for name, text in self.values.items()})
 
 
 @contextmanager
 def of_this_process(environ: Mapping[str, str]) -> Iterator[None]:
-    """Let *environ* be all that this process's environment says of AWS, for as long as the block lasts."""
+    """Replace the variables about AWS in this process with *environ*, for as long as the block lasts."""
     before = dict(os.environ)
     for name in before:
         if name.startswith("AWS_"):

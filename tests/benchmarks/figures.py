@@ -1,4 +1,4 @@
-"""What becomes of measured seconds: a median with its quartiles, and how often one is the other."""
+"""Turn measured seconds into medians, quartiles and ratios."""
 
 from collections.abc import Sequence
 from statistics import median, quantiles
@@ -15,8 +15,8 @@ def spread(seconds: Sequence[float], digits: int = 1) -> dict[str, float]:
 
 
 def ratio(these: Sequence[float], those: Sequence[float]) -> float:
-    """Return the median over the rounds of how often *these* seconds are *those* of the same round.
+    """Return the median ratio of *these* seconds to *those* of the same round.
 
-    Round by round, because what else the machine did in a round slowed both.
+    The ratio is taken in each round, because other work of the machine slows both alike.
     """
     return round(median(this / that for this, that in zip(these, those, strict=True)), 3)

@@ -1,7 +1,7 @@
-"""The instructions that cold processes execute, counted by valgrind: the same whatever else the machine is doing.
+"""Count the instructions that cold processes execute, with valgrind: other work of the machine does not change them.
 
-They say nothing of waiting, and a millisecond of work has some four million of them here; a ratio of them is worth
-more than one of times on a machine that is not quiet.
+Waiting is not counted. A millisecond of work has some four million instructions here. On a busy machine a ratio of
+instructions is more reliable than a ratio of times.
 """
 
 import re
@@ -23,7 +23,7 @@ _COLLECTED = re.compile(r"Collected : (\d+)")
 
 
 def measure(rounds: int, work: Path) -> dict[str, Any]:
-    """Return by place and program millions of instructions, and how many of them are beyond the plaintext program's."""
+    """Return, by place and program, millions of instructions, and how many more they are than the plaintext program's."""
     if shutil.which("valgrind") is None:
         raise RuntimeError("valgrind is not installed; it is in most systems' packages")
     results: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""The cold programs with as much of a processor as a small Lambda function has, and through the real Lambda runtime.
+"""Measure the cold programs with the processor of a small Lambda function, and in the real Lambda runtime.
 
-The runtime is AWS's own client (awslambdaric) under AWS's runtime emulator, out of aws-sam-cli: timed is the first
-request, until it is answered, which takes the handler's initialisation along.
+The runtime is AWS's own client (awslambdaric) under AWS's runtime emulator from aws-sam-cli. The time of the first
+request, until it is answered, includes the handler's initialisation.
 """
 
 import http.client
@@ -35,7 +35,7 @@ SHARE = 3  # of the rounds of other parts: with a 14th of a processor a round ta
 
 
 def measure(rounds: int, work: Path) -> dict[str, Any]:
-    """Return what the programs take, in milliseconds; "missing" says what could not be had here."""
+    """Return the milliseconds that the programs take; ``missing`` says what this machine lacks."""
     rounds = max(1, rounds // SHARE)
     results: dict[str, Any] = {"rounds": rounds}
     missing: dict[str, str] = {}
@@ -65,7 +65,7 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
 
 
 def _emulator(work: Path) -> Path | None:
-    """Return the emulator in the virtual environment ``sam``, which is made if it is not there."""
+    """Return the emulator in the virtual environment ``sam``, which is created if it does not exist."""
     folder = work / "sam"
     kind = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")
     if not list(folder.glob("lib/python*/site-packages/samcli")):
@@ -96,7 +96,7 @@ def _first_request(command: Sequence[str], program: Program, module: str) -> flo
     """Return how many milliseconds a new emulator takes for its first request.
 
     Raises:
-        RuntimeError: If the handler answers something else than it should.
+        RuntimeError: If the handler gives a wrong answer.
     """
     port = free_port()
     environ: Mapping[str, str] = program.environ | {

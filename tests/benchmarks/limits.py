@@ -1,7 +1,7 @@
-"""A share of one processor, as AWS Lambda gives it to a function: a control group with a CPU quota.
+"""Limit a process to a share of one processor, as AWS Lambda does, with the CPU quota of a control group.
 
-Only the processor is limited, not the memory. Lambda's share grows with the memory: 1,769 MB are one processor
-(AWS Lambda Developer Guide, "Configure Lambda function memory").
+Only the processor is limited, not the memory. Lambda's share grows with the memory: 1,769 MB are one processor (AWS
+Lambda Developer Guide, "Configure Lambda function memory").
 """
 
 import os
@@ -15,12 +15,12 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 class NoLimitError(RuntimeError):
-    """Raised if this machine lets us set no limit: why."""
+    """Raised if no limit can be set on this machine; the text says why."""
 
 
 @contextmanager
 def processor_of(megabytes: int) -> Iterator[list[str]]:
-    """Make a control group; give the words that start a command in it.
+    """Make a control group, and yield the words that start a command in it.
 
     Raises:
         NoLimitError: If that is not allowed here.

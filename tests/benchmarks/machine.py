@@ -1,4 +1,4 @@
-"""On what was measured."""
+"""Describe the machine that was measured."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ PACKAGES = (
 
 
 def describe() -> dict[str, Any]:
-    """Return the machine, what runs on it, and what else it has to do."""
+    """Return what the machine is, the versions of its programs, and its load."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _line("/proc/cpuinfo", "model name") or platform.processor(),

@@ -1,4 +1,4 @@
-"""The tools that encenv is measured beside, really installed, and what every child process gets to see."""
+"""Install the tools that encenv is compared with, and make the environment of their processes."""
 
 import contextlib
 import json
@@ -15,10 +15,10 @@ DOTENVX = "@dotenvx/dotenvx"
 
 
 class Peers:
-    """The peers' own folders below *work*: a virtual environment, a ``node_modules``, a home.
+    """The tools' own folders in *work*: a virtual environment, a ``node_modules``, a home.
 
     Args:
-        work: A folder that is kept from run to run; git is told to ignore it.
+        work: A folder that the next run uses again, and that git ignores.
     """
 
     def __init__(self, work: Path) -> None:
@@ -33,7 +33,7 @@ class Peers:
         self.npx = (self._node, ["npx", "--no", "dotenvx"])  # it looks for the program from this folder
 
     def install(self) -> dict[str, str]:
-        """Install what is not there yet; return the versions."""
+        """Install what is missing, and return the versions."""
         if not self.sops.exists():
             subprocess.run([sys.executable, "-m", "venv", self._venv], check=True)
             subprocess.run([self.python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
@@ -55,10 +55,10 @@ class Peers:
         }
 
     def environ(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return a whole environment that holds nothing of the developer's own but the search path.
+        """Return an environment that has only the search path of the developer's own.
 
-        No ``PYTHONDONTWRITEBYTECODE``, with which every start would compile again; no CA settings; a home and a
-        git configuration that dotenvx and npm may write to.
+        It has no ``PYTHONDONTWRITEBYTECODE``, which would make every start compile again, and no CA settings. It has a
+        home and a git configuration that dotenvx and npm may write to.
         """
         return {
             "HOME": str(self.home),

@@ -1,4 +1,4 @@
-"""A plot of bars as SVG, by hand: legible on a light and on a dark page, its axis from nought."""
+"""Draw a bar chart as SVG, which is legible on a light and on a dark page; its axis begins at 0."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar, and a line from *low* to *high* upon it: the middle half of what was measured."""
+    """A bar, with a line from *low* to *high* for the middle half of the measurements."""
 
     name: str
     value: float

@@ -1,7 +1,7 @@
-"""Cold processes, started in turn and timed from the outside.
+"""Start cold processes in turn, and measure their time from the outside.
 
-The programs of a run take turns, so that whatever else the machine does meets all of them alike. The first round
-is thrown away: it reads files into memory and writes bytecode.
+The programs of a run take turns, so that other work of the machine slows all of them alike. The first round is not
+counted, because it reads files into memory and writes bytecode.
 """
 
 import os
@@ -26,10 +26,10 @@ class Program:
     """A command, and the environment that it runs in.
 
     Attributes:
-        name: What it is called in the results.
+        name: Its name in the results.
         command: Its arguments, the program's own path first.
         environ: All of its environment.
-        expected: What it has to print; None if that is not looked at.
+        expected: The output that it must print; None for any.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Program:
 
 
 def base_environ() -> dict[str, str]:
-    """Return the little of this process's environment that the programs get."""
+    """Return the few variables of this process that the programs get."""
     return {name: os.environ[name] for name in KEPT if name in os.environ}
 
 
 def run_once(program: Program, output: Path) -> tuple[float, float]:
-    """Run *program* and return its milliseconds: by the clock, and of the processor.
+    """Run *program* and return its milliseconds, and those of the processor.
 
     Raises:
-        RuntimeError: If it fails or prints something else than it should.
+        RuntimeError: If it fails or prints something else.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [
@@ -104,7 +104,7 @@ def measure(programs: Sequence[Program], rounds: int) -> dict[str, Any]:
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Return median, quartiles, the smallest, and how many *values* there are."""
+    """Return the median, the quartiles, the minimum and the number of *values*."""
     low, middle, high = _quartiles(values)
     rounded = {"median": middle, "q1": low, "q3": high, "min": min(values)}
     return {name: round(value, 3) for name, value in rounded.items()} | {"n": len(values)}
@@ -113,10 +113,10 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 def compared(
     times: Mapping[str, Sequence[float]], *, base: str = "plaintext", rival: str = "boto3 envelope"
 ) -> dict[str, dict[str, Any]]:
-    """Return the `summary` of each program's *times*, with its overhead over *base*, and that in proportion to *rival*'s.
+    """Return the `summary` of each program's *times*, its overhead over *base*, and the ratio of that to *rival*'s.
 
-    The overhead is the median, with quartiles, of the differences to what *base* took in the same round: the machine's
-    speed changes in minutes, and the runs of a round are seconds apart.
+    The overhead is the median, with quartiles, of the differences to *base* in the same round. The machine's speed
+    changes within minutes, and the runs of a round are seconds apart.
     """
     results = {name: summary(taken) for name, taken in times.items()}
     if base not in times:

@@ -1,4 +1,4 @@
-"""What the benchmarks are to show, and whether they do. It is said, and nothing depends on it."""
+"""Compare the results with the aims. Nothing depends on it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ PLACES = ("http, 0 ms", "tls, 0 ms")
 
 @dataclass(frozen=True)
 class Aim:
-    """What was aimed at, and what came of it."""
+    """An aim, and the result."""
 
     name: str
     value: float

@@ -1,7 +1,6 @@
-"""10 to 10,000 variables: the time and the memory of loading, encrypting and looking, and the decrypting itself.
+"""Measure the time and the memory of loading, encrypting, inspecting and decrypting 10 to 10,000 variables.
 
-Every figure comes from a process of its own, which first does the same to one variable: what it imports is paid then,
-and what is measured is the work.
+Every figure is from a separate process, which first does the same with one variable, so that imports are not measured.
 """
 
 import json
@@ -35,9 +34,9 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
     """Run every subject at every size once a round, in turn.
 
     Returns:
-        ``rows``: a subject at a size each, with ``median_ms``, ``q1_ms``, ``q3_ms``, and ``peak_kib``, the memory at
-        its height beyond what was in use before; ``growth``: of each subject's time and memory from 1,000 to 10,000,
-        and its time at 10,000 in relation to what does the same without encryption; ``decrypting``: see `_decrypting`.
+        ``rows``, one for each subject and size: ``median_ms``, ``q1_ms``, ``q3_ms``, and ``peak_kib``, the peak memory
+        beyond what was in use before; ``growth``: of each subject's time and memory from 1,000 to 10,000 variables, and
+        the ratio of its time at 10,000 to that of the same without encryption; ``decrypting``: see `_decrypting`.
     """
     peers = Peers(work)
     with tempfile.TemporaryDirectory() as name:
@@ -255,7 +254,7 @@ def _forget_peak() -> None:
 
 
 def _one(subject: str, size: int) -> dict[str, float]:
-    """Warm *subject* on one variable, then measure it on *size*."""
+    """Run *subject* with one variable, then measure it with *size*."""
     make = SUBJECTS[subject]
     make(1)()
     call = make(size)
@@ -269,13 +268,13 @@ def _one(subject: str, size: int) -> dict[str, float]:
 
 
 def _lines(file: str) -> dict[str, str]:
-    """Return the variables of one of the files above, which have nothing that needs a parser."""
+    """Return the variables of one of the files above, which need no parser."""
     lines = Path(file).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def _child_main(subject: str, number: int) -> None:
-    """Measure, and print the answer where the subjects themselves cannot print."""
+    """Measure, and print the result; what the subjects print is discarded."""
     answer = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

@@ -1,4 +1,4 @@
-"""The servers that the programs ask, each in a process of its own: the test KMS, and moto for AWS Secrets Manager."""
+"""Start the servers that the programs call, each in its own process: the test KMS, and moto for AWS Secrets Manager."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SEED = "benchmark"  # the same key in all of them, so that the same environment 
 
 @contextmanager
 def kms_server(*, tls: bool = False, delay: float = 0.0) -> Iterator[dict[str, Any]]:
-    """Run ``python -m encenv.testing``; give its URL, its keys and the environment for its clients."""
+    """Run ``python -m encenv.testing``; yield its URL, its keys and the environment for its clients."""
     command = [sys.executable, "-m", "encenv.testing", "--seed", SEED, "--delay", str(delay)]
     process = subprocess.Popen(
         [*command, *(["--tls"] if tls else [])], stdout=subprocess.PIPE, text=True, env=base_environ()
@@ -34,7 +34,7 @@ def kms_server(*, tls: bool = False, delay: float = 0.0) -> Iterator[dict[str, A
 
 @contextmanager
 def secrets_manager() -> Iterator[dict[str, str]]:
-    """Run moto's server; give the environment for its clients."""
+    """Run moto's server; yield the environment for its clients."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
     quiet = subprocess.DEVNULL
@@ -75,7 +75,7 @@ def await_port(port: int, process: subprocess.Popen) -> None:
 
 
 def client(service: str, environ: dict[str, str]) -> Any:
-    """Return a boto3 client that reaches the server whose *environ* is given."""
+    """Return a boto3 client of the server that *environ* names."""
     url = environ["AWS_ENDPOINT_URL_KMS" if service == "kms" else "AWS_ENDPOINT_URL_SECRETS_MANAGER"]
     return boto3.session.Session(
         environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], region_name=environ["AWS_REGION"]

@@ -1,4 +1,4 @@
-"""How long a stored secret is, and how many fit AWS Lambda: each made by the real tool in this run."""
+"""Measure how long a stored secret is, and how many fit AWS Lambda. The real tools store them."""
 
 import functools
 import json
@@ -69,9 +69,9 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
     """Store secrets in every way, and find out how many fit.
 
     Returns:
-        ``rows``: a way each; ``value_characters`` of one stored secret, its name not counted; ``beside_bytes``, what
-        has to be stored once beside the secrets; ``fit``, how many secrets are in the largest set that Lambda takes,
-        and ``fit_without_beside``, the same if what stands beside them were kept elsewhere.
+        ``rows``, one for each way: ``value_characters`` of one stored secret without its name; ``beside_bytes``, which are
+        stored once beside the secrets; ``fit``, the number of secrets in the largest set that Lambda accepts;
+        ``fit_without_beside``, the same without the bytes beside them.
     """
     peers = Peers(work)
     versions = peers.install()
@@ -134,7 +134,7 @@ def _ways(peers: Peers, folder: Path, key: str, aws: dict[str, str]) -> list[Way
     fernet = Fernet(Fernet.generate_key())
 
     def filter_through(environ: dict[str, str], *words: str | Path) -> Callable[[Variables], Variables]:
-        """Return a store that gives a tool a plain .env on standard input and takes an encrypted one from it."""
+        """Return a store that gives a tool a plain .env on standard input and reads an encrypted one from its output."""
 
         def store(plain: Variables) -> Variables:
             text = "".join(f"{name}={value}\n" for name, value in plain.items())
@@ -218,7 +218,7 @@ def _ways(peers: Peers, folder: Path, key: str, aws: dict[str, str]) -> list[Way
 
 
 def _lines(text: str) -> Variables:
-    """Return the variables of a .env file as it stands; tools quote nothing but their keys."""
+    """Return the variables of a .env file unparsed; the tools quote only their keys."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return {name: value.strip('"') for name, value in (line.split("=", 1) for line in lines)}
 

@@ -1,8 +1,9 @@
-"""What it costs to open the default store of certificate authorities: in the other measurements there is one of ours.
+"""Measure the time to open the system's store of certificate authorities; the other measurements use a small one of
+ours.
 
-In a process of its own each time, as the first thing that OpenSSL does there; only the opening is timed. A server with
-a certificate of Amazon's is not asked, so this is no whole start: it is what a start at AWS has on top of those over TLS
-in the table, where `AWS_CA_BUNDLE` names a file of one authority.
+Each time is from a separate process, in which this is the first use of OpenSSL; only the opening is measured. No server
+with a certificate of Amazon is called, so this is not a whole start: it is what a start at AWS takes beyond the times
+over TLS in the table, where `AWS_CA_BUNDLE` names a file of one authority.
 """
 
 import json
@@ -17,7 +18,7 @@ VARIANTS = ("single", "encenv", "amazon", "bundle", "hashed", "default")
 
 
 def measure(rounds: int, work: Path) -> dict[str, Any]:
-    """Return for each way to open the store its milliseconds, or why it is not to be had here."""
+    """Return, for each way to open the store, its milliseconds, or why this machine cannot measure it."""
     times: dict[str, list[float]] = {name: [] for name in VARIANTS}
     missing: dict[str, str] = {}
     for turn in range(rounds + 1):

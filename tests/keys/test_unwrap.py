@@ -36,20 +36,20 @@ SECRET = "canary-of-a-plug-in"
 
 
 class Stub:
-    """A provider that gives its `answer`, and counts the calls."""
+    """A provider that returns or raises its `answer`, and records the calls."""
 
     name = "stub"
 
     def __init__(self, answer, name="stub"):
         self.answer = answer
         self.name = name
-        self.asked = []
+        self.calls = []
         self._lock = threading.Lock()
 
     def unwrap(self, item, context, timeout):
-        """Give the answer."""
+        """Return or raise the answer."""
         with self._lock:
-            self.asked.append(item)
+            self.calls.append(item)
         answer = self.answer(item) if callable(self.answer) else self.answer
         if isinstance(answer, BaseException):
             raise answer
@@ -65,7 +65,7 @@ class Gate:
         self._answer = answer
 
     def __call__(self, item):
-        """Wait, and give the answer."""
+        """Wait, and return the answer."""
         self.reached.set()
         assert self.open.wait(CHILD_SECONDS)
         return self._answer
@@ -76,7 +76,7 @@ COMMITMENT = DataKey(KEY).commitment
 
 
 def request_of(name="stub", wrapped=b"wrapped", reference="ref", context=(), commitment=COMMITMENT):
-    """Return a request for `KEY`, or one that differs in what is given."""
+    """Return a request for `KEY`, or one that differs from it in the arguments."""
     return UnwrapRequest(WrappedKey(name, wrapped, reference), context, commitment)
 
 
@@ -139,7 +139,7 @@ def test_one_unwrap_for_classes_threads_and_children(encenv_kms, encenv_kms_key)
 
 
 def test_threads_share_one_answer():
-    """Threads share one attempt; one of them says that it was not cached."""
+    """Threads share one attempt; only one result says that it was not cached."""
     gate = Gate(KEY)
     stub = Stub(gate)
     results = []
@@ -150,7 +150,7 @@ def test_threads_share_one_answer():
     gate.open.set()
     for thread in threads:
         thread.join(SECONDS)
-    assert len(stub.asked) == 1
+    assert len(stub.calls) == 1
     assert {result.key for result in results} == {results[0].key}
     assert sorted(result.cached for result in results) == [False] + [True] * 19
     assert unwrap_one(stub).cached
@@ -170,11 +170,11 @@ def test_one_wrapped_key_in_two_groups():
     stub = Stub(KEY)
     first, second = unwrap([[request_of()], [request_of()]], lambda _: stub, SECONDS)
     assert first.key is second.key
-    assert len(stub.asked) == 1
+    assert len(stub.calls) == 1
 
 
 def test_distinct_keys_are_unwrapped_side_by_side():
-    """Five data keys are requested at the same time: each waits until all five are."""
+    """Five data keys are requested at the same time: each request waits for all five."""
     barrier = threading.Barrier(5)
 
     def answer(item):
@@ -207,14 +207,14 @@ def test_distinct_keys_at_kms(encenv_kms, encenv_kms_key):
 
 
 def test_while_waiting(monkeypatch):
-    """A provider whose unwrap has the parameter is given the import of cryptography to run; any other is not."""
+    """A provider whose unwrap has the parameter runs the import of cryptography; any other does not."""
     imported = []
     monkeypatch.setattr(unwrapping.Attempt, "_import", lambda _: imported.append(1))
-    given = []
+    callbacks = []
 
     class Remote(Stub):
         def unwrap(self, item, context, timeout, while_waiting=None):
-            given.append(while_waiting)
+            callbacks.append(while_waiting)
             while_waiting()
             return KEY
 
@@ -223,11 +223,11 @@ def test_while_waiting(monkeypatch):
             return KEY
 
     assert isinstance(unwrap_one(Remote(KEY)), UnwrapResult)
-    assert (len(given), imported) == (1, [1])
+    assert (len(callbacks), imported) == (1, [1])
     for provider in (Stub(KEY), Derived(KEY)):
         clear_cache()
         assert isinstance(unwrap_one(provider), UnwrapResult)
-    assert (len(given), imported) == (1, [1])
+    assert (len(callbacks), imported) == (1, [1])
 
 
 def test_while_waiting_may_fail():
@@ -247,7 +247,7 @@ def test_while_waiting_may_fail():
 
 
 @pytest.mark.parametrize(
-    "moment", ["while boto3 is imported", "while KMS is asked by boto3", "while KMS is asked without"]
+    "moment", ["while boto3 is imported", "while KMS is called by boto3", "while KMS is called without"]
 )
 def test_a_fork_during_an_attempt(encenv_kms, encenv_kms_key, tmp_path, moment):
     """A child that is forked during an attempt loads for itself, and neither process hangs."""
@@ -329,7 +329,7 @@ def test_a_fork_while_a_plug_in_is_imported(tmp_path, plug_in):
     assert printed == "x 0\n"
 
 
-@pytest.mark.parametrize("moment", ["before the question", "before the thread", "after the thread"])
+@pytest.mark.parametrize("moment", ["before the call", "before the thread", "after the thread"])
 def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
     """A signal handler may load and fork, even while it interrupts a load of the same key."""
     environ = encenv_kms.environ(os.environ) | encrypted_variables(encenv_kms_key, "SECRET")
@@ -358,7 +358,7 @@ def test_a_signal_handler(encenv_kms, encenv_kms_key, moment):
             return call
 
         signal.signal(signal.SIGUSR1, handle)
-        if sys.argv[1] == "before the question":
+        if sys.argv[1] == "before the call":
             unwrap._Call.provider = interrupted(unwrap._Call.provider, False)
         else:
             threading.Thread.start = interrupted(threading.Thread.start, sys.argv[1].startswith("after"))
@@ -400,10 +400,10 @@ def test_threads_share_one_failure():
     for thread in threads:
         thread.join(SECONDS)
     assert [type(result) for result in results] == [KeyRefusedError] * 5
-    assert len(stub.asked) == 1
+    assert len(stub.calls) == 1
     stub.answer = KEY
     assert isinstance(unwrap_one(stub), UnwrapResult)
-    assert len(stub.asked) == 2
+    assert len(stub.calls) == 2
 
 
 class OwnError(KeyUnreachableError):
@@ -498,7 +498,7 @@ def test_the_first_success_is_used():
     broken, good, unused = Stub(RuntimeError(), "broken"), Stub(KEY), Stub(KEY, "unused")
     result = unwrap_one([broken, good, unused], request_of("broken"), request_of(), request_of("unused"))
     assert result.provider == "stub"
-    assert [len(provider.asked) for provider in (broken, good, unused)] == [1, 1, 0]
+    assert [len(provider.calls) for provider in (broken, good, unused)] == [1, 1, 0]
 
 
 def test_any_cached_key_is_enough():
@@ -506,7 +506,7 @@ def test_any_cached_key_is_enough():
     first, second = Stub(KEY, "first"), Stub(KEY, "second")
     unwrap_one(second, request_of("second"))
     assert unwrap_one([first, second], request_of("first"), request_of("second")).cached
-    assert not first.asked
+    assert not first.calls
 
 
 def test_a_hanging_provider_leaves_the_next_its_share():
@@ -528,11 +528,11 @@ def test_a_slow_provider_may_still_succeed():
     second = Stub(refuse, "second")
     result = unwrap_one([Stub(gate), second], request_of(), request_of("second"), seconds=2)
     assert result.provider == "stub"
-    assert second.asked
+    assert second.calls
 
 
 def test_all_failures_are_reported():
-    """If no key works, the error has all reasons, and the hint of the server's key rather than of the laptop's."""
+    """If no key works, the error has all reasons, and the hint for the KMS key instead of the one for the local key."""
     local = Stub(KeyUnreachableError("no key file", hint="run: encenv keygen"), "local")
     server = Stub(KeyRefusedError("AWS KMS refused", hint="allow kms:Decrypt"), "aws-kms")
     error = unwrap_one([local, server], request_of("local"), request_of("aws-kms"))
@@ -545,7 +545,7 @@ def test_all_failures_are_reported():
 
 
 def test_the_deadline_holds(encenv_kms, encenv_kms_key):
-    """A load ends at its deadline if KMS has not answered, and names what it waited for; a later one works."""
+    """If KMS has not answered by the deadline, the load ends and names the key; a later load works."""
     environ = encrypted_variables(encenv_kms_key, "SECRET")
     encenv_kms.clear()
     encenv_kms.delay(5, times=1)
@@ -566,17 +566,17 @@ def test_no_time_at_all(seconds):
     """Without any time left no provider is called."""
     stub = Stub(KEY)
     assert isinstance(unwrap_one(stub, seconds=seconds), KeyUnreachableError)
-    assert not stub.asked
+    assert not stub.calls
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300])
 def test_unlimited_time(seconds):
-    """A deadline beyond what threads can wait for is no deadline, and no error."""
+    """A deadline that is longer than a thread can wait is not an error."""
     assert isinstance(unwrap_one(Stub(KEY), seconds=seconds), UnwrapResult)
 
 
 def test_a_provider_that_hangs_for_ever():
-    """A hanging attempt is abandoned after twice its time: a later load starts another."""
+    """An attempt that hangs is abandoned after twice its time: a later load starts another."""
     gate = Gate(KEY)
     hung = Stub(gate)
     assert isinstance(unwrap_one(hung, seconds=0.1), KeyUnreachableError)
@@ -674,9 +674,9 @@ def test_an_exit_during_an_attempt(encenv_kms, encenv_kms_key):
 def test_the_cache_key(other):
     """A request that differs in anything is not served from the cache."""
     unwrap_one(Stub(KEY))
-    asked = Stub(KeyRefusedError("asked", hint="ask"), other.wrapped_key.provider)
-    assert unwrap_one(asked, other).message == "asked"
-    assert len(asked.asked) == 1
+    stub = Stub(KeyRefusedError("no", hint="ask"), other.wrapped_key.provider)
+    assert unwrap_one(stub, other).message == "no"
+    assert len(stub.calls) == 1
 
 
 def test_the_order_of_the_context():

@@ -1,6 +1,6 @@
-"""Open a store of certificate authorities in one of several ways, and print the milliseconds that took.
+"""Open a store of certificate authorities in one of several ways, and print how many milliseconds it took.
 
-single: a file of one authority. encenv: what encenv does on this machine. amazon: Amazon's authorities out of the
+single: a file of one authority. encenv: what encenv does on this machine. amazon: Amazon's authorities from the
 system's bundle. bundle: all of that bundle. hashed: the system's folder of hashed names. default: as `ssl` does it.
 """
 

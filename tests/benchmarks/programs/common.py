@@ -1,4 +1,4 @@
-"""What all programs share: which settings there are, and how it is shown that they have arrived."""
+"""The settings that all programs load, and how a program proves that it loaded them."""
 
 import os
 import time
@@ -12,17 +12,17 @@ FIELDS: dict[str, object] = {name.lower(): (str, ...) for name in NAMES}  # for 
 
 
 def checksum(values: Iterable[str]) -> str:
-    """Return a checksum of the secrets, in the order of their names: of zlib, because everybody has it loaded."""
+    """Return a checksum of the secrets in the order of their names. zlib's, because every program has imported zlib."""
     return str(zlib.crc32("\n".join(values).encode()))
 
 
 def show(values: Iterable[str]) -> None:
-    """Print a checksum of the secrets, so that it is seen that the program has them."""
+    """Print a checksum of the secrets, to prove that the program has them."""
     print(checksum(values))
 
 
 def load(make: Callable[[], Any]) -> Any:
-    """Return what *make* does, and add to the file ``BENCH_LOAD`` how many milliseconds that took."""
+    """Return what *make* returns, and append its milliseconds to the file ``BENCH_LOAD``."""
     began = time.perf_counter()
     settings = make()
     taken = (time.perf_counter() - began) * 1000

@@ -1,4 +1,4 @@
-"""What the Lambda console offers for an encrypted variable: one client, one Decrypt for each of them."""
+"""Decrypt as the Lambda console's example does: one client, and one Decrypt for each variable."""
 
 import os
 from base64 import b64decode

@@ -1,4 +1,4 @@
-"""The least that can be done: one signed request by hand, no retry, no check of anything, then AES-GCM.
+"""The least work possible: one request signed by hand, no retry, no check of anything, then AES-GCM.
 
 It reads the same environment as the program with boto3 and envelope encryption.
 """

@@ -1,4 +1,4 @@
-"""Sealed values in an application with a heavy import of its own, beside which they are unwrapped."""
+"""Sealed values in an application with a heavy import of its own; the data key is unwrapped during the import."""
 
 # ruff: noqa: E402 (the point of it)
 import encenv
