@@ -80,16 +80,21 @@ def project(start: str | os.PathLike[str] | None = None) -> Project:
     Raises:
         EncenvError: If its pyproject.toml cannot be read, or has a wrong setting.
     """
-    folder = Path(os.path.abspath(start or "."))  # noqa: PTH100 (links stay: the project is where the user is)
-    folders = [folder, *folder.parents]
-    top = next((index for index, one in enumerate(folders) if (one / ".git").exists()), 0)
-    for candidate in folders[: top + 1]:
-        path = candidate / "pyproject.toml"
+    paths = pyproject_paths(start)
+    for path in paths:
         if path.is_file():
             table = _table(path)
             if table is not None:
                 return _read_table(path, table)
-    return Project(folder=folder)
+    return Project(folder=paths[0].parent)
+
+
+def pyproject_paths(start: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Return where a pyproject.toml may be: from the folder *start* (the current one) to the top of its repository."""
+    folder = Path(os.path.abspath(start or "."))  # noqa: PTH100 (links stay: the project is where the user is)
+    folders = [folder, *folder.parents]
+    top = next((index for index, one in enumerate(folders) if (one / ".git").exists()), 0)
+    return [one / "pyproject.toml" for one in folders[: top + 1]]
 
 
 def project_of(file: str) -> Project:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -17,9 +16,9 @@ from encenv.files.writer import Writer
 from encenv.git.install import install as protect_clone
 from encenv.git.key_owner import hint_of
 from encenv.git.plaintext_history import plaintext_history
-from encenv.git.repository import ignore_rule, is_repository, top_level
+from encenv.git.repository import ignore_rule, is_repository
 from encenv.keys.local import LocalKeys
-from encenv.policy.project import Project, project, write_keys
+from encenv.policy.project import Project, project, pyproject_paths, write_keys
 
 LOCAL = KeyName("local", "")
 
@@ -55,7 +54,11 @@ def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None
     for line in protect_clone(here):
         say(line)
     _say_what_is_next(here)
-    _say_what_history_holds(here)
+    past = plaintext_history(here)
+    if past.names:
+        say(f"plaintext in history ({count(past.commits, 'commit')}, {listed(past.files)}):")
+        say(f"  {listed(past.names)}")
+        say("change these where they were issued: every clone still has them")
 
 
 def _try_keys(here: Project, keys: tuple[KeyName, ...]) -> None:
@@ -81,7 +84,8 @@ def _write(here: Project, keys: tuple[KeyName, ...], context: Pairs) -> None:
     _, entry = Writer(keys, context or None).new_key(keys, context)
     names = [str(KeyName.of(item)) for item in entry.items]
     aliases = ", ".join(str(key) for key in keys if "alias/" in key.key)
-    path = here.path or _pyproject()
+    paths = pyproject_paths()
+    path = here.path or next((path for path in paths if path.is_file()), paths[-1])
     write_keys(path, names, context, aliases)
     say(f"{printable(os.path.relpath(path))}: files are encrypted with {', '.join(names)}")
 
@@ -99,15 +103,6 @@ def _ask(proposed: tuple[KeyName, ...]) -> tuple[KeyName, ...]:
             return parse_keys(answer.split()) or proposed
         except MalformedError as error:
             fail(error.message, error.hint)
-
-
-def _pyproject() -> Path:
-    """Return the nearest pyproject.toml upwards to the top level, or where to make it."""
-    here = Path.cwd()
-    top = (top_level() if is_repository() else None) or here
-    folders = [here, *(one for one in here.parents if one.is_relative_to(top))]
-    paths = [folder / "pyproject.toml" for folder in folders]
-    return next((path for path in paths if path.is_file()), paths[-1])
 
 
 def _inspections(here: Project) -> dict[str, Inspection]:
@@ -144,12 +139,3 @@ def _say_what_is_next(here: Project) -> None:
     )
     if files:
         say(f"next: encenv encrypt {files} && git add {files}")
-
-
-def _say_what_history_holds(here: Project) -> None:
-    """Name the variables whose plaintext is in git history."""
-    past = plaintext_history(here)
-    if past.names:
-        say(f"plaintext in history ({count(past.commits, 'commit')}, {listed(past.files)}):")
-        say(f"  {listed(past.names)}")
-        say("change these where they were issued: every clone still has them")
