@@ -175,8 +175,8 @@ NAMES_SHOWN = 8  # a message stays readable when a whole file has one cause
 
 def listed(names: "Sequence[str]") -> str:
     """Return *names* for a message: the first ones, escaped, and how many more there are."""
-    shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:NAMES_SHOWN])
-    return f"{shown} and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else shown
+    text = ", ".join(name if name.isprintable() else ascii(name) for name in names[:NAMES_SHOWN])
+    return f"{text} and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else text
 
 
 def frameless(function: "Callable[P, R]") -> "Callable[P, R]":

@@ -16,7 +16,7 @@ from encenv.files.writer import Writer
 from encenv.format.sealed import ADDED_BY_WRITER, LOCAL_KEY_NAME, KeyEntry
 from encenv.keys.entries import local_key_beside_values
 
-FILE_MODE = 0o644  # less the umask: what is in the file is encrypted, and is meant to be committed
+FILE_MODE = 0o644  # before the umask: what is in the file is encrypted, and is meant to be committed
 T = TypeVar("T", EncryptResult, RewrapResult)
 
 

@@ -81,7 +81,7 @@ def call(args: list[str] | None) -> int:
         raise KeyboardInterrupt from None
     except EncenvError as error:
         return fail(error.message, key_owner.hint_of(error))
-    except click.ClickException as error:
+    except click.UsageError as error:
         hint = getattr(error, "hint", "") or f"see: {_called(error, args)} --help"
         return fail(_one_line(error.format_message()), hint, error.exit_code)
     except BrokenPipeError:  # the reader has closed the output, as head does
@@ -99,10 +99,12 @@ def call(args: list[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _called(error: click.ClickException, args: list[str] | None) -> str:
-    if isinstance(error, click.UsageError) and error.ctx is not None:
+def _called(error: click.UsageError, args: list[str] | None) -> str:
+    if error.ctx is not None:
         return error.ctx.command_path
-    verb = next(iter(sys.argv[1:] if args is None else args), "")
+    verb = next(
+        iter(sys.argv[1:] if args is None else args), ""
+    )  # an option without its value has no context
     return f"encenv {verb}" if verb in _VERBS else "encenv"
 
 

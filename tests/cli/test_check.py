@@ -259,7 +259,7 @@ def test_two_thousand_variables(repo):
 
 
 def test_more_data_keys_than_a_load_takes(repo):
-    """--open says that no program loads a file with so many data keys; nothing is decrypted. rotate makes one of them."""
+    """--open says that no program loads a file with so many data keys; after rotate, the file has one."""
     texts = []
     for i in range(33):
         path = repo.write(f"{i}.env", f"NAME_{i}={CANARY}\n")
@@ -277,7 +277,7 @@ def test_more_data_keys_than_a_load_takes(repo):
 
 
 def test_a_value_with_a_nul(repo):
-    """What encrypt refuses, check does not suggest to encrypt as it is."""
+    """For a value that encrypt refuses, check suggests to encode it first."""
     repo.write(".env", f"A={CANARY}\0\n")
     assert repo.call("encrypt").code == 1
     result = repo.call("check")

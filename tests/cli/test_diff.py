@@ -96,7 +96,7 @@ def test_show(repository):
     ids=["diff", "export"],
 )
 def test_the_hint_names_who_added_the_key(repository, args, advice):
-    """Someone without the key learns whom to ask for it, after the advice of the command."""
+    """The hint names who added the missing key, after the advice of the command."""
     change(repository)
     repository.write(".env", (repository.folder / ".env").read_text().rpartition("D=")[0])
     (repository.home / ".config/encenv/local.key").unlink()
@@ -106,7 +106,7 @@ def test_the_hint_names_who_added_the_key(repository, args, advice):
 
 
 def test_encrypted_again(repository):
-    """Whether a value under another data key has changed shows only with the key."""
+    """Only with the key does diff show whether a value under another data key has changed."""
     (repository.folder / "copy.env").write_text("A=new\n" + repository.call("decrypt").out.split("\n", 1)[1])
     repository.call("encrypt", "--key", "local", "copy.env")
     out = repository.call("diff", ".env", "copy.env").out

@@ -95,7 +95,7 @@ def test_nobody_may_describe_it(workspace, kms):
 
 
 def test_no_network(workspace, kms):
-    """Without a network it ends soon and says what was not checked; with --offline it does not try."""
+    """Without a network it ends soon and says what it could not check; with --offline it does not try."""
     kms.stop()
     started = time.monotonic()
     bad, code, _ = look(workspace)
@@ -127,7 +127,7 @@ def test_credentials_and_region(workspace, kms):
 
 
 def test_identity(workspace, kms):
-    """It says whose the credentials are if AWS STS answers, and goes on if it does not."""
+    """It names the owner of the credentials if AWS STS answers, and continues if it does not."""
     assert [one[2] for one in look(workspace)[2] if one[1] == "credentials"] == ["found, by env"]
     sts = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     sts.start()
@@ -283,7 +283,7 @@ def test_long_files(sealed):
 
 
 def test_settings(sealed):
-    """Settings that cannot be read are an error, and the other checks go on."""
+    """Settings that cannot be read are an error, and the other checks continue."""
     sealed.write("pyproject.toml", '[tool.encenv]\nkey = "local"\n')
     bad, code, found = look(sealed)
     assert code == 1

@@ -63,9 +63,9 @@ def command(
         raise click.UsageError(f"--range: {revisions!r} is not a range of commits")
     projects = Projects()
     if staged:
-        versions = _chosen(git.staged_files(), files, projects)
+        versions = _versions_of(git.staged_files(), files, projects)
     elif revisions is not None:
-        versions = _chosen(git.history(revisions), files, projects)
+        versions = _versions_of(git.history(revisions), files, projects)
     else:
         versions = [git.Version(path) for path in files or (DEFAULT_FILE,)]
     findings: dict[Finding, None] = {}
@@ -87,11 +87,13 @@ def command(
     return 0
 
 
-def _chosen(versions: Iterable[git.Version], files: tuple[str, ...], projects: Projects) -> list[git.Version]:
+def _versions_of(
+    versions: Iterable[git.Version], files: tuple[str, ...], projects: Projects
+) -> list[git.Version]:
     """Return those of *versions* that are of one of *files* or, without any, of a .env file of their project."""
     if files:
-        chosen = {_whole(file) for file in files}
-        return [one for one in versions if _whole(one.path) in chosen]
+        paths = {_whole(file) for file in files}
+        return [one for one in versions if _whole(one.path) in paths]
     return [one for one in versions if projects.of(one.path).covers(os.path.abspath(one.path))]  # noqa: PTH100 (a link stays one)
 
 
@@ -122,13 +124,13 @@ def _findings(version: git.Version, projects: Projects, *, is_opening: bool) -> 
 
 def _unopened(where: str, text: str, inspection: Inspection) -> Iterator[Finding]:
     """Yield the encrypted values that cannot be decrypted, but for those that `damage` names."""
-    sealed = [one for one in inspection.variables if one.state == "sealed"]
-    count_of_keys = len({one.kid for one in sealed})
+    variables = [one for one in inspection.variables if one.state == "sealed"]
+    count_of_keys = len({one.kid for one in variables})
     if count_of_keys > DATA_KEYS_MAX:
         message = f"has {count_of_keys} data keys, and a program loads at most {DATA_KEYS_MAX}: no value was decrypted"
         yield Finding("error", where, message, f"run: encenv rotate {shell_argument(where)}")
         return
-    lines = {one.name: one.line for one in sealed}
+    lines = {one.name: one.line for one in variables}
     file = parse(text)
     session = Session(os.environ, entries=entries_of(file))
     open_possible({index: value for index, value in values_of(file).items() if claims(value[1])}, session)

@@ -34,13 +34,13 @@ def command(
     output = options.STANDARD_OUTPUT if output is None else output
     if output != options.STANDARD_OUTPUT and len(files) > 1:
         raise click.UsageError("-o takes one FILE")
-    chosen = options.chooser(only, excepted)
+    selects = options.chooser(only, excepted)
     texts: list[str] = []
 
     def decrypt_file(path: str) -> None:
         if texts and texts[-1] and not texts[-1].endswith(("\n", "\r")):
             texts.append("\n")
-        texts.append(str(decrypt(read_every_line(path), os.environ, chosen, progress)))
+        texts.append(str(decrypt(read_every_line(path), os.environ, selects, progress)))
 
     for_each_file(files, "decrypting", decrypt_file)
     write_text(output, "".join(texts))

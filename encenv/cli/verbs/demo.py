@@ -54,26 +54,26 @@ def command() -> None:
         _show(PLAIN)
 
         click.secho("\n2. The same file after: encenv encrypt --key local .env", bold=True)
-        sealed = encrypt(PLAIN, Writer((KeyName("local", ""),), providers=[keys])).text
-        path.write_text(sealed)
-        _show(sealed)
+        text = encrypt(PLAIN, Writer((KeyName("local", ""),), providers=[keys])).text
+        path.write_text(text)
+        _show(text)
 
         clear_cache()  # of the data key that encrypted: loading starts as in another process
         click.secho(
             "\n3. Loaded by a settings class, from the file and from the process environment", bold=True
         )
-        _load(path, sealed, keys)
+        _load(path, text, keys)
 
         click.secho("\n4. Loaded after somebody changed an encrypted value", bold=True)
         first_characters = r"(SECRET_KEY=encenv:1:\w{8}:.{20})(.)"
-        changed = re.sub(first_characters, lambda m: m[1] + ("B" if m[2] == "A" else "A"), sealed)
+        changed = re.sub(first_characters, lambda m: m[1] + ("B" if m[2] == "A" else "A"), text)
         path.write_text(changed)
         _fail(path, keys)
         click.secho("\nYour turn: ", bold=True, nl=False)
         click.echo("encenv keygen && encenv encrypt --key local .env")
 
 
-def _load(path: Path, sealed: str, keys: _CountingKeys) -> None:
+def _load(path: Path, text: str, keys: _CountingKeys) -> None:
     # A lazy door: a settings class cannot be declared without pydantic, and its import costs most of this command.
     from pydantic import PostgresDsn, SecretStr
 
@@ -87,16 +87,16 @@ def _load(path: Path, sealed: str, keys: _CountingKeys) -> None:
 
     from_file = Settings()
     for name, value in from_file:
-        shown = value.unicode_string() if isinstance(value, PostgresDsn) else str(value)
-        _echo(f"  {name:14}{type(value).__name__:13}", shown.replace(SECRET, "***"))
-    variables = {one.name: one.value for one in parse(sealed).bindings if one.name and one.value}
+        plain = value.unicode_string() if isinstance(value, PostgresDsn) else str(value)
+        _echo(f"  {name:14}{type(value).__name__:13}", plain.replace(SECRET, "***"))
+    variables = {one.name: one.value for one in parse(text).bindings if one.name and one.value}
     del variables["DATABASE_URL"]  # ${NAME} means something in a file only
     with patch.dict(os.environ, variables):
         from_process = Settings(_env_file=None)
     same = from_process == from_file.model_copy(update={"database_url": None})
     click.echo(f"  from the process environment: {'the same values' if same else 'other values'}")
     click.secho(f"  unwraps of the data key: {keys.unwraps}", bold=True, nl=False)
-    click.echo(f", for two loads of {sealed.count('=encenv:')} values")
+    click.echo(f", for two loads of {text.count('=encenv:')} values")
 
 
 def _fail(path: Path, keys: _CountingKeys) -> None:

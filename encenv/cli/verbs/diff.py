@@ -127,13 +127,15 @@ def _side(text: str) -> _Side:
     return _Side(where, decode(data, where))
 
 
-def _decrypted(side: _Side, values: Iterable[Assignment | None]) -> dict[int, str]:
-    """Return the *values* of *side* decrypted, by index; the key entries of the other side are not used."""
-    texts = {one.index: (one.name, one.text) for one in values if one is not None and one.text is not None}
+def _decrypted(side: _Side, assignments: Iterable[Assignment | None]) -> dict[int, str]:
+    """Return the values of *assignments* of *side* decrypted, by index; the key entries of the other side are not used."""
+    texts = {
+        one.index: (one.name, one.text) for one in assignments if one is not None and one.text is not None
+    }
     plain = {index: text for index, (_, text) in texts.items() if not claims(text)}
-    sealed = {index: value for index, value in texts.items() if index not in plain}
+    values = {index: value for index, value in texts.items() if index not in plain}
     try:
-        return plain | open_values(sealed, reading_session(parse(side.text), os.environ))
+        return plain | open_values(values, reading_session(parse(side.text), os.environ))
     except EncenvError as error:
         error.message = f"{side.where}: {error.message}"
         error.hint += "; without --show no key is needed"

@@ -94,9 +94,9 @@ def _file(path: str, inspection: Inspection, policy: Policy) -> Iterator[Finding
     where = place(path)
     file = shell_argument(where)
     # Plaintext does not keep encenv from working; `encenv check` fails for it.
-    exposed = report.plaintext(where, inspection, policy, f"run: encenv encrypt {file}")
-    damaged = sorted(report.damage(where, inspection), key=lambda one: one.line or 0)
-    for findings in (damaged, [replace(one, severity="warning") for one in exposed]):
+    plaintext = report.plaintext(where, inspection, policy, f"run: encenv encrypt {file}")
+    damage = sorted(report.damage(where, inspection), key=lambda one: one.line or 0)
+    for findings in (damage, [replace(one, severity="warning") for one in plaintext]):
         yield from findings[:SHOWN_MAX]
         if more := findings[SHOWN_MAX:]:
             yield Finding(more[0].severity, where, f"{len(more)} more", f"see them all: encenv check {file}")

@@ -25,7 +25,7 @@ DRIVER_FAILED = 129  # gitattributes(5): a status above 128 is no conflict but a
 
 @click.group(no_args_is_help=False)
 def command() -> None:
-    """Install or remove the git hook and drivers: check what is staged, show .env files masked, merge them by variable.
+    """Install or remove what protects a clone: git hooks that check each commit, and drivers for git diff and merge.
 
     \b
     Example:
@@ -39,7 +39,7 @@ def command() -> None:
 def install() -> None:
     """Protect this clone: install the hooks, the diff and merge drivers, and the lines of .gitattributes.
 
-    Run it once in each clone. A commit is then refused if a plaintext that must be encrypted is staged (encenv check
+    Run it once in each clone. Git then refuses a commit with plaintext that must be encrypted (encenv check
     --staged). A hook that is there already is kept and runs first; core.hooksPath and linked work trees work as well.
     git diff shows names and the key of each value, never a plaintext; git merge, rebase and cherry-pick merge .env
     files by variable.

@@ -20,10 +20,10 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
     """Encrypt all encrypted values of FILE (.env) again, under a new data key that replaces all others.
 
     What contributors added is merged. KEY and the context can change; if they are left out, those of pyproject.toml
-    are used, else the file's. Every other key of the file no longer opens it, which is reported. Plaintext stays
+    are used, else the file's. No other key opens the file afterwards; rotate names each that did. Plaintext stays
     plaintext.
 
-    People who could decrypt before can still decrypt the versions in git. So after someone left, change the secrets
+    People who could decrypt before can still decrypt the versions in git. When someone leaves, change the secrets
     themselves as well.
 
     \b
