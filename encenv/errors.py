@@ -59,7 +59,11 @@ class EncenvError(Exception):
         """
         ours = next(cls for cls in type(self).__mro__ if cls.__module__ == __name__)
         copy: EncenvError = ours(
-            self.message, hint=self.hint, variables=variables, missing_key=self.missing_key
+            self.message,
+            hint=self.hint,
+            variables=variables,
+            failures=self._failures,
+            missing_key=self.missing_key,
         )
         return copy
 

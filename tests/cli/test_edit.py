@@ -137,7 +137,8 @@ def test_an_edit_that_cannot_even_be_kept(sealed):
     """If the text can be neither saved nor kept, encenv says so without printing any of it."""
     editor(sealed, f"path.write_bytes(b'A={CANARY}\\0')")
     result = sealed.run("edit")
-    assert "your text could not be kept: " in result.err
+    (warning,) = [line for line in result.err.splitlines() if "your text could not be kept: " in line]
+    assert warning.endswith("; encode it, for example as base64")
     assert CANARY not in result.err
     assert [path.name for path in sealed.folder.iterdir()] == [".env"]
 

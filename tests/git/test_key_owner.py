@@ -36,7 +36,9 @@ def test_hint(repo):
     other = KeyUnreachableError("no answer", hint="try again")
     expected = f"; {('Ann' * 100)[:NAME_MAX]} added the key here"
     assert hint_of(error) == hint_of(error.of("A")) == f"allow it{expected}"
-    assert hint_of(combine([other, error.of("A"), error.of("B")])).endswith(expected)
+    several = combine([other, error.of("A"), error.of("B")])
+    assert hint_of(several).endswith(expected)
+    assert hint_of(several.of("A", "B")).endswith(expected)
 
 
 def test_no_hint(repo, monkeypatch, tmp_path_factory):

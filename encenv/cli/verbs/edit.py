@@ -20,6 +20,7 @@ from encenv.files.editor_session import UNSAVED, EditorSession, encrypt_draft, f
 from encenv.files.encrypt import EncryptResult
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.writer import Writer
+from encenv.git.key_owner import hint_of
 from encenv.git.merge import merge
 from encenv.policy.project import project_of
 
@@ -94,7 +95,7 @@ def _edit_until_saved(path: Path, file: str, save: Callable[[str], EncryptResult
             failure = error.of()
         if not is_terminal(sys.stdin):
             raise failure
-        fail(failure.message, failure.hint)
+        fail(failure.message, hint_of(failure))
         if not click.confirm("Edit it again? (No: your text is kept, encrypted)", default=True, err=True):
             raise ConflictError(f"{printable(file)} was not changed", hint="run encenv edit to start again")
 
@@ -110,7 +111,7 @@ def _keep(file: str, path: Path, session: EditorSession, writer: Writer) -> None
         beside = next(name for name in names if not os.path.lexists(name))
         create(beside, text.encode())
     except EncenvError as error:
-        warn(f"your text could not be kept: {error.message}")
+        warn(f"your text could not be kept: {error.message}; {error.hint}")
     else:
         warn(f"your text is kept, encrypted; to see it: encenv get {UNSAVED} -f {shell_argument(beside)}")
 
