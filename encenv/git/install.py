@@ -19,6 +19,10 @@ from encenv.policy.file_globs import attribute_pattern
 from encenv.policy.project import Project
 
 ATTRIBUTES = ".gitattributes"
+_SET, _UNSET = (
+    ("diff=encenv", "merge=encenv"),
+    ("!diff", "!merge"),
+)  # for a glob, and for one that excludes files
 _MODE = 0o666  # before the umask
 
 
@@ -111,14 +115,8 @@ def _missing(text: str, globs: Sequence[str]) -> list[str]:
     first glob without a line behind those of the globs before it, all lines are returned.
     """
     present = iter(text.split("\n"))
-    needed = [
-        (
-            attribute_pattern(glob),
-            ("!diff", "!merge") if glob.startswith("!") else ("diff=encenv", "merge=encenv"),
-        )
-        for glob in globs
-        if glob != "!"  # it excludes nothing, and git warns of an empty pattern
-    ]
+    globs = [glob for glob in globs if glob != "!"]  # it excludes nothing, and git warns of an empty pattern
+    needed = [(attribute_pattern(glob), _UNSET if glob.startswith("!") else _SET) for glob in globs]
     for number, (pattern, words) in enumerate(needed):
         if not any(_gives(line, pattern, words) for line in present):  # takes the lines up to that one
             return [" ".join([pattern, *words]) for pattern, words in needed[number:]]

@@ -28,7 +28,7 @@ class FieldSecrecy:
     names: Mapping[str, bool | None]  # by the name of the variable
     prefixes: Mapping[
         str, bool | None
-    ]  # by the beginning of names, for what is in a dict; the longest counts
+    ]  # for what is in a dict, by the beginning of its name; the longest counts
     case_sensitive: bool  # whether names are compared with their case; otherwise they are in lower case here
 
     def of(self, name: str) -> bool | None:

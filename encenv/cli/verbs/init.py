@@ -54,10 +54,12 @@ def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None
     for line in protect_clone(here):
         say(line)
     _say_what_is_next(here)
-    past = plaintext_history(here)
-    if past.names:
-        say(f"plaintext in history ({count(past.commits, 'commit')}, {listed(past.files)}):")
-        say(f"  {listed(past.names)}")
+    found = plaintext_history(here)
+    if found:
+        commits = count(len({version.commit for version, _ in found}), "commit")
+        files = listed([*dict.fromkeys(version.path for version, _ in found)])
+        say(f"plaintext in history ({commits}, {files}):")
+        say(f"  {listed([*dict.fromkeys(name for _, name in found)])}")
         say("change these where they were issued: every clone still has them")
 
 
