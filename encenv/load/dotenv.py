@@ -104,13 +104,12 @@ class LoadedFile:
     def variables(self) -> Place:
         """Return the variables by name, those that are not plaintext yet to be decrypted."""
         return {
-            name: self.value(name)
-            if self.is_plain(name)
-            else EncryptedVariable(
-                name, self.raw(name) or "", self.sealed_texts([name]), functools.partial(self.value, name)
-            )
-            for name in self.last
+            name: self.value(name) if self.is_plain(name) else self._encrypted(name) for name in self.last
         }
+
+    def _encrypted(self, name: str) -> EncryptedVariable:
+        value = functools.partial(self.value, name)
+        return EncryptedVariable(name, self.raw(name) or "", self.sealed_texts([name]), value)
 
     def is_plain(self, name: str) -> bool:
         """Return whether nothing in the value of *name*, or in what it refers to, is encrypted."""
@@ -267,6 +266,5 @@ def _find_dotenv() -> Path | None:
         ):
             frame = frame.f_back
         start = Path(os.path.abspath(frame.f_code.co_filename)).parent
-    return next(
-        (path for folder in (start, *start.parents) if is_file_or_fifo(path := folder / ".env")), None
-    )
+    paths = (folder / ".env" for folder in (start, *start.parents))
+    return next((path for path in paths if is_file_or_fifo(path)), None)

@@ -22,16 +22,10 @@ else:
     trust = lazily("encenv.keys.trust")
 
 # The names of `ReaderOptions`, which is for type checkers: its import would take longer than all else here.
-OPTIONS = frozenset(
-    [
-        "trusted_keys",
-        "encryption_context",
-        "encrypted_prefix",
-        "key_providers",
-        "unwrap_timeout",
-        "hedge_delay",
-    ]
-)
+OPTIONS = {
+    *("trusted_keys", "encryption_context", "encrypted_prefix"),
+    *("key_providers", "unwrap_timeout", "hedge_delay"),
+}
 
 ABSENT = object()  # no value at all; None is the value of a line without "="
 
@@ -142,9 +136,7 @@ class SettingsSession(ReaderSession):
         self.hook_arguments: Sequence[object] = ()  # the sources that pydantic-settings has made
         self.built: Sequence[Any] = ()  # those that `CliApp` has built
         self.sources: Sequence[Any] = ()  # those of the load, highest first
-        self.order: list[
-            Reader | None
-        ] = []  # their readers; None where the values are unknown before the call
+        self.order: list[Reader | None] = []  # their readers; None for a source of the application's own
         # Each source with its reader, if it has one, by the id of the source. The source is kept: as long as it lives,
         # no other object has its id.
         self.readers: dict[int, tuple[object, Reader | None]] = {}

@@ -83,12 +83,9 @@ def _rebuild(  # noqa: PLR0911 (one for each kind)
         )
     if isinstance(error, SettingsError):
         match = re.fullmatch(SETTINGS_ERROR, str(error))
-        known = (
-            match
-            and match[1] in model.model_fields
-            and match[2] in {type(source).__name__ for source in session.sources}
-        )
-        return SettingsError(match[0] if match and known else f"the settings cannot be loaded; {WITHHELD}")
+        sources = {type(source).__name__ for source in session.sources}
+        is_known = match and match[1] in model.model_fields and match[2] in sources
+        return SettingsError(match[0] if match and is_known else f"the settings cannot be loaded; {WITHHELD}")
     if isinstance(error, EncenvError):
         if [package for package, _ in _frames(error.__traceback__)][-1:] == ["encenv"]:
             rebuild, arguments, _ = error.__reduce__()  # without its notes
@@ -154,10 +151,10 @@ class _SafeLines:
     def _in_schema(self, part: object) -> bool:
         """Return whether *part* is a text of the schema, or put together of its words, as ``list[int]``."""
         text = str(part)
+        if text in self._texts:
+            return True
         words = _WORD.findall(text.casefold())
-        return text in self._texts or (
-            bool(words) and self._words.issuperset(words) and _LABEL.fullmatch(text) is not None
-        )
+        return bool(words) and self._words.issuperset(words) and _LABEL.fullmatch(text) is not None
 
     def _without_values(
         self, kind: str, ctx: Mapping[str, Any]

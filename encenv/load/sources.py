@@ -120,22 +120,16 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
     def _add(self, place: Place) -> None:
         """Put the variables of *place* above those that are there."""
         rivals: dict[str, EncryptedVariable] = {}
+        roles = self._model.roles
         for own, value in place.items():
             name = self._fold(own)
             if isinstance(value, EncryptedVariable):
                 other = self._fold(own.removeprefix(self._session.prefix))
                 # With the prefix, it supplies the name without it, if the model reads that alone.
-                if (
-                    other != name
-                    and claims(value.raw)
-                    and self._model.roles(other)
-                    and not self._model.roles(name)
-                ):
+                if other != name and claims(value.raw) and roles(other) and not roles(name):
                     name = other
-                    same = (
-                        one for one, text in place.items() if self._fold(one) == name and text is not None
-                    )
-                    value.rival = next(same, "")
+                    with_value = (one for one, text in place.items() if text is not None)
+                    value.rival = next((one for one in with_value if self._fold(one) == name), "")
                     if value.rival:
                         rivals[name] = value
                 value.below = self._variables.get(name, ABSENT)
@@ -199,9 +193,8 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
                 roles = self._model.roles(name) if self._source.env_nested_delimiter else ()
                 below = [role for role in roles if role.path]
                 hidden.update(name for role in below if role.field.name in withheld)
-                if any(self._is_needed(role, state, skip) for role in below) or (
-                    self._passes_on and self._is_passed_on(name, state)
-                ):
+                is_needed = any(self._is_needed(role, state, skip) for role in below)
+                if is_needed or (self._passes_on and self._is_passed_on(name, state)):
                     value(name)
         return hidden
 
@@ -306,10 +299,8 @@ def _reader(session: SettingsSession, source: Any) -> Reader | None:
 def _texts(session: SettingsSession, source: EnvSettingsSource) -> Sequence[Place]:
     """Return what *source* reads from: the process environment, or folders; nothing if nothing there is encrypted."""
     # Names are in lower case unless the source compares cases.
-    prefixes = (ENTRY_PREFIX, ENTRY_PREFIX.lower())
-    if not any(
-        name.startswith(prefixes) or "encenv:" in (text or "") for name, text in source.env_vars.items()
-    ):
+    prefixes, variables = (ENTRY_PREFIX, ENTRY_PREFIX.lower()), source.env_vars.items()
+    if not any(name.startswith(prefixes) or "encenv:" in (text or "") for name, text in variables):
         return []
     if isinstance(source, NestedSecretsSettingsSource):
 
