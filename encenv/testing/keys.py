@@ -191,7 +191,7 @@ class KeyTable:
 
     def usable(self, request: Request, key: Key) -> Key:
         """Return *key* if it may encrypt and decrypt, for this caller and in this state."""
-        self._permitted(request, key)
+        self._allow(request, key)
         if key.state == "Disabled":
             raise Refusal("DisabledException", f"{key.arn} is disabled")
         if key.spec != "SYMMETRIC_DEFAULT":
@@ -200,9 +200,10 @@ class KeyTable:
 
     def managed(self, request: Request, member: str = "KeyId") -> Key:
         """Return the key that a management operation names, unless it is pending deletion."""
-        return self._permitted(request, self.find(request, member, aliases=False))
+        return self._allow(request, self.find(request, member, aliases=False))
 
-    def _permitted(self, request: Request, key: Key) -> Key:
+    def _allow(self, request: Request, key: Key) -> Key:
+        """Return *key* if this caller may use it and it is not pending deletion."""
         request.key = key.arn
         self.check_permission(request)
         if key.state.startswith("Pending"):

@@ -123,12 +123,12 @@ def _first_request(command: Sequence[str], program: Program, module: str) -> flo
         connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
         began = time.perf_counter()
         connection.request("POST", "/2015-03-31/functions/function/invocations", b"{}")
-        said = connection.getresponse().read()
+        answer = connection.getresponse().read()
         taken = (time.perf_counter() - began) * 1000
     finally:
         _end(process)
-    if said != json.dumps(program.expected).encode():
-        raise RuntimeError(f"the handler {module} answered {said[:500]!r}")
+    if answer != json.dumps(program.expected).encode():
+        raise RuntimeError(f"the handler {module} answered {answer[:500]!r}")
     return taken
 
 

@@ -94,7 +94,7 @@ def kms_process(*options: str) -> Iterator[tuple[str, dict[str, str]]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
-            said = json.loads(server.stdout.readline())
-            yield said["keys"][0], said["environ"]
+            started = json.loads(server.stdout.readline())
+            yield started["keys"][0], started["environ"]
         finally:
             server.terminate()

@@ -52,10 +52,10 @@ def python_open(variables):
     """Return the bytes that Python reads, None where it refuses."""
     clear_cache()
     refused = set()
-    while True:  # a load is all or nothing: what it refuses is named, and the others are asked for again
-        asked = {name: text for name, text in variables.items() if name not in refused}
+    while True:  # a load fails as a whole: leave out the variables that it names, and load the others again
+        others = {name: text for name, text in variables.items() if name not in refused}
         try:
-            values = decrypt_environ(asked)
+            values = decrypt_environ(others)
         except EncenvError as error:
             if refused.issuperset(error.variables):
                 raise

@@ -319,7 +319,7 @@ def test_no_such_file(key_file, name, kind):
     assert name in error.message
 
 
-# -- what stands in it
+# -- what it holds
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ _BY_CALL = Annotated[
     Annotated[Cat, Tag("cat")] | Annotated[Dog, Tag("dog")], Discriminator(lambda value: next(iter(value)))
 ]
 
-VALIDATIONS = {  # a field's type, and a text that is not valid; {} stands for the secret
+VALIDATIONS = {  # a field's type, and a text that is not valid; {} is the place of the secret
     "int": (int, "{}"),
     "int, digits": (int, "9{}9"),
     "float": (float, "{}"),
@@ -337,14 +337,16 @@ def test_a_value_that_is_not_valid(case, secret, environ):
 def test_two_values_make_the_same_error(case, environ):
     """Two secrets that are wrong in the same way give the same error: without lengths, positions or characters."""
     annotation, text = VALIDATIONS[case]
-    said = []
+    reports = []
     for secret in (CANARY, "Zaunkönig-und-noch-mehr", "!"):
         clear_cache()
         environ({"FIELD": text.format(*[secret] * 9), "SIBLING": secret})
         error = caught(settings_of(annotation))
         lines = error.errors() if isinstance(error, ValidationError) else []
-        said.append([(line["type"], [str(error), error.json(), [*map(_told, lines)]]) for line in lines[:1]])
-    same_type = [lines for lines in said if lines and lines[0][0] == said[0][0][0]]
+        reports.append(
+            [(line["type"], [str(error), error.json(), [*map(_told, lines)]]) for line in lines[:1]]
+        )
+    same_type = [lines for lines in reports if lines and lines[0][0] == reports[0][0][0]]
     assert len(same_type) > 1
     assert all(lines == same_type[0] for lines in same_type)
 

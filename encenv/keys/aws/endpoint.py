@@ -24,7 +24,7 @@ _PARTITIONS = (
 )
 _PORTS = {"http": 80, "https": 443}
 _HOST = "abcdefghijklmnopqrstuvwxyz0123456789.:-"  # a name, or an address of either kind; urlsplit folds case
-_OTHER_BYTES = 3  # of an IPv4 address, beside the first
+_OTHER_BYTES = 3  # of an IPv4 address, after the first
 _HOST_MAX = 253  # RFC 1035, 2.3.4, without the first length byte and the root
 
 

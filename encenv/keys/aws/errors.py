@@ -1,6 +1,6 @@
 """Turn failures of AWS KMS into errors with hints: AWS error codes, and what boto3 raises without an answer.
 
-No message holds the text of AWS or boto3, which may hold what a credential process printed, or the name of a class.
+No message holds the name of a class, or a text of AWS or boto3: that may include the output of a credential process.
 """
 
 import re

@@ -21,7 +21,7 @@ else:
     kms_errors = lazily("encenv.keys.aws.errors")
 
 DATA_KEY_BYTES = 32
-CONNECTIONS = 32  # as many as a load may have data keys
+CONNECTIONS = 32  # the data keys that a load may have
 _MEMBERS: dict[str, dict[str, type]] = {  # AWS KMS API reference, "Response Elements"
     "Decrypt": {"KeyId": str, "Plaintext": bytes},
     "Encrypt": {"KeyId": str, "CiphertextBlob": bytes},
@@ -151,7 +151,7 @@ class AwsKms:
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=READ_SECONDS,
                 max_pool_connections=CONNECTIONS,
-                # How many, AWS_MAX_ATTEMPTS and the AWS configuration say; 3 by default.
+                # AWS_MAX_ATTEMPTS and the AWS configuration say how many; 3 by default.
                 retries={"mode": "standard"},
             )
             # One operation, so that all threads get the pool that one of them made.
@@ -198,7 +198,7 @@ def _fault(operation: str, key: str, answer: dict[str, Any]) -> EncenvError | No
         not answer.get(member) or not isinstance(answer[member], kind)
         for member, kind in _MEMBERS[operation].items()
     ):
-        # To botocore an answer that was cut off in the middle is a complete one without members.
+        # botocore takes an answer that was cut off for a complete one without members.
         return KeyUnreachableError(
             f"AWS KMS did not answer {kms_errors.call_name(operation, key)} in full",
             hint="try again, or check the network",
