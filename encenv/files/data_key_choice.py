@@ -7,7 +7,7 @@ least one), and that is not a contributor's. So nobody who plants an entry can r
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from encenv.errors import (
     ConflictError,
@@ -21,41 +21,32 @@ from encenv.files.disk import shell_argument
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.lines import FileKey, FileLines
 from encenv.files.opening import open_values
-from encenv.files.writer import UNWRAP_SECONDS, Writer
-from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry
+from encenv.files.writer import UNWRAP_SECONDS, EncryptionKey, Writer
+from encenv.format.sealed import ADDED_BY_WRITER
 from encenv.keys.entries import is_contributed
 from encenv.keys.process_safety import lazily
 from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap
 
 if TYPE_CHECKING:
-    from encenv.format.envelope import DataKey
     from encenv.keys import local as local_keys
 else:
     local_keys = lazily("encenv.keys.local")
 
 
-class DataKeyChoice(NamedTuple):
-    """The data key to encrypt under, its key entry, and whether that entry is new to the file."""
-
-    data_key: "DataKey"
-    entry: KeyEntry
-    is_new: bool
-
-
-def choose_data_key(lines: FileLines, writer: Writer) -> DataKeyChoice:
+def choose_data_key(lines: FileLines, writer: Writer) -> EncryptionKey:
     """Return the data key to encrypt more values under: one of the file's if the rule permits, else a new one.
 
     Raises:
         EncenvError: If no data key is permitted, or a value under it does not decrypt.
     """
-    new: tuple[DataKey, KeyEntry] | None = None
+    new: EncryptionKey | None = None
     if writer.keys:
         keys = writer.keys
         candidates = [key for key in lines.keys if key.is_only_under(keys)]
         if lines.keys and not candidates and not all(key.is_exact for key in keys):
             # The entry of a new data key says which key an alias means.
             new = writer.new_key(keys, writer.context or ())
-            exact = FileKey((new[1],), {}).wrapping_keys
+            exact = FileKey((new.entry,), {}).wrapping_keys
             candidates = [key for key in lines.keys if key.is_only_under(exact)]
     else:
         keys, candidates = agreed_keys(lines, writer), lines.trusted_keys
@@ -68,7 +59,7 @@ def choose_data_key(lines: FileLines, writer: Writer) -> DataKeyChoice:
             try:
                 data_key = session.data_key(key.entries[0].kid)
                 open_values(key.values, session, writer.progress)  # every value under it has to decrypt
-                return DataKeyChoice(data_key, key.entries[0], is_new=False)
+                return EncryptionKey(data_key, key.entries[0], is_new=False)
             except KeyDeniedError as error:
                 denial = error
             except (KeyRefusedError, KeyUnreachableError) as error:
@@ -78,10 +69,10 @@ def choose_data_key(lines: FileLines, writer: Writer) -> DataKeyChoice:
     _check_wrapped_keys(candidates, writer, lines.where)
     if denial is not None:
         # A contributor may still add values, under a data key that nobody encrypts under again.
-        return DataKeyChoice(*writer.new_key(keys, (*context, ADDED_BY_WRITER)), is_new=True)
-    if new is None or {*new[1].context} - {ADDED_BY_WRITER} != {*context}:
+        return writer.new_key(keys, (*context, ADDED_BY_WRITER))
+    if new is None or {*new.entry.context} - {ADDED_BY_WRITER} != {*context}:
         new = writer.new_key(keys, context)
-    return DataKeyChoice(*new, is_new=True)
+    return new
 
 
 def wrapping_of_new_key(lines: FileLines, writer: Writer) -> tuple[Sequence[KeyName], Pairs]:

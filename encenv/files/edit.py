@@ -58,13 +58,13 @@ def set_value(text: str, name: str, value: str, writer: Writer, where: str = ".e
         file = file.append(name, "")
         index = len(file.bindings) - 1
     lines = classify(file, where, {index})
-    choice = choose_data_key(lines, writer)
+    key = choose_data_key(lines, writer)
     before = lines.sealed.get(index)
-    if before is not None and not choice.is_new:
+    if before is not None and not key.is_new:
         with suppress(AuthenticationError):  # it is damaged, or under another data key
-            if choice.data_key.decrypt_text(*before) == value:
-                return EncryptResult(text, entry=choice.entry)
-    return encrypt_values(file, {index: value}, choice, old_kids={kid_shown(before[1])} if before else ())
+            if key.data_key.decrypt_text(*before) == value:
+                return EncryptResult(text, entry=key.entry)
+    return encrypt_values(file, {index: value}, key, old_kids={kid_shown(before[1])} if before else ())
 
 
 @frameless

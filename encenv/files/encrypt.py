@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from encenv.errors import EncenvError, FileError, PolicyError, combine, frameless
-from encenv.files.data_key_choice import DataKeyChoice, choose_data_key, wrapping_of_new_key
+from encenv.files.data_key_choice import choose_data_key, wrapping_of_new_key
 from encenv.files.document import Binding, EnvFile, parse, with_value
 from encenv.files.lines import NameTest, classify
 from encenv.files.opening import Progress, entry_kids, open_possible, reading_session, values_of
-from encenv.files.writer import Writer
+from encenv.files.writer import EncryptionKey, Writer
 from encenv.format.sealed import ADDED_BY_WRITER, KeyEntry, claims, kid_shown
 
 
@@ -60,10 +60,10 @@ def reencrypt(
         return EncryptResult(text)
     wrapping = wrapping_of_new_key(lines, writer)
     values = plain | lines.decrypt(writer)
-    choice = DataKeyChoice(*writer.new_key(*wrapping), is_new=True)
-    result = encrypt_values(lines.file, values, choice, progress=writer.progress)
+    key = writer.new_key(*wrapping)
+    result = encrypt_values(lines.file, values, key, progress=writer.progress)
     file = parse(result.text)
-    others = {index for index, kid in entry_kids(file).items() if kid != choice.entry.kid}
+    others = {index for index, kid in entry_kids(file).items() if kid != key.entry.kid}
     return replace(result, text=str(file.without(others)))
 
 
@@ -118,7 +118,7 @@ def decrypt(
 def encrypt_values(
     file: EnvFile,
     values: Mapping[int, str],
-    choice: DataKeyChoice,
+    key: EncryptionKey,
     *,
     old_kids: Collection[str] = (),
     progress: Progress = iter,
@@ -138,20 +138,20 @@ def encrypt_values(
         binding = file.bindings[index]
         name = binding.name or ""
         try:
-            sealed = choice.data_key.encrypt(name, text)
+            sealed = key.data_key.encrypt(name, text)
             changes[index] = with_value(binding, sealed)
-            plaintexts[sealed] = choice.data_key.decrypt_text(name, sealed)
+            plaintexts[sealed] = key.data_key.decrypt_text(name, sealed)
         except EncenvError as error:
             failures.append(error.of(name))
     if failures:
         raise combine(failures, whole="the file", done="encrypted")
     changed = file.replace(changes)
-    if choice.is_new:
-        changed = changed.insert_above(min(values), choice.entry.name, str(choice.entry))
+    if key.is_new:
+        changed = changed.insert_above(min(values), key.entry.name, str(key.entry))
     before = [(one.name, values.get(index, one.value)) for index, one in enumerate(file.bindings) if one.name]
     after = [(one.name, plaintexts.get(one.value or "", one.value)) for one in changed.bindings if one.name]
-    if choice.is_new:
-        after.remove((choice.entry.name, str(choice.entry)))
+    if key.is_new:
+        after.remove((key.entry.name, str(key.entry)))
     if after != before:
         raise FileError(
             "the encrypted file would not give the same values back",
@@ -159,7 +159,7 @@ def encrypt_values(
         )
     text = drop_unused_entries(str(changed), old_kids) if old_kids else str(changed)
     names = tuple(file.bindings[index].name or "" for index in sorted(values))
-    return EncryptResult(text, names, choice.entry, is_new=choice.is_new)
+    return EncryptResult(text, names, key.entry, is_new=key.is_new)
 
 
 def drop_unused_entries(text: str, kids: Collection[str]) -> str:

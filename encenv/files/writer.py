@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from encenv.errors import EncenvError, KeyDeniedError
 from encenv.files.key_names import KeyName, Pairs
@@ -21,6 +21,14 @@ else:
     envelope = lazily("encenv.format.envelope")
 
 UNWRAP_SECONDS = 20.0  # a person waits, and may be asked to sign in
+
+
+class EncryptionKey(NamedTuple):
+    """The data key to encrypt under, its key entry, and whether that entry is new to the file."""
+
+    data_key: "DataKey"
+    entry: KeyEntry
+    is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class Writer:
         """Return the provider called *name*."""
         return find_provider(name, self.environ, self.providers)
 
-    def new_key(self, keys: Sequence[KeyName], context: Pairs) -> "tuple[DataKey, KeyEntry]":
+    def new_key(self, keys: Sequence[KeyName], context: Pairs) -> EncryptionKey:
         """Generate a data key and wrap it under each of *keys*; if that is denied, as a contributor's data key.
 
         Raises:
@@ -65,7 +73,7 @@ class Writer:
                 pass
         raise refusal
 
-    def _generate(self, keys: Sequence[KeyName], context: Pairs) -> "tuple[DataKey, KeyEntry]":
+    def _generate(self, keys: Sequence[KeyName], context: Pairs) -> EncryptionKey:
         whole = encryption_context(context)
         plain, first = self.find(keys[0].provider).generate(keys[0].key, whole)
         data_key = envelope.DataKey(plain)
@@ -73,4 +81,4 @@ class Writer:
         items = tuple({(item.provider, item.reference): item for item in (first, *others)}.values())
         entry = KeyEntry(data_key.commitment, tuple(sorted(context)), items)
         # Parsed, so that an entry outside the format is never written.
-        return data_key, KeyEntry.parse(entry.kid, str(entry))
+        return EncryptionKey(data_key, KeyEntry.parse(entry.kid, str(entry)), is_new=True)

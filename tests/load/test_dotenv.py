@@ -42,7 +42,7 @@ from encenv.keys.local import generate_key_text
 KEYS = LocalKeys({"ENCENV_LOCAL_KEY": generate_key_text()})
 WRITER = Writer((KeyName("local", ""),), environ={}, providers=[KEYS])
 READ = {"key_providers": [KEYS]}
-PROCESS_KEY, PROCESS_ENTRY = WRITER.new_key(WRITER.keys, ())
+PROCESS_KEY, PROCESS_ENTRY, _ = WRITER.new_key(WRITER.keys, ())
 
 # Names that differ in case only, quoted ones, one that looks like a key word, and two that only processes have.
 NAMES = ("A", "B", "a", "SECRET_KEY", "'Q K'", "'QUOTED'", "ü", "a.b", "export", "\ufeffX")

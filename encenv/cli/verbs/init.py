@@ -83,7 +83,7 @@ def _write(here: Project, keys: tuple[KeyName, ...], context: Pairs) -> None:
     """Write *keys* into pyproject.toml, once a data key could be made with them."""
     if LOCAL in keys and not LocalKeys().exist():
         click.get_current_context().invoke(keygen.command, output=None)
-    _, entry = Writer(keys, context or None).new_key(keys, context)
+    entry = Writer(keys, context or None).new_key(keys, context).entry
     names = [str(KeyName.of(item)) for item in entry.items]
     aliases = ", ".join(str(key) for key in keys if "alias/" in key.key)
     paths = pyproject_paths()
