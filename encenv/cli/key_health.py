@@ -46,9 +46,8 @@ def key_findings(
         kms = KmsProbe()
         try:
             source, owner = kms.credentials(), kms.identity()
-            yield Finding(
-                "ok", "credentials", f"found, by {source}" + (f"; they are {owner}" if owner else "")
-            )
+            message = f"found, by {source}" + (f"; they are {owner}" if owner else "")
+            yield Finding("ok", "credentials", message)
             probe = kms
         except EncenvError as error:
             yield failure("credentials", error)

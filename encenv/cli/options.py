@@ -57,15 +57,9 @@ file_argument = click.argument("file", metavar="[FILE]", default=DEFAULT_FILE, t
 _files_argument = partial(click.argument, "files", metavar="[FILE]...", nargs=-1, type=FILE)
 files_argument = _files_argument(callback=lambda _, __, files: files or (DEFAULT_FILE,))
 named_files_argument = _files_argument()  # without a default
-file_option = click.option(
-    "-f",
-    "--file",
-    metavar="FILE",
-    default=DEFAULT_FILE,
-    type=FILE,
-    show_default=True,
-    help="The file; - is standard input.",
-)
+_file_option = partial(click.option, "-f", "--file", metavar="FILE", type=FILE)
+file_option = _file_option(default=DEFAULT_FILE, show_default=True, help="The file; - is standard input.")
+files_option = _file_option("files", multiple=True, help="A .env file; a later one wins over an earlier one.")
 
 
 def output_option(text: str) -> Callable[[F], F]:

@@ -13,6 +13,7 @@ from encenv.files.plaintext_leaks import mask_name
 from encenv.policy.rules import Policy
 
 Severity = Literal["ok", "skipped", "warning", "error"]
+_ENCODE = "encode the value, for example as base64, and encrypt it: it holds a NUL"
 _STYLES: dict[Severity, str] = {"ok": GREEN, "skipped": DIM, "warning": YELLOW, "error": f"{BOLD};{RED}"}
 # The states of a value (`encenv.files.inspect`, `encenv.files.compare`) as screens and JSON call them.
 STATES = {
@@ -60,10 +61,8 @@ def plaintext(where: str, inspection: Inspection, policy: Policy, hint: str) -> 
     message = "plaintext that must be encrypted"
     for one in inspection.variables:
         if one.state == "plain" and policy.requires(one.name):
-            nul = "encode the value, for example as base64, and encrypt it: it holds a NUL"
-            yield Finding(
-                "error", where, message, nul if one.has_nul else hint, one.line, mask_name(one.name)
-            )
+            how = _ENCODE if one.has_nul else hint
+            yield Finding("error", where, message, how, one.line, mask_name(one.name))
     for name, line in inspection.commented:
         if policy.requires(name):
             delete = "delete the comment, or its value"

@@ -605,7 +605,7 @@ def test_init(repo):
     done = repo.shell("encenv init --yes --context stage=test")
     assert done.code == 0, done
     assert "pyproject.toml: files are encrypted with local:" in done.err
-    assert "git ignores .env (.gitignore:2:.env): an encrypted file is meant to be committed" in done.err
+    assert "git ignores .env (.gitignore:2:.env): remove that rule once the file is encrypted" in done.err
     assert "next: encenv encrypt .env && git add .env" in done.err
     assert "plaintext in history (1 commit, .env):\n  A\nchange these where they were issued" in done.err
     assert CANARY not in done.err

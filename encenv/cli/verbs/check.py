@@ -31,9 +31,7 @@ _REWRITE = "encrypt the file and rewrite these commits; change the secret if any
 @named_files_argument
 @click.option("--staged", is_flag=True, help="Check what is staged: what git would commit.")
 @click.option("--range", "revisions", metavar="A..B", help="Check every version in these commits.")
-@click.option(
-    "--open", "is_opening", is_flag=True, help="Also decrypt every value as a test (needs the key)."
-)
+@click.option("--open", "is_opening", is_flag=True, help="Also try to decrypt every value (needs the key).")
 @json_option
 @quiet
 def command(

@@ -45,6 +45,4 @@ def command(
     for_each_file(files, "decrypting", decrypt_file)
     write_text(output, "".join(texts))
     if output != options.STANDARD_OUTPUT:
-        say(
-            f"{printable(output)}: holds plaintext; do not commit it, and delete it when you no longer need it"
-        )
+        say(f"{printable(output)} holds plaintext: do not commit it, and delete it when you are done")

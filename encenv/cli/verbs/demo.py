@@ -59,9 +59,7 @@ def command() -> None:
         _show(text)
 
         clear_cache()  # of the data key that encrypted: loading starts as in another process
-        click.secho(
-            "\n3. Loaded by a settings class, from the file and from the process environment", bold=True
-        )
+        click.secho("\n3. Loaded by a settings class, from the file and from the environment", bold=True)
         _load(path, text, keys)
 
         click.secho("\n4. Loaded after somebody changed an encrypted value", bold=True)
@@ -94,7 +92,7 @@ def _load(path: Path, text: str, keys: _CountingKeys) -> None:
     with patch.dict(os.environ, variables):
         from_process = Settings(_env_file=None)
     same = from_process == from_file.model_copy(update={"database_url": None})
-    click.echo(f"  from the process environment: {'the same values' if same else 'other values'}")
+    click.echo(f"  from the environment: {'the same values' if same else 'other values'}")
     click.secho(f"  unwraps of the data key: {keys.unwraps}", bold=True, nl=False)
     click.echo(f", for two loads of {text.count('=encenv:')} values")
 

@@ -25,9 +25,7 @@ CHARACTERS_MAX = 6144  # IAM and AWS STS quotas: a managed policy, white space n
 
 @click.command()
 @files_argument
-@click.option(
-    "--contributor", is_flag=True, help="Print the policy of a role that adds values and cannot read any."
-)
+@click.option("--contributor", is_flag=True, help="Print the policy of a role that can only add values.")
 @click.option(
     "--region",
     "regions",
@@ -60,25 +58,20 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
         )
     text = json.dumps(policy, indent=2)
     if len("".join(text.split())) > CHARACTERS_MAX:
-        say(
-            f"the policy has more than the {CHARACTERS_MAX:,} characters that IAM takes: make one for each file"
-        )
+        say(f"the policy has more than IAM's {CHARACTERS_MAX:,} characters: make one for each file")
     arns = {item.reference for entry in entries for item in entry.items if item.provider == AWS_KMS}
     for arn in sorted(arn for arn in arns if ":key/mrk-" in arn and not regions):
-        say(
-            f"{arn} is a multi-Region key: to allow replicas too, name their regions: --region {aws_region(arn)} …"
-        )
+        say(f"{arn} is a multi-Region key; to allow its replicas too: --region {aws_region(arn)} …")
     write(f"{text}\n".encode())
 
 
 def _entries(path: str) -> tuple[KeyEntry, ...]:
     """Return the key entries of the file *path*; a value whose key entry is missing or malformed is an error."""
     inspection = inspect(str(read_every_line(path)))
-    hint = "add the line of its key entry first"
     failures = [
-        KeyEntryError(variable.problem or "", hint=hint, variables=[variable.name])
-        for variable in inspection.variables
-        if variable.state == "unopenable"
+        KeyEntryError(one.problem or "", hint="add the line of its key entry first", variables=[one.name])
+        for one in inspection.variables
+        if one.state == "unopenable"
     ]
     if failures:
         raise combine(failures, whole=place(path), done="used")

@@ -110,8 +110,7 @@ def _ask(proposed: tuple[KeyName, ...]) -> tuple[KeyName, ...]:
 def _inspections(here: Project) -> dict[str, Inspection]:
     """Return what is in the .env files of the project's folder, by their paths from the current one."""
     paths = sorted(path for path in here.folder.iterdir() if path.is_file() and here.covers(path))
-    texts = {os.path.relpath(path): read(path).decode("utf-8", "surrogateescape") for path in paths}
-    return {path: inspect(text) for path, text in texts.items()}
+    return {os.path.relpath(path): inspect(read(path).decode("utf-8", "surrogateescape")) for path in paths}
 
 
 def _keys_in_use(here: Project) -> tuple[KeyName, ...]:
@@ -131,9 +130,8 @@ def _say_what_is_next(here: Project) -> None:
         rule = ignore_rule(path)
         if rule is not None:
             say(
-                f"git ignores {printable(path)} ({printable(rule)}): an encrypted file is meant to be committed,"
+                f"git ignores {printable(path)} ({printable(rule)}): remove that rule once the file is encrypted"
             )
-            say("  so remove that rule once the file is encrypted")
     files = " ".join(
         shell_argument(printable(path))
         for path, inspection in inspections.items()

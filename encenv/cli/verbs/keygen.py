@@ -38,16 +38,16 @@ def command(output: str | None) -> None:
     path = Path(output) if output else usual
     if path == usual and os.path.lexists(path):
         raise ConflictError(
-            f"there is a local key already: {printable(str(path))}",
+            f"there is a local key already: {printable(path)}",
             hint="use it: encenv encrypt --key local .env   or make another one: encenv keygen -o FILE",
         )
     folder = path.parent
     attempt("write", folder, lambda: folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True), "folder")
     write_text(str(path), f"{text}\n")
     (key_id,) = parse_keys(text, str(path))
-    say(f"made local key {key_id} in {printable(str(path))}")
+    say(f"made local key {key_id} in {printable(path)}")
     say("keep a copy where you keep passwords: without it, what it encrypts is lost")
     if path != usual:
-        say(f"to use it: export {FILE_VARIABLE}={shlex.quote(printable(str(path.absolute())))}")
+        say(f"to use it: export {FILE_VARIABLE}={shlex.quote(printable(path.absolute()))}")
     if os.environ.get(TEXT_VARIABLE):
         say(f"{TEXT_VARIABLE} is set, so it is used instead of any file")

@@ -53,6 +53,4 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
 
     for_each_file(files, "rotating", rotate_file)
     if rotated:
-        say(
-            "earlier versions of the file still open with the old data key: change the secrets that they hold"
-        )
+        say("earlier versions of the file can still be decrypted: change the secrets that they hold")

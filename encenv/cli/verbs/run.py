@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from encenv.cli.files import place, read_every_line
-from encenv.cli.options import DEFAULT_FILE, FILE
+from encenv.cli.options import DEFAULT_FILE, files_option
 from encenv.errors import EncenvError, FileError, combine
 from encenv.files.disk import is_file_or_fifo, printable
 from encenv.load.child_environ import child_environ
@@ -22,15 +22,7 @@ _HINTS = {
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option(
-    "-f",
-    "--file",
-    "files",
-    metavar="FILE",
-    multiple=True,
-    type=FILE,
-    help="A .env file; a later one wins over an earlier one.",
-)
+@files_option
 @click.option("--override", is_flag=True, help="Let FILE win over variables that this environment sets.")
 @click.argument("program", metavar="-- COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) -> NoReturn:
@@ -51,10 +43,8 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
     # Every line: a service is not started with one that nobody understands.
     texts = [(str(read_every_line(path)), place(path)) for path in files]
     environ = child_environ(texts, os.environ, override=override)
-    for name in (
-        "SIGPIPE",
-        "SIGXFSZ",
-    ):  # Python ignores them, COMMAND would too, and yes | head -1 in it would fail
+    # Python ignores these at its start. COMMAND would ignore them too, and yes | head -1 in it would fail.
+    for name in ("SIGPIPE", "SIGXFSZ"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     try:
@@ -67,11 +57,10 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
         )
     except ValueError:
         unfit = [name for name, value in environ.items() if not name or "=" in name or "\0" in name + value]
-        what = "an argument holds a NUL"
-        if unfit:
-            what = "a process cannot have a variable with a NUL, without a name, or with = in its name"
+        what = "a process cannot have a variable with a NUL, without a name, or with = in its name"
         hint = "encode the value, for example as base64, or choose another name"
-        failure = combine([FileError(what, hint=hint, variables=unfit)])
+        failure = FileError(what if unfit else "an argument holds a NUL", hint=hint, variables=unfit)
+        failure = combine([failure])
     del environ
     raise failure
 
