@@ -94,9 +94,8 @@ class _Patch:
 
     def __init__(self, base: Sequence[_Line], ours: Sequence[_Line], theirs: Sequence[_Line]) -> None:
         self._base, self._ours, self._theirs = base, ours, theirs
-        self._variables = [
-            {line.key: line for line in side if line.name is not None} for side in (base, ours, theirs)
-        ]
+        sides = (base, ours, theirs)
+        self._variables = [{line.key: line for line in side if line.name is not None} for side in sides]
         self._in_ours, self._in_theirs = _common(base, ours), _common(base, theirs)
         # Variables that their side has moved, and we have not.
         only_ours = self._in_ours.keys() - self._in_theirs.keys()

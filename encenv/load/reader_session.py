@@ -136,7 +136,7 @@ class SettingsSession(ReaderSession):
         self.hook_arguments: Sequence[object] = ()  # the sources that pydantic-settings has made
         self.built: Sequence[Any] = ()  # those that `CliApp` has built
         self.sources: Sequence[Any] = ()  # those of the load, highest first
-        self.order: list[Reader | None] = []  # their readers; None for a source of the application's own
+        self.order: list[Reader | None] = []  # their readers, or None if only a call tells the values
         # Each source with its reader, if it has one, by the id of the source. The source is kept: as long as it lives,
         # no other object has its id.
         self.readers: dict[int, tuple[object, Reader | None]] = {}

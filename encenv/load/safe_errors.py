@@ -8,9 +8,11 @@ import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date, time
 from enum import Enum
 from itertools import chain
+from traceback import walk_tb
 from types import NoneType, TracebackType
 from typing import Any
 
@@ -49,6 +51,7 @@ _WITHOUT_NUMBER = {
     "too_short": "{field_type} should have at least {min_length} items after validation",
     "timezone_offset": "Timezone offset of {tz_expected} required",
 }
+_OF_VALIDATORS = {"value_error": ValueError, "assertion_error": AssertionError}
 _WORD = re.compile(r"\w+")
 _LABEL = re.compile(r"[\w .,:'\[\]()<>|-]*")
 _LIBRARIES = {"pydantic", "pydantic_core", "pydantic_settings", "encenv"} | sys.stdlib_module_names
@@ -159,10 +162,10 @@ class _SafeLines:
     def _without_values(
         self, kind: str, ctx: Mapping[str, Any]
     ) -> tuple[str | PydanticCustomError, dict[str, Any]]:
-        if kind == "value_error":
-            return kind, {"error": ValueError(WITHHELD)}  # a fresh one: the validator's own holds its frames
-        if kind == "assertion_error":
-            return kind, {"error": AssertionError(WITHHELD)}
+        if kind in _OF_VALIDATORS:
+            return kind, {
+                "error": _OF_VALIDATORS[kind](WITHHELD)
+            }  # the validator's own error holds its frames
         # A name is not enough to go by: a validator may raise pydantic's own errors about what it likes.
         safe: dict[str, Any] = dict.fromkeys(_OF_THE_INPUT & ctx.keys(), WITHHELD)
         for name in _OF_THE_SCHEMA & ctx.keys():
@@ -170,11 +173,8 @@ class _SafeLines:
             safe[name] = value if self._in_schema(value) else WITHHELD
         if kind == "too_long":
             safe["actual_length"] = None
-        try:
+        with suppress(KeyError, TypeError):
             PydanticKnownError(kind, safe)  # type: ignore[arg-type]  # raises if pydantic_core does not know it
-        except (KeyError, TypeError):
-            pass
-        else:
             return kind, safe
         sentence = _WITHOUT_NUMBER.get(kind, f"Input is not valid ({WITHHELD})")
         parts = {name: safe[name] for name in _OF_THE_SCHEMA & safe.keys() if kind in _WITHOUT_NUMBER}
@@ -225,10 +225,9 @@ def _leaves(schema: object) -> Iterator[str]:
 
 def _frames(traceback: TracebackType | None) -> Iterator[tuple[str, str]]:
     """Yield for each frame the top package of its module, and its file and line."""
-    while traceback is not None:
-        package = str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        yield package, f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
+    for frame, line in walk_tb(traceback):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        yield package, f"{frame.f_code.co_filename}:{line}"
 
 
 def _place(traceback: TracebackType | None) -> str:

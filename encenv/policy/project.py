@@ -166,8 +166,7 @@ def _table(path: Path) -> Mapping[str, Any] | None:
         if table is None or isinstance(table, dict):
             return table
     raise FileError(
-        f"{_path_text(path)} is not valid TOML",
-        hint="fix its syntax: other tools that read it name the line",
+        f"{_path_text(path)} is not valid TOML", hint="fix its syntax: other tools that read it name the line"
     )
 
 
