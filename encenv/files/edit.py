@@ -80,10 +80,10 @@ def unset(text: str, names: Collection[str], where: str = ".env") -> EncryptResu
     file = parse(text)
     indexes = {index for name in names for index in _existing(file, name, where)}
     rest = file.without(indexes)
-    remaining = "".join(binding.text for binding in rest.bindings if not entry_kid(binding.name or ""))
+    other_text = "".join(binding.text for binding in rest.bindings if not entry_kid(binding.name or ""))
     for name in names:
         kid = entry_kid(name)
-        if kid is not None and f":{kid}:" in remaining:
+        if kid is not None and f":{kid}:" in other_text:
             raise ConflictError(
                 f"{name} is the key entry of values in {where}: without it they are lost",
                 hint="unset those values; the key entry is removed with the last of them",
@@ -114,14 +114,14 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
             f"{where} has a variable {new} already",
             hint=f"choose another name, or remove that one first: encenv unset {new}{shell_option(where)}",
         )
-    renamed = file.replace({index: with_name(file.bindings[index], new) for index in indexes})
+    new_file = file.replace({index: with_name(file.bindings[index], new) for index in indexes})
     sealed = [index for index in indexes if claims(file.bindings[index].value or "")]
     if not sealed or _bound_name(old) == _bound_name(new):
-        return EncryptResult(str(renamed), (new,))
+        return EncryptResult(str(new_file), (new,))
     lines = classify(file, where)
     values = lines.decrypt(writer, sealed)
     kids = {kid_shown(lines.sealed[index][1]) for index in sealed}
-    result = encrypt_values(renamed, values, choose_data_key(lines, writer), old_kids=kids)
+    result = encrypt_values(new_file, values, choose_data_key(lines, writer), old_kids=kids)
     return replace(result, names=(new,))
 
 

@@ -90,8 +90,8 @@ def finish_edit(
     text = drop_unused_entries(text, {key.entries[0].kid for key in original.keys})
     present = {binding.name for binding in lines.file.bindings}
     before = [b.name for b in original.file.bindings if b.name and not entry_kid(b.name)]
-    removed = dict.fromkeys(name for name in before if name not in present)
-    return replace(result, text=text, names=(*result.names, *removed))
+    removed_names = dict.fromkeys(name for name in before if name not in present)
+    return replace(result, text=text, names=(*result.names, *removed_names))
 
 
 @frameless
@@ -109,7 +109,7 @@ def _compare(
     unused: dict[tuple[str, str | None], list[tuple[Binding, Binding]]] = {}
     for old, draft in zip(session.lines.file.bindings, parse(session.draft).bindings, strict=True):
         unused.setdefault(_content(draft), []).append((old, draft))
-    encrypted = {name for name, _ in session.lines.sealed.values()}
+    sealed_names = {name for name, _ in session.lines.sealed.values()}
     changes: dict[int, Binding] = {}
     values: dict[int, str] = {}
     for index, binding in enumerate(file.bindings):
@@ -122,7 +122,7 @@ def _compare(
                 changes[index] = old._replace(text=blank + _parts(old.text)[1] + end)
             else:
                 changes[index] = with_value(binding, old.value or "")
-        elif binding.value is not None and (binding.name in encrypted or must_encrypt(binding.name or "")):
+        elif binding.value is not None and (binding.name in sealed_names or must_encrypt(binding.name or "")):
             values[index] = binding.value
     return changes, values
 

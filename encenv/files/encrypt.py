@@ -145,11 +145,11 @@ def encrypt_values(
             failures.append(error.of(name))
     if failures:
         raise combine(failures, whole="the file", done="encrypted")
-    changed = file.replace(changes)
+    new_file = file.replace(changes)
     if key.is_new:
-        changed = changed.insert_above(min(values), key.entry.name, str(key.entry))
+        new_file = new_file.insert_above(min(values), key.entry.name, str(key.entry))
     before = [(one.name, values.get(index, one.value)) for index, one in enumerate(file.bindings) if one.name]
-    after = [(one.name, plaintexts.get(one.value or "", one.value)) for one in changed.bindings if one.name]
+    after = [(one.name, plaintexts.get(one.value or "", one.value)) for one in new_file.bindings if one.name]
     if key.is_new:
         after.remove((key.entry.name, str(key.entry)))
     if after != before:
@@ -157,7 +157,7 @@ def encrypt_values(
             "the encrypted file would not give the same values back",
             hint="report this bug; the file is unchanged",
         )
-    text = drop_unused_entries(str(changed), old_kids) if old_kids else str(changed)
+    text = drop_unused_entries(str(new_file), old_kids) if old_kids else str(new_file)
     names = tuple(file.bindings[index].name or "" for index in sorted(values))
     return EncryptResult(text, names, key.entry, is_new=key.is_new)
 

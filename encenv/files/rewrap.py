@@ -162,10 +162,12 @@ class _Change:
         From others only if *key* is named: nothing else says that its owner may have the data key.
         """
         sources = [(item, entry) for entry in entries.values() for item in entry.items]
-        named = (*self.writer.keys, *self.remove)
-        if present is not None and not _covers(named, key):
+        named_keys = (*self.writer.keys, *self.remove)
+        if present is not None and not _covers(named_keys, key):
             sources = [source for source in sources if source[0] == present]
-        sources.sort(key=lambda source: (source[0] != present, not _covers(named, KeyName.of(source[0]))))
+        sources.sort(
+            key=lambda source: (source[0] != present, not _covers(named_keys, KeyName.of(source[0])))
+        )
         provider = self.writer.find(key.provider)
         whole = encryption_context(context)
         if hasattr(provider, "rewrap"):
@@ -204,11 +206,11 @@ def _rewrap_by_provider(
     return None
 
 
-def _check_named(entries: Iterable[KeyEntry], named: Sequence[KeyName], where: str) -> None:
-    """Check that the user *named* every wrapping key of *entries*: any other one may be planted."""
+def _check_named(entries: Iterable[KeyEntry], named_keys: Sequence[KeyName], where: str) -> None:
+    """Check that the user named every wrapping key of *entries*: any other one may be planted."""
     for entry in entries:
         for item in entry.items:
-            if not _covers(named, KeyName.of(item)):
+            if not _covers(named_keys, KeyName.of(item)):
                 raise ConflictError(
                     f"{where} has values under different keys, and nobody named {item.wrapping_key},"
                     f" which {entry.name} is under",
