@@ -13,7 +13,7 @@ from support.workspace import CANARY, Workspace
 
 from encenv.testing import KmsServer
 
-# How long an example takes says more of the machine than of what is tested.
+# The time of an example depends more on the machine than on the code under test.
 settings.register_profile("encenv", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("encenv")
 

@@ -42,7 +42,7 @@ def main() -> None:
     if Path(sys.prefix).resolve() != (WORK / "venv").resolve():
         _start_again()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers must not outlive us
-    done = [_run(part, rounds) for part in parts]  # all of them, whatever comes of the first
+    done = [_run(part, rounds) for part in parts]  # all of them, even if one fails
     raise SystemExit(not all(done))
 
 

@@ -66,7 +66,7 @@ def measure(rounds: int, work: Path) -> dict[str, Any]:
         taken: dict[str, list[tuple[float, float]]] = {command.name: [] for command in commands}
         for turn in range(rounds):
             for index in range(len(commands)):
-                command = commands[(index + turn) % len(commands)]  # nobody always comes first
+                command = commands[(index + turn) % len(commands)]  # another one is first in each round
                 taken[command.name].append(command.seconds())
     times = {name: [clock for clock, _ in pairs] for name, pairs in taken.items()}
     return {

@@ -69,7 +69,7 @@ def _emulator(work: Path) -> Path | None:
     folder = work / "sam"
     kind = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")
     if not list(folder.glob("lib/python*/site-packages/samcli")):
-        # By itself: it pins old versions of what the others need.
+        # In an environment of its own, because it pins old versions of the other tools' dependencies.
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "aws-sam-cli"]
         if subprocess.run(pip, check=False).returncode:

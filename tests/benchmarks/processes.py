@@ -79,7 +79,7 @@ def measure(programs: Sequence[Program], rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds + 1):
             for index in range(len(programs)):
-                program = programs[(index + turn) % len(programs)]  # nobody always comes after the same one
+                program = programs[(index + turn) % len(programs)]  # another one is first in each round
                 if program.name in failures:
                     continue
                 try:

@@ -205,7 +205,7 @@ def _overhead(result: Results) -> str:
     if "overhead" not in result:
         return ""
     if result["overhead"] <= 0:
-        return "within noise"  # nothing takes less than nothing
+        return "within noise"  # the difference was 0 or negative
     ratio = f" ({result['ratio']:.2f})" if "ratio" in result else ""
     return f"{result['overhead']:.0f}{ratio}"
 

@@ -109,8 +109,8 @@ def _child(subject: str, number: int, folder: Path, environ: dict[str, str]) -> 
     return answer
 
 
-# What follows runs in the children. A subject makes itself ready for a size and returns what is to be measured, which
-# returns the number of variables that it had.
+# The following functions run in the child processes. A subject prepares for a size and returns the function to measure,
+# which returns the number of its variables.
 
 
 def _decrypt_environ(size: int) -> Callable[[], int]:
@@ -155,7 +155,7 @@ def _verb(verb: str, size: int) -> Callable[[], int]:
         shutil.copy(f"plain-{size}.env", file)
         words = [verb, "-q", "--key", "local", file]
     if verb == "run":
-        # It becomes the program; here it is measured up to that point, which is where the system takes over.
+        # encenv run becomes the program; the time until then is measured.
         os.execvpe = lambda *_: sys.exit(0)
         words = [verb, "-f", file, "--", "true"]
 

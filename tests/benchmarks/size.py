@@ -17,7 +17,7 @@ TITLE = "The size of a stored secret"
 NAME_CHARACTERS = 16
 SECRET_CHARACTERS = 32
 LAMBDA_BYTES = 4096  # AWS Lambda quotas: all environment variables of a function
-MOST = 100  # secrets; fewer fit even as they are
+MOST = 100  # secrets; fewer fit even in plaintext
 
 # Each peer program reads a JSON object of plaintexts and writes one of stored texts.
 ENCRYPTION_SDK = """

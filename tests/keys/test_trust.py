@@ -131,7 +131,7 @@ def test_matching_against_a_slow_reference(pattern, arn):
     try:
         trust = Trust.of([pattern])
     except PolicyError:
-        # Only a star that swallows a letter of kms, or the slash of key/, makes a pattern of these parts unfit.
+        # A pattern of these parts is refused only for a star in place of a letter of kms or of the slash of key/.
         fields = pattern.split(":")
         assert fields[2] not in ("kms", "*") or not fields[5].startswith("key/")
         return

@@ -133,7 +133,7 @@ def test_no_file_is_too_long(name):
     assert ast.get_docstring(tree(files()[name]))
 
 
-# What belongs to the whole process
+# The state of the whole process
 
 HOLDERS = {"local", "ContextVar", "Lock", "RLock", "Condition", "Event", "Semaphore"}
 CHANGES = {
@@ -202,7 +202,7 @@ def test_process_state_is_listed():
     )
 
 
-# The public face
+# The public names
 
 
 def declared() -> dict[str, str]:
@@ -238,7 +238,7 @@ def test_unknown_name():
         _ = encenv.Settings
 
 
-# What is paid for
+# The cost of an import
 
 
 def modules_of(code: str) -> set[str]:

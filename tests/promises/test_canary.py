@@ -666,7 +666,7 @@ PLACES = {
 }
 
 
-# Everything that can be raised in three places, three kinds of it in all of them.
+# Every raiser in three of the places, and three of them in every place.
 RAISED = [
     (raiser, place)
     for raiser in RAISERS
@@ -1139,7 +1139,7 @@ def test_help_shows_no_decrypted_value(environ, capfd):
         secret: str = ""
 
     environ({"SECRET": CANARY})
-    option = "_cli_show_env_vars"  # an older pydantic-settings has it not
+    option = "_cli_show_env_vars"  # which an older pydantic-settings lacks
     shown = {option} & inspect.signature(BaseSettings.__init__).parameters.keys()
     assert isinstance(caught(Settings, **dict.fromkeys(shown, True)), SystemExit)
     assert CANARY not in capfd.readouterr().out
@@ -1358,7 +1358,7 @@ def test_the_debug_log_of_aws_kms(outcome, path, monkeypatch, caplog, tmp_path):
     assert isinstance(error, ValidationError if outcome == "opens" else EncenvError)
     assert_silent(error, CANARY, key.expose_key())
     assert_unsaid(said_by(caplog.records), CANARY, key.expose_key())
-    # The log works, and it is not silenced for others.
+    # After the calls botocore can log again.
     logging.getLogger("botocore.parsers").debug("heard")
     assert any(record.message == "heard" for record in caplog.records)
 

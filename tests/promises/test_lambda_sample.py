@@ -170,7 +170,7 @@ def built(tmp_path_factory):
     shutil.copytree(
         SAMPLE, workspace.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("build", "*.zip")
     )
-    # Of pip's own settings the build needs what this machine has set.
+    # The build needs this machine's settings of pip.
     workspace.environ |= {
         name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))
     }

@@ -219,7 +219,7 @@ def test_tls(tmp_path):
         assert client.generate_data_key(KeyId=key, NumberOfBytes=32)["KeyId"] == key
         with pytest.raises(SSLError):
             client_of(kms, verify=True).describe_key(KeyId=key)
-        # Someone who connects and says nothing keeps nobody else waiting.
+        # A client that connects and sends nothing makes no other client wait.
         with socket.create_connection(("127.0.0.1", int(kms.url.rsplit(":", 1)[1]))):
             assert client_of(kms, verify=str(certificate)).describe_key(KeyId=key)
         kms.drop(times=1)

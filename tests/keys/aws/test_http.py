@@ -243,7 +243,7 @@ def test_only_so_much_is_read():
 
     with RawServer(pour).running() as peer:
         assert isinstance(fails(peer), ConnectionError)
-    # The systems' socket buffers hold the rest; a hundredth of it was read here.
+    # What was sent beyond ANSWER_MAX is in the buffers of the sockets.
     assert ANSWER_MAX < sum(sent) < 100 * ANSWER_MAX
 
 
@@ -278,7 +278,7 @@ def test_a_handshake_that_is_not_answered():
     """A peer that accepts a connection and never begins TLS is waited for until the connect timeout."""
     with socket.create_server(
         ("127.0.0.1", 0)
-    ) as listener:  # the system accepts the connection, and no program
+    ) as listener:  # the system accepts the connection, but no program reads from it
         endpoint = Endpoint("https", "127.0.0.1", listener.getsockname()[1])
         tls = _client()
         for timeouts in (
