@@ -45,21 +45,13 @@ _OTHER = "cannot {doing} the {what} {name}: {reason}", "fix what the system repo
 
 
 def read(path: StrPath, what: str = "file") -> bytes:
-    """Return the content of the file or FIFO *path*, following links; an error calls it a *what*.
-
-    Raises:
-        FileError: If it cannot be read.
-    """
+    """Return the content of the file or FIFO *path*, following links; a FileError calls it a *what*."""
     path = Path(path)
     return attempt("read", path, path.read_bytes, what)
 
 
 def read_text(path: StrPath, encoding: str | None = "utf-8") -> str:
-    """Return the text of the file *path*, with newlines unchanged.
-
-    Raises:
-        FileError: If it cannot be read, or is not in *encoding* (None: the locale's).
-    """
+    """Return the text of the file *path*, with newlines unchanged; errors as for `read` and `decode`."""
     return decode(read(path), os.fspath(path), encoding)
 
 

@@ -143,11 +143,7 @@ def with_value(binding: Binding, value: str) -> Binding:
 
 
 def with_name(binding: Binding, name: str) -> Binding:
-    """Return *binding* with another *name* and its value unchanged.
-
-    Raises:
-        FileError: If *name* cannot be a name.
-    """
+    """Return *binding* with another *name* and its value unchanged; FileError if *name* cannot be a name."""
     (start, end), _ = _spans(binding)
     texts = (binding.text[:start] + form + binding.text[end:] for form in _name_forms(name))
     return binding._replace(name=name, text=_first_read_as(name, binding.value, texts))
@@ -159,11 +155,7 @@ def after_value(binding: Binding) -> str:
 
 
 def quote(value: str) -> str:
-    """Return the plainest text for *value*: bare if that is safe, else in quotes.
-
-    Raises:
-        FileError: If there is no text that python-dotenv reads as *value*.
-    """
+    """Return the plainest text that python-dotenv reads as *value*, bare or in quotes; FileError if there is none."""
     return _assignment("NAME", value, "\n").removeprefix("NAME=").removesuffix("\n")
 
 
@@ -259,11 +251,7 @@ def _value_forms(value: str, newline: str, quotes: str = "'") -> Iterator[str]:
 
 
 def _first_read_as(name: str, value: str | None, texts: Iterable[str]) -> str:
-    """Return the first of *texts* that python-dotenv reads as just *name* with *value*.
-
-    Raises:
-        FileError: If there is none.
-    """
+    """Return the first of *texts* that python-dotenv reads as just *name* with *value*; FileError if there is none."""
     for text in texts:
         # The newline in front keeps python-dotenv from taking a U+FEFF for the byte order mark of a file.
         stream = io.StringIO("\n" + text + _OPEN_QUOTE_TRAP, newline=None)

@@ -79,11 +79,7 @@ class Inspection:
 
 
 def inspect(text: str) -> Inspection:
-    """Return the facts about the .env file *text*, newlines untranslated, that need no key.
-
-    Raises:
-        FileError: If this version of python-dotenv does not account for every character.
-    """
+    """Return the facts about the .env file *text*, newlines untranslated, that need no key; errors as for `parse`."""
     file = parse(text)
     bindings, entries = file.bindings, entries_of(file)
     variables = tuple(

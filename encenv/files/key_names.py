@@ -34,11 +34,7 @@ class KeyName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse ``local``, ``local:<id>``, a KMS key's ARN, ``alias/<name>``, or ``<provider>:<key>``.
-
-        Raises:
-            MalformedError: If *text* is none of these.
-        """
+        """Parse ``local[:<id>]``, a KMS key's ARN, ``alias/<name>`` or ``<provider>:<key>``, or raise MalformedError."""
         if text == "local":
             return cls("local", "")
         if text.startswith(("arn:", "alias/")):

@@ -50,11 +50,7 @@ def values_of(file: EnvFile, selects: Callable[[str], bool] = lambda _: True) ->
 
 
 def sealed_value(text: str) -> SealedValue | None:
-    """Return the value *text* parsed if it is a sealed value; None if it is plaintext.
-
-    Raises:
-        MalformedError: If it begins like a sealed value or holds one, and is not one as a whole.
-    """
+    """Return *text* parsed if it is a sealed value, None if it is plaintext; MalformedError if only a part is sealed."""
     if claims(text):
         return SealedValue.parse(text)
     if embeds(text):
@@ -63,11 +59,7 @@ def sealed_value(text: str) -> SealedValue | None:
 
 
 def open_values(values: Values, session: Session, progress: Progress = iter) -> dict[int, str]:
-    """Return the plaintexts of *values*, by index; plain values are returned unchanged.
-
-    Raises:
-        EncenvError: If values cannot be opened; all of them are reported together.
-    """
+    """Return the plaintexts of *values*, by index; one EncenvError reports all that cannot be opened."""
     plaintexts = open_possible(values, session, progress)
     failure = session.failure(whole="the file", done="decrypted")
     if failure is not None:
