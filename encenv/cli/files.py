@@ -1,7 +1,7 @@
 """The files that verbs read, create and rewrite; ``-`` is standard input, or standard output."""
 
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from encenv.cli.options import STANDARD_INPUT, STANDARD_OUTPUT
@@ -64,7 +64,7 @@ def write_text(path: str, text: str, mode: int = PRIVATE) -> None:
 
 def exists(path: str) -> bool:
     """Return whether there is a file *path*; a link that leads nowhere is one that cannot be read."""
-    return path == STANDARD_INPUT or Path(path).exists() or Path(path).is_symlink()
+    return path == STANDARD_INPUT or os.path.lexists(path)
 
 
 def check_creatable(path: str, writer: Writer, command: str) -> None:

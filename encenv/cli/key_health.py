@@ -52,7 +52,10 @@ def key_findings(
         except EncenvError as error:
             yield failure("credentials", error)
             reason = " without credentials: clock and keys are not checked"
-        yield _region(kms.region, aws_keys)
+        if kms.region is None and any(key.startswith("alias/") for key in aws_keys):
+            yield Finding("error", "region", "none is set, and an alias needs one", "set AWS_REGION")
+        else:
+            yield Finding("ok", "region", kms.region or "none is set; ARNs need none")
     if probe is None:
         yield Finding("skipped", "AWS", f"not contacted{reason}")
     for entry in entries:
@@ -77,12 +80,6 @@ def _local_keys(keys: Iterable[KeyName]) -> Iterator[Finding]:
                 yield Finding("ok", "local key", f"{item.reference} is here")
 
 
-def _region(region: str | None, keys: Iterable[str]) -> Finding:
-    if region is None and any(key.startswith("alias/") for key in keys):
-        return Finding("error", "region", "none is set, and an alias needs one", "set AWS_REGION")
-    return Finding("ok", "region", region or "none is set; ARNs need none")
-
-
 def _data_key(entry: KeyEntry, probe: KmsProbe | None) -> Iterator[Finding]:
     """Yield which wrapping keys unwrap the data key of *entry* here. One is enough, so others then only warn."""
     findings = [finding for item in entry.items for finding in _unwrapping(item, entry, probe)]
@@ -100,7 +97,7 @@ def _unwrapping(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> It
     try:
         if item.provider == AWS_KMS:
             if probe is not None:
-                yield from _unwrapping_in_kms(item, context, probe, where)
+                yield from _dry_run(item, context, probe, where)
             return
         provider = find_provider(item.provider, os.environ)
         if item.provider != LOCAL:  # its calls may cost money
@@ -114,9 +111,7 @@ def _unwrapping(item: WrappedKey, entry: KeyEntry, probe: KmsProbe | None) -> It
         yield failure(where, error)
 
 
-def _unwrapping_in_kms(
-    item: WrappedKey, context: dict[str, str], probe: KmsProbe, where: str
-) -> Iterator[Finding]:
+def _dry_run(item: WrappedKey, context: dict[str, str], probe: KmsProbe, where: str) -> Iterator[Finding]:
     replica = replica_of(item.reference, probe.region)
     for key in (item.reference,) if replica is None else (replica, item.reference):
         try:

@@ -1,6 +1,7 @@
 """Options and arguments that several verbs have, each with one meaning."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -129,11 +130,9 @@ def complete_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
     named = ctx.params.get("file") or ctx.params.get("files") or DEFAULT_FILE
     names: dict[str, None] = {}
     for path in (named,) if isinstance(named, str) else named:
-        try:
+        with suppress(EncenvError):
             bindings = parse(read(path).decode("utf-8", "surrogateescape")).bindings
-        except EncenvError:
-            continue
-        names.update((binding.name, None) for binding in bindings if binding.name)
+            names |= dict.fromkeys(binding.name for binding in bindings if binding.name)
     own = (name for name in names if entry_kid(name) is None and name != LOCAL_KEY_NAME)
     return [name for name in own if name.upper().startswith(incomplete.upper())]
 

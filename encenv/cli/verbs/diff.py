@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import click
 
-from encenv.cli.files import place, read_text
-from encenv.cli.options import DEFAULT_FILE, FILE, STANDARD_INPUT, json_option
+from encenv.cli.files import exists, place, read_text
+from encenv.cli.options import DEFAULT_FILE, FILE, json_option
 from encenv.cli.report import STATES, write_json, write_lines
 from encenv.cli.terminal import DIM, GREEN, RED, YELLOW, painted, say
 from encenv.errors import EncenvError, FileError
@@ -96,20 +96,16 @@ def _names(before: str | None, after: str | None) -> tuple[str, str]:
     """Return what to compare, as A and B name it."""
     if before is not None and after is not None:
         return before, after
-    if before is None or _is_file(before):
+    if before is None or exists(before):
         return f"HEAD:{before or DEFAULT_FILE}", before or DEFAULT_FILE
     return before, before.partition(":")[2] if ":" in before else DEFAULT_FILE
-
-
-def _is_file(text: str) -> bool:
-    return text == STANDARD_INPUT or os.path.lexists(text)
 
 
 def _side(text: str) -> _Side:
     """Return what *text* names: a file if there is one, else a file in a revision, else the .env of a revision."""
     revision, colon, path = text.partition(":")
     is_path = not colon and (text.startswith(".") or "/" in text)
-    if _is_file(text) or (is_path and not git.is_repository()):  # reading says if there is no such file
+    if exists(text) or (is_path and not git.is_repository()):  # reading says if there is no such file
         return _Side(place(text), read_text(text))
     path = path or DEFAULT_FILE
     try:

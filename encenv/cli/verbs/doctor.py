@@ -12,7 +12,7 @@ import click
 
 from encenv import __version__
 from encenv.cli import report
-from encenv.cli.files import place, read_text
+from encenv.cli.files import exists, place, read_text
 from encenv.cli.key_health import key_findings
 from encenv.cli.options import DEFAULT_FILE, json_option, named_files_argument
 from encenv.cli.report import Finding, errors, failure, write_json, write_lines
@@ -64,11 +64,10 @@ def _findings(files: tuple[str, ...], *, offline: bool) -> Iterator[Finding]:
         policy = here.policy()
     except EncenvError as error:
         yield failure("settings", error)
-    if not files and os.path.lexists(DEFAULT_FILE):
+    if not files and exists(DEFAULT_FILE):
         files = (DEFAULT_FILE,)
     elif not files:
-        hint = "name one: encenv doctor FILE"
-        yield Finding("skipped", "files", f"there is no {DEFAULT_FILE} in this folder", hint)
+        yield Finding("skipped", "files", f"there is no {DEFAULT_FILE} here", "name one: encenv doctor FILE")
     inspections: list[Inspection] = []
     for path in files:
         try:
