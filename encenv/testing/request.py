@@ -53,8 +53,7 @@ class Request:
     def authenticate(self, headers: Message, body: bytes) -> Refusal | None:
         """Set the region and the signature; return why AWS would not accept the signature, or None.
 
-        Raises:
-            Refusal: If the signature is missing, malformed, or for another service, so that there is no region.
+        A signature that is missing, malformed or for another service is refused at once, since it gives no region.
         """
         authorization = headers.get("Authorization")
         if authorization is None:

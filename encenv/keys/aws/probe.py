@@ -32,25 +32,17 @@ T = TypeVar("T")
 
 
 class KmsProbe:
-    """Asks AWS KMS with the credentials that boto3 finds here.
+    """Asks AWS KMS with the credentials that boto3 finds here; *now* is the clock, in seconds since 1970.
 
     Where KMS refuses, or the key does not exist, a method raises KeyRefusedError; where there is no answer,
     KeyUnreachableError.
-
-    Args:
-        environ: The process environment, for ``AWS_REGION``.
-        now: The clock, in seconds since 1970.
-
-    Attributes:
-        skew: By how many seconds this machine's clock is ahead of AWS's, as of the last answer; None before the first.
-        region: The region that this process works in, if any.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ, now: Callable[[], float] = time.time) -> None:
+        self._environ, self._now = environ, now
+        self.region = AwsKms(environ).own_region()  # that this process works in, if any
+        # By how many seconds this machine's clock is ahead of AWS's, as of the last answer.
         self.skew: float | None = None
-        self._environ = environ
-        self._now = now
-        self.region = AwsKms(environ).own_region()
         self._pool = ClientPool(
             connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1}
         )

@@ -14,8 +14,8 @@ import traceback
 
 import boto3
 import pytest
-from botocore.config import Config
 from botocore.loaders import create_loader
+from support.kms_client import client_of
 from support.python_process import wait_until
 from support.workspace import without_coverage
 
@@ -380,14 +380,6 @@ def test_a_refusal_is_not_tried_again(encenv_kms, item):
 
 
 # -- the user's own session or client
-
-
-def client_of(kms, region=HOME):
-    """Return a client as a user makes it."""
-    config = Config(retries={"total_max_attempts": 1})
-    return boto3.session.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY).client(
-        "kms", region, endpoint_url=kms.url, config=config
-    )
 
 
 def test_a_given_session(encenv_kms, encenv_kms_key, item, monkeypatch):
