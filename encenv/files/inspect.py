@@ -40,9 +40,9 @@ class Variable:
     index: int  # its place among the file's bindings
     state: State
     kid: str | None  # the data key that it names, if it is a sealed value
+    problem: str | None  # why it cannot be decrypted
     size: int  # its bytes, as AWS Lambda counts them
-    problem: str | None = None  # why it cannot be decrypted
-    has_nul: bool = False  # then it cannot be encrypted
+    has_nul: bool  # then it cannot be encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ def inspect(text: str) -> Inspection:
     file = parse(text)
     bindings, entries = file.bindings, entries_of(file)
     variables = tuple(
-        _variable(index, binding, entries)
-        for index, binding in enumerate(bindings)
-        if binding.name is not None and entry_kid(binding.name) is None
+        Variable(name, line, index, *_state(value, entries), _size(name, value), "\0" in (value or ""))
+        for index, (name, value, _, line, _) in enumerate(bindings)
+        if name is not None and entry_kid(name) is None
     )
     return Inspection(
         variables,
@@ -110,15 +110,10 @@ def _size(name: str, value: str | None) -> int:
     return len(text.encode("utf-8", "surrogateescape"))
 
 
-def _variable(index: int, binding: Binding, entries: KeyEntries) -> Variable:
-    name, value = binding.name or "", binding.value
-    state, kid, problem = ("bare", None, None) if value is None else _state(value, entries)
-    size, has_nul = _size(name, value), "\0" in (value or "")
-    return Variable(name, binding.line, index, state, kid, size, problem, has_nul)
-
-
-def _state(value: str, entries: KeyEntries) -> tuple[State, str | None, str | None]:
+def _state(value: str | None, entries: KeyEntries) -> tuple[State, str | None, str | None]:
     """Return the state of *value*, the data key that it names, and why it cannot be decrypted."""
+    if value is None:
+        return "bare", None, None
     try:
         sealed = sealed_value(value)
     except MalformedError as error:

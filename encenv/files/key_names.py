@@ -62,6 +62,10 @@ class KeyName:
         """Return whether *other*, as a key entry names it, is this key."""
         return self.provider == other.provider and self.key in ("", other.key)
 
+    def is_among(self, keys: Iterable["KeyName"]) -> bool:
+        """Return whether one of *keys* covers this one."""
+        return any(key.covers(self) for key in keys)
+
 
 def parse_keys(texts: Iterable[str]) -> tuple[KeyName, ...]:
     """Return the wrapping keys that *texts* name, each once; errors as for `KeyName.parse`."""

@@ -33,7 +33,7 @@ class FileKey:
 
     def is_only_under(self, keys: Sequence[KeyName]) -> bool:
         """Return whether *keys* cover every wrapping key that it is wrapped under."""
-        return all(any(key.covers(own) for key in keys) for own in self.wrapping_keys)
+        return all(own.is_among(keys) for own in self.wrapping_keys)
 
 
 @dataclass(frozen=True, slots=True)

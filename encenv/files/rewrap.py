@@ -139,7 +139,7 @@ class _Change:
 
     def _change_entry(self, entry: KeyEntry, entries: _Entries) -> KeyEntry:
         """Return *entry* without the keys to remove; the others are wrapped again for a new context or a refresh."""
-        items = [item for item in entry.items if not _covers(self.remove, KeyName.of(item))]
+        items = [item for item in entry.items if not KeyName.of(item).is_among(self.remove)]
         context, new_context = entry.context, self.writer.context
         if new_context is not None:
             context = tuple(sorted({*new_context} | ({ADDED_BY_WRITER} & {*entry.context})))
@@ -163,10 +163,10 @@ class _Change:
         """
         sources = [(item, entry) for entry in entries.values() for item in entry.items]
         named_keys = (*self.writer.keys, *self.remove)
-        if present is not None and not _covers(named_keys, key):
+        if present is not None and not key.is_among(named_keys):
             sources = [source for source in sources if source[0] == present]
         sources.sort(
-            key=lambda source: (source[0] != present, not _covers(named_keys, KeyName.of(source[0])))
+            key=lambda source: (source[0] != present, not KeyName.of(source[0]).is_among(named_keys))
         )
         provider = self.writer.find(key.provider)
         whole = encryption_context(context)
@@ -210,7 +210,7 @@ def _check_named(entries: Iterable[KeyEntry], named_keys: Sequence[KeyName], whe
     """Check that the user named every wrapping key of *entries*: any other one may be planted."""
     for entry in entries:
         for item in entry.items:
-            if not _covers(named_keys, KeyName.of(item)):
+            if not KeyName.of(item).is_among(named_keys):
                 raise ConflictError(
                     f"{where} has values under different keys, and nobody named {item.wrapping_key},"
                     f" which {entry.name} is under",
@@ -222,21 +222,17 @@ def _check_named(entries: Iterable[KeyEntry], named_keys: Sequence[KeyName], whe
 def _check_removable(key: KeyName, present: Iterable[KeyName], where: str) -> None:
     """Check that *key* means exactly one of the wrapping keys *present*."""
     names = {name: f"{name.provider}:{name.key}" for name in present}
-    matches = [name for name in names if key.covers(name)]
+    matches = [names[name] for name in names if key.covers(name)]
     if len(matches) > 1:
         raise ConflictError(
             f"{where} is encrypted under {len(matches)} {key.provider} keys",
-            hint=f"name one of them: {', '.join(names[name] for name in matches)}",
+            hint=f"name one of them: {', '.join(matches)}",
         )
     if not matches:
         raise ConflictError(
             f"{where} is not encrypted under {f'{key.provider}:{key.key}'.rstrip(':')}",
             hint=f"name one of its keys: {', '.join(names.values())}",
         )
-
-
-def _covers(keys: Iterable[KeyName], key: KeyName) -> bool:
-    return any(one.covers(key) for one in keys)
 
 
 def _wrapped_by_key(entries: _Entries) -> dict[KeyName, list[bytes]]:
