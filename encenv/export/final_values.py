@@ -143,9 +143,7 @@ class _Source:
 
     def raise_failures(self) -> None:
         """Raise what went wrong in this session, if anything did."""
-        failure = self.session.failure(whole="the file", done="exported")
-        if failure is not None:
-            raise failure
+        self.session.raise_failures(whole="the file", done="exported")
 
 
 def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[str, str]:

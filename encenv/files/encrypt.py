@@ -106,9 +106,7 @@ def decrypt(
                 changes[index] = with_value(file.bindings[index], plain)
             except EncenvError as error:
                 session.fail(name, error)
-    failure = session.failure(whole="the file", done="decrypted")
-    if failure is not None:
-        raise failure
+    session.raise_failures(whole="the file", done="decrypted")
     others = [value for index, (_, value) in values_of(file).items() if index not in values]
     used = {kid_shown(value) for value in others if claims(value)}
     unused = {index for index, kid in entry_kids(file).items() if kid not in used}

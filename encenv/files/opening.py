@@ -61,9 +61,7 @@ def sealed_value(text: str) -> SealedValue | None:
 def open_values(values: Values, session: Session, progress: Progress = iter) -> dict[int, str]:
     """Return the plaintexts of *values*, by index; one EncenvError reports all that cannot be opened."""
     plaintexts = open_possible(values, session, progress)
-    failure = session.failure(whole="the file", done="decrypted")
-    if failure is not None:
-        raise failure
+    session.raise_failures(whole="the file", done="decrypted")
     return plaintexts
 
 

@@ -154,9 +154,10 @@ class Session:
         """Note that the variable *name* cannot be opened."""
         self.failures.append(failure.of(name))
 
-    def failure(self, *, whole: str = "the environment", done: str = "loaded") -> EncenvError | None:
-        """Return all failures as one error, or None if there are none; arguments as for `combine`."""
-        return combine(self.failures, whole=whole, done=done) if self.failures else None
+    def raise_failures(self, *, whole: str = "the environment", done: str = "loaded") -> None:
+        """Raise all failures as one error, if there are any; arguments as for `combine`."""
+        if self.failures:
+            raise combine(self.failures, whole=whole, done=done)
 
     def _parse(self, text: str) -> SealedValue:
         value = self._values.get(text)

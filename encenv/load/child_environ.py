@@ -43,9 +43,7 @@ def child_environ(
         child[name] = plain if plain == value else _as_utf8(plain)
     for name, file in sources.items():
         child[_as_utf8(name) or ""] = _as_utf8(file.value(name))
-    failure = session.failure()
-    if failure is not None:
-        raise failure
+    session.raise_failures()
     return {name: value for name, value in child.items() if value is not None}
 
 

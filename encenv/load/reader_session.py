@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import dropwhile, takewhile
 
-from encenv.errors import ConflictError, EncenvError
+from encenv.errors import ConflictError, EncenvError, combine
 from encenv.format.sealed import ENTRY_PREFIX, claims
 from encenv.keys.process_safety import lazily
 from encenv.keys.session import UNWRAP_SECONDS, Session
@@ -86,7 +86,7 @@ class ReaderSession(Session):
         if outer is not None and self.has_decrypted:
             outer.inner_has_decrypted = True
         if self.failures:
-            return self.failure()
+            return combine(self.failures)
         if self.decrypted:
             keys = self.unwrapped()
             logger.info(
