@@ -29,13 +29,13 @@ _MODE = 0o666  # before the umask
 def install(project: Project) -> list[str]:
     """Protect this clone; return what was done, in sentences, none if it was protected already."""
     top = _top()
-    done = [*install_hooks(top)]
+    acts = [*install_hooks(top)]
     missing = {key: value for key, value in _drivers().items() if config(key) != value}
     for key, value in missing.items():
         git("config", "--local", key, value)
     if missing:
-        done.append("git diff shows .env files masked, git merge merges them by variable: set for this clone")
-    return [*done, *add_attributes(_attributes_folder(project, top), project.files)]
+        acts.append("git diff shows .env files masked, git merge merges them by variable: set for this clone")
+    return [*acts, *add_attributes(_attributes_folder(project, top), project.files)]
 
 
 def remove() -> list[str]:
@@ -61,13 +61,13 @@ def add_attributes(folder: Path, globs: Sequence[str]) -> Iterator[str]:
     if not missing:
         return
     newline = "\r\n" if "\r\n" in text else "\n"
-    added = "".join(line + newline for line in missing).encode()
+    new_lines = "".join(line + newline for line in missing).encode()
     if not os.path.lexists(path):
-        create(path, added, _MODE)
+        create(path, new_lines, _MODE)
     else:
         with edit_file(path) as file:
             gap = b"" if not file.data or file.data.endswith(b"\n") else newline.encode()
-            file.replace(file.data + gap + added)
+            file.replace(file.data + gap + new_lines)
     patterns = ", ".join(line.split(" ")[0] for line in missing)
     yield f"{ATTRIBUTES}: {patterns} (commit it: it serves all clones)"
 
@@ -93,11 +93,11 @@ def _attributes_folder(project: Project, top: Path) -> Path:
 def _drivers() -> dict[str, str]:
     """Return the settings of git that are the drivers."""
     driver = f"sh -c {shlex.quote(read_script('driver.sh'))} driver.sh"
-    escaped = driver.replace("%", "%%")  # in a merge driver, git expands %O and the like
+    merge_driver = driver.replace("%", "%%")  # in a merge driver, git expands %O and the like
     return {
         "diff.encenv.textconv": f"{driver} textconv",
         "merge.encenv.name": "merge .env files by variable",
-        "merge.encenv.driver": f"{escaped} merge %O %A %B %L %P",
+        "merge.encenv.driver": f"{merge_driver} merge %O %A %B %L %P",
         # Where two branches have merged each other, git first makes one ancestor of two. With conflict markers in that,
         # one side's choice would pass for no change at all; binary keeps what was there before.
         "merge.encenv.recursive": "binary",
@@ -116,10 +116,10 @@ def _missing(text: str, globs: Sequence[str]) -> list[str]:
     """
     present = iter(text.split("\n"))
     globs = [glob for glob in globs if glob != "!"]  # it excludes nothing, and git warns of an empty pattern
-    needed = [(attribute_pattern(glob), _UNSET if glob.startswith("!") else _SET) for glob in globs]
-    for number, (pattern, words) in enumerate(needed):
+    lines = [(attribute_pattern(glob), _UNSET if glob.startswith("!") else _SET) for glob in globs]
+    for number, (pattern, words) in enumerate(lines):
         if not any(_gives(line, pattern, words) for line in present):  # takes the lines up to that one
-            return [" ".join([pattern, *words]) for pattern, words in needed[number:]]
+            return [" ".join([pattern, *words]) for pattern, words in lines[number:]]
     return []
 
 

@@ -99,18 +99,18 @@ class _Patch:
         self._in_ours, self._in_theirs = _common(base, ours), _common(base, theirs)
         # Variables that their side has moved, and we have not.
         only_ours = self._in_ours.keys() - self._in_theirs.keys()
-        self._moved = {base[index].key for index in only_ours} & self._variables[2].keys()
+        self._moves = {base[index].key for index in only_ours} & self._variables[2].keys()
 
     def parts(self) -> Iterator[_Part]:
         """Yield what becomes of each line."""
-        inserted = self._inserted()
+        insertions = self._insertions()
         origins = {index: origin for origin, index in self._in_ours.items()}
-        count = Counter(line.key for lines in (self._ours, *inserted.values()) for line in lines)
+        count = Counter(line.key for lines in (self._ours, *insertions.values()) for line in lines)
         count.subtract(line.key for line in self._theirs)
         for index, line in enumerate(self._ours):
-            yield from self._merged(inserted[index])
+            yield from self._merged(insertions[index])
             origin = origins.get(index)
-            if line.key in self._moved:
+            if line.key in self._moves:
                 continue
             if line.name is not None or origin is None:
                 yield from self._merged([line])
@@ -120,9 +120,9 @@ class _Patch:
                 count[line.key] -= 1
             else:  # their side has removed another of several equal lines, and so have we: both kept one
                 yield from _clear(line)
-        yield from self._merged(inserted[len(self._ours)])
+        yield from self._merged(insertions[len(self._ours)])
 
-    def _inserted(self) -> defaultdict[int, list[_Line]]:
+    def _insertions(self) -> defaultdict[int, list[_Line]]:
         """Return the lines of their side that we do not have, by the index of our line that they go before."""
         end = len(self._ours)
         # For each line of the base, our line that goes below what is added above that line.
@@ -137,20 +137,20 @@ class _Patch:
             else:
                 own[end, self._ours[index].key] += 1
         origins = {index: origin for origin, index in self._in_theirs.items()}
-        inserted: defaultdict[int, list[_Line]] = defaultdict(list)
+        insertions: defaultdict[int, list[_Line]] = defaultdict(list)
         here = place[0]
         for index, line in enumerate(self._theirs):
             if index in origins:
                 here = place[origins[index] + 1]
             if line.name is not None:
-                if line.key in self._moved or line.key not in self._variables[1]:
-                    inserted[here].append(line)
+                if line.key in self._moves or line.key not in self._variables[1]:
+                    insertions[here].append(line)
             elif index not in origins:
                 if own[here, line.key] > 0:  # both sides have added it, as a cherry-pick does
                     own[here, line.key] -= 1
                 else:
-                    inserted[here].append(line)
-        return inserted
+                    insertions[here].append(line)
+        return insertions
 
     def _merged(self, lines: Iterable[_Line]) -> Iterator[_Part]:
         """Yield what becomes of *lines*, one side's: of a variable, after looking at the other two texts."""
@@ -178,10 +178,10 @@ def _clear(line: _Line | None) -> Iterator[_Part]:
 
 def _choose(base: _Line | None, ours: _Line | None, theirs: _Line | None) -> _Line | None:
     """Return the line of the side that changed it; at most one side changed its text."""
-    chosen = theirs if _body(ours) == _body(base) else ours
-    if base is None or ours is None or theirs is None or chosen is None:
-        return chosen
-    return replace(chosen, newline=theirs.newline if ours.newline == base.newline else ours.newline)
+    line = theirs if _body(ours) == _body(base) else ours
+    if base is None or ours is None or theirs is None or line is None:
+        return line
+    return replace(line, newline=theirs.newline if ours.newline == base.newline else ours.newline)
 
 
 def _body(line: _Line | None) -> str | None:

@@ -68,7 +68,7 @@ def git(*args: str, cwd: StrPath | None = None, stdin: bytes = b"", timeout: flo
     """
     paths = {name: os.path.abspath(os.environ[name]) for name in _PATH_VARIABLES if os.environ.get(name)}  # noqa: PTH100 (a link stays one)
     try:
-        done = subprocess.run(  # noqa: S603 (a list of arguments, no shell)
+        call = subprocess.run(  # noqa: S603 (a list of arguments, no shell)
             ["git", *_OPTIONS, *args],  # noqa: S607 (the one that the user runs)
             cwd=cwd,
             env={**os.environ, **paths, **_ENVIRONMENT},
@@ -85,9 +85,9 @@ def git(*args: str, cwd: StrPath | None = None, stdin: bytes = b"", timeout: flo
             hint="name the files by their paths, or a shorter range of commits",
         )
     else:
-        if done.returncode == 0:
-            return done.stdout
-        failure = _failure(done.returncode, done.stderr.decode(errors="replace")[:_COMPLAINT_MAX].strip())
+        if call.returncode == 0:
+            return call.stdout
+        failure = _failure(call.returncode, call.stderr.decode(errors="replace")[:_COMPLAINT_MAX].strip())
     raise failure
 
 
@@ -133,8 +133,8 @@ def is_repository() -> bool:
 
 def staged(path: str) -> bytes | None:
     """Return the content of the file *path* as it is staged: what a commit would record. None if it is not staged."""
-    listed = git("ls-files", "--stage", "--full-name", "-z", "--", f":(top,literal){_tracked(path)}")
-    return _content_of(r"(\w+) 0", listed)  # the other stages are the sides of a conflict
+    output = git("ls-files", "--stage", "--full-name", "-z", "--", f":(top,literal){_tracked(path)}")
+    return _content_of(r"(\w+) 0", output)  # the other stages are the sides of a conflict
 
 
 def show(revision: str, path: str) -> bytes | None:
@@ -208,8 +208,8 @@ def history(*revisions: str) -> Iterator[Version]:
     here = _prefix()
     seen: set[tuple[str, str]] = set()
     for begin in range(0, len(commits), 1000):
-        listed = git("diff-tree", *options, stdin=b"".join(commits[begin : begin + 1000]))
-        for version in _versions(listed, here):
+        output = git("diff-tree", *options, stdin=b"".join(commits[begin : begin + 1000]))
+        for version in _versions(output, here):
             if version[:2] not in seen:
                 seen.add(version[:2])
                 yield version
@@ -225,16 +225,16 @@ def _tracked(path: str) -> str:
     return posixpath.normpath(posixpath.join(_prefix(), os.path.relpath(path).replace(os.sep, "/")))
 
 
-def _content_of(entry: str, listed: bytes) -> bytes | None:
-    """Return the content of the first file in *listed*, whose line says *entry* before its path."""
-    found = re.search(rf"(?:\A|\0){_FILE_MODE} {entry}\t", os.fsdecode(listed))
-    return content(found[1]) if found else None
+def _content_of(entry: str, output: bytes) -> bytes | None:
+    """Return the content of the first file in *output*, whose line says *entry* before its path."""
+    match = re.search(rf"(?:\A|\0){_FILE_MODE} {entry}\t", os.fsdecode(output))
+    return content(match[1]) if match else None
 
 
-def _versions(listed: bytes, here: str) -> Iterator[Version]:
+def _versions(output: bytes, here: str) -> Iterator[Version]:
     """Yield the files in the output of ``git diff --raw -z`` in the folder *here*; each commit comes before its own."""
     commit = ""
-    fields = iter(os.fsdecode(listed).split("\0")[:-1])
+    fields = iter(os.fsdecode(output).split("\0")[:-1])
     for one in fields:
         if not one.startswith(":"):
             commit = one.strip()

@@ -242,9 +242,9 @@ def _read(
 def _values(session: ReaderSession, file: LoadedFile, skip: Container[str]) -> dict[str, str | None]:
     session.entries.add(session.environ.items())
     lines = session.without_prefix([(name, file.raw(name)) for name in file.last])
-    chosen = {supplied: name for supplied, name, _ in lines if supplied not in skip}
-    session.prepare(file.sealed_texts(chosen.values()))
-    values = {supplied: file.value(name) for supplied, name in chosen.items()}
+    names = {supplied: name for supplied, name, _ in lines if supplied not in skip}
+    session.prepare(file.sealed_texts(names.values()))
+    values = {supplied: file.value(name) for supplied, name in names.items()}
     session.finish()
     return values
 

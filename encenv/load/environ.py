@@ -36,19 +36,19 @@ def decrypt_environ(
     """
     if isinstance(names, str):
         raise TypeError("names is one text; give a list of names")
-    wanted = None if names is None else set(names)
+    wanted_names = None if names is None else set(names)
     session = ReaderSession(options)
     session.entries.add(environ.items())
     variables = [
         (name, value) for name, value in environ.items() if entry_kid(name) is None and name != LOCAL_KEY_NAME
     ]
-    chosen = [
+    selection = [
         (supplied, name, value)
-        for supplied, name, value in session.without_prefix(variables, wanted)
+        for supplied, name, value in session.without_prefix(variables, wanted_names)
         if value is not None
-        and (wanted is None or supplied in wanted or not (claims(value) or embeds(value)))
+        and (wanted_names is None or supplied in wanted_names or not (claims(value) or embeds(value)))
     ]
-    session.prepare(value for _, _, value in chosen)
-    decrypted = {supplied: session.decrypt(name, value) for supplied, name, value in chosen}
+    session.prepare(value for _, _, value in selection)
+    plaintexts = {supplied: session.decrypt(name, value) for supplied, name, value in selection}
     session.finish()
-    return {name: text for name, text in decrypted.items() if text is not None}
+    return {name: text for name, text in plaintexts.items() if text is not None}

@@ -52,13 +52,13 @@ def prefetch(
 
 
 def _unwrap(session: ReaderSession, paths: "Sequence[StrPath]", variables: list[tuple[str, str]]) -> None:
-    found: list[tuple[str, str | None]] = []
+    lines: list[tuple[str, str | None]] = []
     try:
         for path in paths:
-            found += _lines(path)
-        found += variables
-        session.entries.add(found)
-        session.prepare(value for _, value in found if value is not None)
+            lines += _lines(path)
+        lines += variables
+        session.entries.add(lines)
+        session.prepare(value for _, value in lines if value is not None)
     except Exception:  # noqa: BLE001, S110 (whatever it is, the load says it)
         pass
 

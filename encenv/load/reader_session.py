@@ -61,24 +61,24 @@ class ReaderSession(Session):
         return bool(self.decrypted) or self.inner_has_decrypted
 
     def without_prefix(
-        self, variables: Sequence[tuple[str, str | None]], wanted: Container[str] | None = None
+        self, variables: Sequence[tuple[str, str | None]], wanted_names: Container[str] | None = None
     ) -> list[tuple[str, str, str | None]]:
         """Return each of one source's *variables* after the name that it supplies: its own, or that without the prefix.
 
         An encrypted ``ENC_NAME`` supplies ``NAME``. If the source has both, that is a failure, unless ``NAME`` is not
-        *wanted* (None: all names are).
+        *wanted_names* (None: all names are).
         """
-        present = {name for name, _ in variables}
-        supplied = []
+        names = {name for name, _ in variables}
+        result = []
         for name, value in variables:
             to = name.removeprefix(self.prefix)
-            is_unwanted = wanted is not None and (name in wanted or to not in wanted)
+            is_unwanted = wanted_names is not None and (name in wanted_names or to not in wanted_names)
             if to in ("", name) or is_unwanted or value is None or not claims(value):
                 to = name
-            elif to in present:
+            elif to in names:
                 self.fail(to, both_set(to, name))
-            supplied.append((to, name, value))
-        return supplied
+            result.append((to, name, value))
+        return result
 
     def end(self) -> EncenvError | None:
         """Write the log record of the load; return all its failures as one error, or None if there are none."""
@@ -131,7 +131,7 @@ class SettingsSession(ReaderSession):
         self.settings_cls = settings_cls
         self.decrypted_keys: set[str] = set()  # keys of the model's data that hold something decrypted
         # Field and path of values that could not be decrypted. No lower source replaces them.
-        self.lost: set[tuple[str, ...]] = set()
+        self.lost_paths: set[tuple[str, ...]] = set()
         self.in_hook = False  # whether `settings_customise_sources` is running
         self.hook_arguments: Sequence[object] = ()  # the sources that pydantic-settings has made
         self.built: Sequence[Any] = ()  # those that `CliApp` has built
@@ -158,12 +158,12 @@ class SettingsSession(ReaderSession):
         self.entries.add(entries)
         if len(self.entries) == 1:
             return  # the only data key there is: it is unwrapped for the first value
-        taken: set[str] = set()
-        texts = reader.needs(state, taken)
+        earlier_fields: set[str] = set()
+        texts = reader.needs(state, earlier_fields)
         behind = dropwhile(lambda other: other is not reader, self.order)
         next(behind, None)
         for other in takewhile(lambda other: other is not None, behind):
-            texts += other.needs(state, taken)  # type: ignore[union-attr]
+            texts += other.needs(state, earlier_fields)  # type: ignore[union-attr]
         self.prepare(texts)
 
 
@@ -179,8 +179,8 @@ class Reader:
         """Return the key entries that the session does not know yet."""
         return ()
 
-    def needs(self, state: "Mapping[str, Any]", taken: set[str]) -> list[str]:  # noqa: ARG002 (for subclasses)
-        """Return the encrypted values that are certain to be read, for fields not in *taken*; add this reader's fields to it."""
+    def needs(self, state: "Mapping[str, Any]", earlier_fields: set[str]) -> list[str]:  # noqa: ARG002 (for subclasses)
+        """Return the encrypted values that are certain to be read, but for *earlier_fields*; add this reader's fields to those."""
         return []
 
     def plain_texts(self) -> Iterable[tuple[str, str]]:

@@ -63,7 +63,7 @@ class SecretFiles(Reader):
     def _read(self, state: Mapping[str, Any]) -> dict[str, tuple[Any, str, bool]]:
         session, fields = self._session, self._source.settings_cls.model_fields
         results: dict[str, tuple[Any, str, bool]] = {}
-        encrypted: dict[str, tuple[_SecretFile, str]] = {}
+        encrypted_files: dict[str, tuple[_SecretFile, str]] = {}
         for field_name, field in fields.items():
             self._file = None
             text, key, is_complex = results[field_name] = self._get(field, field_name)
@@ -76,12 +76,12 @@ class SecretFiles(Reader):
             names = self._model.fields[field_name]
             role = names.roles[names.names.index(self._file.name)]
             is_given = bool(state) and self._model.is_given(role, state, ())
-            if (field_name,) not in session.lost and not is_given:
-                encrypted[field_name] = self._file, text
-        if encrypted:
+            if (field_name,) not in session.lost_paths and not is_given:
+                encrypted_files[field_name] = self._file, text
+        if encrypted_files:
             session.before_read(self, state)
-            session.prepare(text for _, text in encrypted.values())
-        for field_name, (file, text) in encrypted.items():
+            session.prepare(text for _, text in encrypted_files.values())
+        for field_name, (file, text) in encrypted_files.items():
             if file.rival is not None:
                 session.fail(file.rival.name, both_set(file.rival.name, file.path.name))
             value = session.decrypt(file.path.name, text)

@@ -188,15 +188,15 @@ def _call_hook(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], source
     try:
         # Before the hook, so that a source of the application's which wraps one of these reads encrypted values too.
         adopt(session, [source for source in (*args, *sources.values()) if not isinstance(source, type)])
-        ordered = hook(*args, **sources)
-        adopt(session, ordered)
+        result = hook(*args, **sources)
+        adopt(session, result)
     except BaseException as error:  # noqa: BLE001 (raised again below, as in EncryptedSettings.__init__)
         raised = error
     finally:
         loading.reset(token)
         session.in_hook = not is_outermost
     if raised is None:
-        return ordered + (LastSource(session),) if is_outermost else ordered  # noqa: RUF005 (what is no tuple stays an error)
+        return result + (LastSource(session),) if is_outermost else result  # noqa: RUF005 (what is no tuple stays an error)
     if is_outermost and session.may_hold_values:
         raised = safe_errors.safe_error(raised, cls, session)
         forget(session)

@@ -92,7 +92,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"  # the base would decrypt and show values
 
-    def needs(self, state: Mapping[str, Any], taken: set[str]) -> list[str]:
+    def needs(self, state: Mapping[str, Any], earlier_fields: set[str]) -> list[str]:
         """Return the encrypted values that are certain to be read; see the base."""
         texts: list[str] = []
 
@@ -103,8 +103,8 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
             texts.extend(variable.texts)
             return MASK
 
-        self._visit(state, value, taken)
-        taken.update(role.field.name for name in self._variables for role in self._model.roles(name))
+        self._visit(state, value, earlier_fields)
+        earlier_fields.update(role.field.name for name in self._variables for role in self._model.roles(name))
         return texts
 
     def plain_texts(self) -> Iterator[tuple[str, str]]:
@@ -153,15 +153,15 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
                 values[name] = self._value(name)
             return None if values[name] is ABSENT else values[name]
 
-        hidden = self._visit(state, value)
+        hidden_names = self._visit(state, value)
         reports_extra = self._passes_on and self._source.config.get("extra") == "forbid"
         for name, variable in self._variables.items():
             if name in values:
                 continue
-            unused = variable
+            stand_in = variable
             if isinstance(variable, EncryptedVariable):  # a mask where the model reports the line by its name
-                unused = MASK if reports_extra and not self._model.roles(name) else ABSENT
-            values[name] = ABSENT if name in hidden else unused
+                stand_in = MASK if reports_extra and not self._model.roles(name) else ABSENT
+            values[name] = ABSENT if name in hidden_names else stand_in
         # In their own order, which pydantic-settings goes by where two names differ in case alone.
         present = {name: values[name] for name in self._variables if values[name] is not ABSENT}
         return as_kept(self._source, present)
@@ -173,34 +173,34 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
 
         Return names to hide from the source: where a field's first name is withheld, it would fall back to these.
         """
-        hidden: set[str] = set()
-        withheld: set[str] = set()  # fields whose encrypted value the source does not get
+        hidden_names: set[str] = set()
+        withheld_fields: set[str] = set()  # fields whose encrypted value the source does not get
         for field in self._model.fields.values():
             for role, name in zip(field.roles, field.names, strict=True):
                 if self._variables.get(name) is None:  # it is missing, or a line without a value
                     continue
                 # The first name that has a value is taken, whatever it is; the source looks at no other.
                 if self._is_needed(role, state, skip):
-                    if value(name) is None and (field.name,) not in self._session.lost:
+                    if value(name) is None and (field.name,) not in self._session.lost_paths:
                         continue
                 elif isinstance(self._variables[name], EncryptedVariable):
-                    withheld.add(field.name)
-                    hidden.update(field.names[role.position + 1 :])
+                    withheld_fields.add(field.name)
+                    hidden_names.update(field.names[role.position + 1 :])
                 break
-        skip = {*skip, *withheld}
+        skip = {*skip, *withheld_fields}
         for name, variable in self._variables.items():
-            if withheld or isinstance(variable, EncryptedVariable):
+            if withheld_fields or isinstance(variable, EncryptedVariable):
                 roles = self._model.roles(name) if self._source.env_nested_delimiter else ()
                 below = [role for role in roles if role.path]
-                hidden.update(name for role in below if role.field.name in withheld)
+                hidden_names.update(name for role in below if role.field.name in withheld_fields)
                 is_needed = any(self._is_needed(role, state, skip) for role in below)
                 if is_needed or (self._passes_on and self._is_passed_on(name, state)):
                     value(name)
-        return hidden
+        return hidden_names
 
     def _is_needed(self, role: Role, state: Mapping[str, Any], skip: Collection[str]) -> bool:
-        field, lost = role.field.name, self._session.lost
-        if field in skip or (lost and (field, *role.path) in lost):
+        field, lost_paths = role.field.name, self._session.lost_paths
+        if field in skip or (lost_paths and (field, *role.path) in lost_paths):
             return False
         return not state or not self._model.is_given(role, state, self._variables)
 
@@ -229,7 +229,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
                 variable.value = variable.decrypt()
             value = variable.value
             if len(session.failures) > before:
-                session.lost.update((role.field.name, *role.path) for role in self._model.roles(name))
+                session.lost_paths.update((role.field.name, *role.path) for role in self._model.roles(name))
                 return ABSENT
             if value != "" or not self._source.env_ignore_empty:
                 session.decrypted_keys.update(self._keys(name))

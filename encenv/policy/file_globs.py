@@ -35,7 +35,7 @@ def attribute_pattern(glob: str) -> str:
     pattern = "".join(wildcard or _SPECIAL.sub(r"\\\g<0>", text) for text, wildcard in parts)
     if not _QUOTED.search(pattern):
         return pattern
-    return '"' + re.sub(r'[\0-\x1f"\\\x7f]', lambda found: f"\\{ord(found[0]):03o}", pattern) + '"'
+    return '"' + re.sub(r'[\0-\x1f"\\\x7f]', lambda match: f"\\{ord(match[0]):03o}", pattern) + '"'
 
 
 @cache
@@ -49,9 +49,9 @@ def _regex(pattern: str) -> re.Pattern[str]:
 def _split(pattern: str) -> Iterator[tuple[str, str]]:
     """Yield plain texts and wildcards in turn, each beside an empty string."""
     end = 0
-    for found in _WILDCARD.finditer(pattern):
-        yield pattern[end : found.start()], ""
-        folders, star, _ = found.groups()
+    for match in _WILDCARD.finditer(pattern):
+        yield pattern[end : match.start()], ""
+        folders, star, _ = match.groups()
         yield "", ("**/" if folders.endswith("/") else "**") if folders else "*" if star else "?"
-        end = found.end()
+        end = match.end()
     yield pattern[end:], ""

@@ -222,13 +222,13 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 def _with_lines(text: str, lines: Sequence[str]) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
-    added = "".join(line + newline for line in lines)
+    new_lines = "".join(line + newline for line in lines)
     header = _HEADER.search(text)
     if header is not None:
         gap = "" if header[0].endswith("\n") else newline
-        return text[: header.end()] + gap + added + text[header.end() :]
+        return text[: header.end()] + gap + new_lines + text[header.end() :]
     gap = "" if not text or text.endswith("\n") else newline
-    return f"{text}{gap}{newline if text else ''}{TABLE}{newline}{added}"
+    return f"{text}{gap}{newline if text else ''}{TABLE}{newline}{new_lines}"
 
 
 def _path_text(path: Path) -> str:

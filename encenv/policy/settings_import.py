@@ -60,7 +60,7 @@ def _interpreters(folder: Path) -> Iterator[str]:
 def _run(program: str, settings: str, folder: Path) -> FieldSecrecy | NoAnswer:
     hint = "move the class into a module that does nothing else when it is imported"
     try:
-        done = subprocess.run(  # noqa: S603 (what the project's owner configured)
+        process = subprocess.run(  # noqa: S603 (what the project's owner configured)
             [program, "-P", "-m", "encenv.policy.settings_class", settings],
             cwd=folder,
             env={name: value for name, value in os.environ.items() if name != LOCAL_KEY_NAME},
@@ -70,7 +70,7 @@ def _run(program: str, settings: str, folder: Path) -> FieldSecrecy | NoAnswer:
             timeout=IMPORT_SECONDS,
             check=False,
         )
-        answer = json.loads(done.stdout)
+        answer = json.loads(process.stdout)
         return FieldSecrecy(**answer) if "names" in answer else NoAnswer(**answer)
     except subprocess.TimeoutExpired:
         return NoAnswer(f"importing {settings} took longer than {IMPORT_SECONDS} seconds", hint)
