@@ -4,7 +4,7 @@ Encrypted values stay encrypted. One whose text refers to others is expanded and
 value that refers to an encrypted one. No plaintext of an encrypted value is returned, unless it is asked for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from encenv.errors import (
@@ -20,14 +20,12 @@ from encenv.errors import (
 from encenv.files.data_key_choice import choose_data_key
 from encenv.files.disk import shell_argument
 from encenv.files.document import parse
-from encenv.files.lines import classify
+from encenv.files.lines import NameTest, classify
 from encenv.files.writer import Writer
 from encenv.format.sealed import ENTRY_PREFIX, KeyEntry, SealedValue, claims
 from encenv.keys.entries import KeyEntries, merge
 from encenv.keys.session import Session
 from encenv.load.dotenv import LoadedFile
-
-Names = Callable[[str], bool]  # a choice of variables by their names
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,9 @@ class FinalValues:
 
 
 @frameless
-def plaintext_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
+def plaintext_values(
+    text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest
+) -> FinalValues:
     """Return the *chosen* variables of the .env file *text* in plaintext, without the key entries.
 
     Values that *requires* to be encrypted are secrets even if they are not. Of *writer* only the environment is used.
@@ -63,7 +63,9 @@ def plaintext_values(text: str, where: str, writer: Writer, chosen: Names, requi
 
 
 @frameless
-def encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
+def encrypted_values(
+    text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest
+) -> FinalValues:
     """Return the variables of the .env file *text*, encrypted values encrypted; arguments as for `plaintext_values`.
 
     Raises:
@@ -88,7 +90,7 @@ def encrypted_values(text: str, where: str, writer: Writer, chosen: Names, requi
 
 
 @frameless
-def raw_values(text: str, where: str, writer: Writer, chosen: Names, requires: Names) -> FinalValues:
+def raw_values(text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest) -> FinalValues:
     """Return the variables of the .env file *text* without a key: encrypted values, and those that refer to them, raw.
 
     Arguments are those of `plaintext_values`.
@@ -120,7 +122,7 @@ def needs_a_key(failure: EncenvError) -> bool:
 class _Source:
     """The chosen variables of a file, within one session."""
 
-    def __init__(self, text: str, where: str, environ: Mapping[str, str], chosen: Names) -> None:
+    def __init__(self, text: str, where: str, environ: Mapping[str, str], chosen: NameTest) -> None:
         self.text = text
         self.where = where
         self.session = Session(environ, entries=KeyEntries(where=where))
@@ -129,7 +131,7 @@ class _Source:
         raws = ((name, self.file.raw(name)) for name in self.file.last)
         self.raw = {name: raw for name, raw in raws if raw is not None and chosen(name)}
 
-    def refuse_plaintext(self, requires: Names) -> None:
+    def refuse_plaintext(self, requires: NameTest) -> None:
         """Raise if a value is plaintext that *requires* to be encrypted."""
         error = PolicyError(
             "not encrypted, but must be",

@@ -167,9 +167,7 @@ def _problems(bindings: Iterable[Binding]) -> Iterator[Remark]:
 def _same_but_case(variables: Iterable[Variable]) -> Iterator[Remark]:
     """Warn of names that differ in case alone: a sealed value of one also decrypts as the other's."""
     seen: dict[str, Variable] = {}
-    for variable in variables:
-        if variable.kid is None:
-            continue
+    for variable in (one for one in variables if one.kid is not None):
         other = seen.setdefault(variable.name.upper(), variable)
         if other.name != variable.name:
             yield Remark(

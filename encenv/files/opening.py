@@ -1,7 +1,7 @@
 """Read and open the values of a .env file: one way for readers and for writers of the file."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Protocol, TypeVar
+from typing import Any
 
 from encenv.files.document import EnvFile
 from encenv.format.sealed import SealedValue, claims, embeds, entry_kid
@@ -9,20 +9,14 @@ from encenv.keys.entries import KeyEntries, embedded_value
 from encenv.keys.session import Session
 
 Values = Mapping[int, tuple[str, str]]  # name and value as in the file, by index
-T = TypeVar("T")
-
-
-class Progress(Protocol):
-    """Iterates over items, as `iter` does, and may show how far it is."""
-
-    def __call__(self, items: Collection[T], /) -> Iterable[T]:
-        """Yield each of *items*."""
+# Yields the items, as `iter` does, and may show how far it is.
+Progress = Callable[[Collection[Any]], Iterable[Any]]
 
 
 def entry_kids(file: EnvFile) -> dict[int, str]:
     """Return the KID of each key entry of *file*, by index."""
-    kids = ((index, entry_kid(binding.name or "")) for index, binding in enumerate(file.bindings))
-    return {index: kid for index, kid in kids if kid is not None}
+    names = enumerate(binding.name or "" for binding in file.bindings)
+    return {index: kid for index, name in names if (kid := entry_kid(name)) is not None}
 
 
 def entries_of(file: EnvFile, where: str = "") -> KeyEntries:
@@ -40,12 +34,9 @@ def reading_session(file: EnvFile, environ: Mapping[str, str]) -> Session:
 def values_of(file: EnvFile, selects: Callable[[str], bool] = lambda _: True) -> dict[int, tuple[str, str]]:
     """Return the values of *file* whose names *selects* accepts; not key entries, nor lines without a value."""
     return {
-        index: (binding.name, binding.value)
-        for index, binding in enumerate(file.bindings)
-        if binding.name
-        and binding.value is not None
-        and entry_kid(binding.name) is None
-        and selects(binding.name)
+        index: (name, value)
+        for index, (name, value, *_) in enumerate(file.bindings)
+        if name and value is not None and entry_kid(name) is None and selects(name)
     }
 
 
