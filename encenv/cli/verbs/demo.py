@@ -104,9 +104,7 @@ def _fail(path: Path, keys: _CountingKeys) -> None:
         dotenv_values(path, key_providers=[keys])
     except EncenvError as error:
         for label, text in (("error", error.message), ("hint", error.hint)):
-            click.echo(
-                click.wrap_text(f"{label}: {text}", COLUMNS, initial_indent="  ", subsequent_indent="    ")
-            )
+            click.echo(click.wrap_text(f"{label}: {text}", COLUMNS, "  ", "    "))
 
 
 def _show(text: str) -> None:

@@ -27,22 +27,11 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
 @click.command()
 @options.file_argument
 @click.option(
-    "--format",
-    "form",
-    metavar="FORMAT",
-    type=click.Choice(list(FORMATS)),
-    required=True,
-    help=", ".join(FORMATS) + ".",
+    "--format", "form", metavar="FORMAT", type=click.Choice([*FORMATS]), required=True, help="See above."
 )
 @click.option("--plaintext", is_flag=True, help="Export plaintext, without the key entries.")
 @click.option("--as-is", is_flag=True, help="Don't decrypt anything; needs no key.")
-@click.option(
-    "--name",
-    "title",
-    metavar="NAME",
-    default="",
-    help="The name of the function, the Terraform variable or the object.",
-)
+@click.option("--name", metavar="NAME", default="", help="The name of the function, variable or object.")
 @options.output_option("Write there; for github, append there.")
 @options.only_option
 @options.except_option
@@ -52,16 +41,16 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     form: str,
     plaintext: bool,
     as_is: bool,
-    title: str,
+    name: str,
     output: str | None,
     only: tuple[str, ...],
     excepted: tuple[str, ...],
 ) -> None:
     """Print the variables of FILE (.env) in the FORMAT of another place, encrypted values with their key entries.
 
-    The service decrypts them when it starts, as it would those of FILE. No other place expands ${NAME}, so a value
-    that refers to encrypted ones is expanded and encrypted again, which needs the key. With --as-is no key is needed, and
-    such a value keeps its ${NAME}. Values that may be plaintext stay plaintext.
+    The service decrypts them when it starts, as it would those of FILE. No other place expands ${NAME}. So a value
+    that refers to encrypted ones is expanded and encrypted again, which needs the key; with --as-is it keeps its
+    ${NAME}, and no key is needed. Values that may be plaintext stay plaintext.
 
     \b
     json       {"NAME": "value"}
@@ -80,7 +69,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     """
     if plaintext and as_is:
         raise click.UsageError("--plaintext and --as-is exclude each other")
-    if title and not FORMATS[form].has_title:
+    if name and not FORMATS[form].has_title:
         raise click.UsageError(f"{form} has no use for --name")
     to = output or (os.environ.get(GITHUB_FILE) if form == "github" else options.STANDARD_OUTPUT)
     if not to:
@@ -98,7 +87,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         if values_of is encrypted_values and needs_a_key(error):
             error.hint += "; or, if no value refers to others by ${NAME}: --as-is"
         raise
-    formatted = FORMATS[form].write(Variables(final.values, final.secret, title))
+    formatted = FORMATS[form].write(Variables(final.values, final.secret, name))
     for warning in formatted.warnings:
         warn(f"{where}: {warning}")
     _report(where, final)

@@ -43,10 +43,6 @@ def install() -> None:
     --staged). A hook that is there already is kept and runs first; core.hooksPath and linked work trees work as well.
     git diff shows names and the key of each value, never a plaintext; git merge, rebase and cherry-pick merge .env
     files by variable.
-
-    \b
-    Example:
-      encenv hook install
     """
     for line in protect_clone(project()) or ["this clone is protected already"]:
         say(line)
@@ -55,12 +51,7 @@ def install() -> None:
 @command.command(short_help="Remove the hook and the drivers.")
 @quiet
 def uninstall() -> None:
-    """Remove the hooks and the drivers from this clone; a hook that was there before comes back.
-
-    \b
-    Example:
-      encenv hook uninstall
-    """
+    """Remove the hooks and the drivers from this clone; a hook that was there before comes back."""
     for line in remove() or ["this clone is not protected"]:
         say(line)
 

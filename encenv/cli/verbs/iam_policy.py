@@ -26,20 +26,14 @@ CHARACTERS_MAX = 6144  # IAM and AWS STS quotas: a managed policy, white space n
 @click.command()
 @files_argument
 @click.option("--contributor", is_flag=True, help="Print the policy of a role that can only add values.")
-@click.option(
-    "--region",
-    "regions",
-    metavar="REGION",
-    multiple=True,
-    help="Also allow the replicas of multi-Region keys in REGION; repeat it for several.",
-)
+@click.option("--region", "regions", metavar="REGION", multiple=True, help="Also allow replicas in REGION.")
 @quiet
 def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...]) -> None:
     """Print the IAM policy, as JSON, that a role needs to decrypt FILE (.env); no key and no network is needed.
 
     It allows kms:Decrypt with the AWS KMS keys of FILE and its encryption context, and nothing else. With
     --contributor it allows kms:GenerateDataKey with that context and encenv-add=1 instead: such a role can add values
-    with encenv set, and read none.
+    with encenv set, and read none. Replicas of multi-Region keys are allowed in each --region that you name.
 
     \b
     Example:

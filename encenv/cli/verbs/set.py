@@ -21,12 +21,7 @@ LINE_MAX = 4095  # characters that a terminal takes in one line: termios(3), "Ca
 @click.argument("values", metavar="", nargs=-1)  # taken, so that click does not repeat it in its refusal
 @options.file_option
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the value from standard input.")
-@click.option(
-    "--from-file",
-    metavar="FILE",
-    type=options.FILE,
-    help="Read the value from a file, such as a certificate.",
-)
+@click.option("--from-file", metavar="FILE", type=options.FILE, help="Read the value from a file.")
 @options.key_options
 @options.quiet
 def command(  # noqa: PLR0913, PLR0917 (its options)
