@@ -2,6 +2,10 @@
 
 Encrypted values stay encrypted. One whose text refers to others is expanded and encrypted again, and so is a plain
 value that refers to an encrypted one. No plaintext of an encrypted value is returned, unless it is asked for.
+
+The functions take the *text* of the file and what messages call it, who encrypts, which variables are *chosen*, and
+which names the policy *requires* to be encrypted. One EncenvError reports all values that cannot be decrypted or,
+unless plaintext is asked for, that must be encrypted and are not.
 """
 
 from collections.abc import Mapping
@@ -47,13 +51,7 @@ class FinalValues:
 def plaintext_values(
     text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest
 ) -> FinalValues:
-    """Return the *chosen* variables of the .env file *text* in plaintext, without the key entries.
-
-    Values that *requires* to be encrypted are secrets even if they are not. Of *writer* only the environment is used.
-
-    Raises:
-        EncenvError: If a value cannot be decrypted.
-    """
+    """Return the variables in plaintext, without key entries. What must be encrypted is a secret even if it is not."""
     source = _Source(text, where, writer.environ, chosen)
     source.session.prepare(source.file.sealed_texts(source.raw))
     values = {name: source.file.value(name) or "" for name in source.raw}
@@ -66,12 +64,7 @@ def plaintext_values(
 def encrypted_values(
     text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest
 ) -> FinalValues:
-    """Return the variables of the .env file *text*, encrypted values encrypted; arguments as for `plaintext_values`.
-
-    Raises:
-        EncenvError: If a value must be encrypted and is not, or cannot be decrypted: its text shows whether it refers
-            to others.
-    """
+    """Return the variables with encrypted values encrypted. They are decrypted to see whether they refer to others."""
     source = _Source(text, where, writer.environ, chosen)
     source.refuse_plaintext(requires)
     source.session.prepare(source.file.sealed_texts(source.raw))
@@ -91,13 +84,7 @@ def encrypted_values(
 
 @frameless
 def raw_values(text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest) -> FinalValues:
-    """Return the variables of the .env file *text* without a key: encrypted values, and those that refer to them, raw.
-
-    Arguments are those of `plaintext_values`.
-
-    Raises:
-        EncenvError: If a value must be encrypted and is not, or a key entry is missing.
-    """
+    """Return the variables without a key: encrypted values, and those that refer to them, as the file has them."""
     source = _Source(text, where, writer.environ, chosen)
     source.refuse_plaintext(requires)
     values = dict(source.raw)
