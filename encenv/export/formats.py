@@ -203,13 +203,9 @@ def _yaml_key(name: str) -> str:
 
 
 def _double_quoted(text: str) -> str:
-    r"""Return *text* with the escapes that HCL and YAML share: ``\uXXXX`` and ``\UXXXXXXXX``, and five short ones."""
+    """Return *text* with escapes that HCL and YAML share."""
     short = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    return '"' + "".join(short.get(c) or (c if c.isprintable() else _escape(ord(c))) for c in text) + '"'
-
-
-def _escape(code: int) -> str:
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+    return '"' + "".join(short.get(c) or (c if c.isprintable() else f"\\U{ord(c):08x}") for c in text) + '"'
 
 
 def _check_title(title: str, pattern: re.Pattern[str], what: str, letters: str) -> None:

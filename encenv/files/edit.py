@@ -148,14 +148,10 @@ def _existing(file: EnvFile, name: str, where: str) -> list[int]:
     indexes = _indexes(file, name)
     if indexes:
         return indexes
-    close = get_close_matches(
-        name, sorted({b.name for b in file.bindings if b.name and not entry_kid(b.name)})
-    )
-    hint = (
-        f"did you mean {' or '.join(close)}?"
-        if close
-        else f"see its variables: encenv status {shell_argument(where)}"
-    )
+    names = {b.name for b in file.bindings if b.name and not entry_kid(b.name)}
+    hint = f"see its variables: encenv status {shell_argument(where)}"
+    if close := get_close_matches(name, sorted(names)):
+        hint = f"did you mean {' or '.join(close)}?"
     raise FileError(f"there is no variable {name!a} in {where}".replace("'", ""), hint=hint)
 
 
