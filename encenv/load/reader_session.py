@@ -115,7 +115,7 @@ class EncryptedVariable:
         self.decrypt = decrypt  # returns its value; a failure goes to the session
         self.value: object = ABSENT  # once it is decrypted
         self.below: object = ABSENT  # what it replaces, used again where its value is empty and ignored
-        self.rival = ""  # a variable of the same place that supplies the same name
+        self.duplicate = ""  # another variable of the same place that supplies the same name
 
 
 # The variables of one place by name, without key entries.

@@ -23,7 +23,7 @@ else:
 class _SecretFile(NamedTuple):
     name: str  # by which it was looked for
     path: Path
-    rival: Path | None  # the plaintext file that it would take the place of
+    plaintext: Path | None  # the file that it would take the place of
 
 
 class SecretFiles(Reader):
@@ -82,8 +82,8 @@ class SecretFiles(Reader):
             session.before_read(self, state)
             session.prepare(text for _, text in encrypted_files.values())
         for field_name, (file, text) in encrypted_files.items():
-            if file.rival is not None:
-                session.fail(file.rival.name, both_set(file.rival.name, file.path.name))
+            if file.plaintext is not None:
+                session.fail(file.plaintext.name, both_set(file.plaintext.name, file.path.name))
             value = session.decrypt(file.path.name, text)
             session.decrypted_keys.update(self._model.fields[field_name].loc_keys)
             if value is not None:

@@ -33,6 +33,8 @@ else:
     safe_errors = lazily("encenv.load.safe_errors")
     snapstart = lazily("encenv.load.snapstart")
 
+HAS_SNAPSHOT = has_snapshot()
+
 
 class LastSource(PydanticBaseSettingsSource):
     """The last source of a load gives nothing, and stops the load if it has failed.
@@ -96,7 +98,7 @@ class EncryptedSettings(BaseSettings):
             cls.model_config[option] = kwargs.pop(option)  # type: ignore[literal-required,misc]
         super().__init_subclass__(**kwargs)  # type: ignore[misc]  # none of these options is left
         _wrap_hook(cls)
-        if has_snapshot():
+        if HAS_SNAPSHOT:
             cls.__init__ = snapstart.with_record(cls.__init__)  # type: ignore[method-assign]
 
     if not TYPE_CHECKING:  # a type checker sees the signatures of BaseSettings
@@ -143,11 +145,11 @@ class EncryptedSettings(BaseSettings):
                         snapstart.clear(__pydantic_self__)
                 del __pydantic_self__, args, values, session, token
                 raise raised
-            if has_snapshot() and session.has_decrypted and snapstart.note_decrypted(__pydantic_self__):
+            if HAS_SNAPSHOT and session.has_decrypted and snapstart.note_decrypted(__pydantic_self__):
                 forget(session)  # what `CliApp` hands over is kept for the next load
 
 
-if has_snapshot():
+if HAS_SNAPSHOT:
     # Also wrap the base `__init__`: not every subclass passes through `__init_subclass__`.
     EncryptedSettings.__init__ = snapstart.with_record(EncryptedSettings.__init__)  # type: ignore[method-assign]
 

@@ -119,7 +119,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
 
     def _add(self, place: Place) -> None:
         """Put the variables of *place* above those that are there."""
-        rivals: dict[str, EncryptedVariable] = {}
+        with_duplicates: dict[str, EncryptedVariable] = {}
         roles = self._model.roles
         for own, value in place.items():
             name = self._fold(own)
@@ -129,14 +129,14 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
                 if other != name and claims(value.raw) and roles(other) and not roles(name):
                     name = other
                     with_value = (one for one, text in place.items() if text is not None)
-                    value.rival = next((one for one in with_value if self._fold(one) == name), "")
-                    if value.rival:
-                        rivals[name] = value
+                    value.duplicate = next((one for one in with_value if self._fold(one) == name), "")
+                    if value.duplicate:
+                        with_duplicates[name] = value
                 value.below = self._variables.get(name, ABSENT)
                 self._variables[name] = value
             elif value != "" or not self._source.env_ignore_empty:
                 self._variables[name] = value
-        self._variables.update(rivals)
+        self._variables.update(with_duplicates)
 
     def _read(self) -> Mapping[str, str | None]:
         state = self._source.current_state
@@ -223,8 +223,8 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
         session, variable = self._session, self._variables[name]
         while isinstance(variable, EncryptedVariable):
             before = len(session.failures)
-            if variable.rival:
-                session.fail(variable.rival, both_set(variable.rival, variable.name))
+            if variable.duplicate:
+                session.fail(variable.duplicate, both_set(variable.duplicate, variable.name))
             if variable.value is ABSENT:
                 variable.value = variable.decrypt()
             value = variable.value

@@ -17,7 +17,7 @@ from typing import Any
 
 from encenv.errors import FileError, MalformedError, PolicyError
 from encenv.files.atomic import create, edit_file
-from encenv.files.disk import printable, read
+from encenv.files.disk import StrPath, printable, read
 from encenv.files.key_names import KeyName, Pairs, parse_context, parse_keys
 from encenv.files.opening import Progress
 from encenv.files.writer import Writer
@@ -57,7 +57,7 @@ class Project:
         context = self.context if context is None else context
         return Writer(keys or self.keys, context, progress=progress)
 
-    def covers(self, path: str | os.PathLike[str]) -> bool:
+    def covers(self, path: StrPath) -> bool:
         """Return whether the file *path* is one of the project's .env files."""
         folder = self.folder.absolute()
         return covers(self.files, os.path.relpath(folder / path, folder).replace(os.sep, "/"))
@@ -74,7 +74,7 @@ class Project:
         return Policy(fields, self.seal, self.plain)
 
 
-def project(start: str | os.PathLike[str] | None = None) -> Project:
+def project(start: StrPath | None = None) -> Project:
     """Return the project that the folder *start* (the current one) belongs to.
 
     Raises:
@@ -89,7 +89,7 @@ def project(start: str | os.PathLike[str] | None = None) -> Project:
     return Project(folder=paths[0].parent)
 
 
-def pyproject_paths(start: str | os.PathLike[str] | None = None) -> list[Path]:
+def pyproject_paths(start: StrPath | None = None) -> list[Path]:
     """Return where a pyproject.toml may be: from the folder *start* (the current one) to the top of its repository."""
     folder = Path(os.path.abspath(start or "."))  # noqa: PTH100 (links stay: the project is where the user is)
     folders = [folder, *folder.parents]
