@@ -102,7 +102,7 @@ class RecordingProvider:
         raise KeyRefusedError("it was called", hint="none")
 
 
-def unescaped(text):
+def unescape(text):
     """Return *text* with each ``%XX`` as the byte XX."""
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
@@ -114,7 +114,7 @@ def read(path):
     header = {}
     for line in lines[: split[0]]:
         key, value = line.split(": ", 1)
-        header.setdefault(key, []).append(unescaped(value))
+        header.setdefault(key, []).append(unescape(value))
     unknown = header.keys() - ONCE - SEVERAL
     twice = [key for key in ONCE if len(header.get(key, [])) > 1]
     assert not unknown, unknown
@@ -122,7 +122,7 @@ def read(path):
     sources = []
     for start, end in zip(split, [*split[1:], len(lines)], strict=True):
         variables = [line.split("=", 1) for line in lines[start + 1 : end]]
-        sources.append({unescaped(name): unescaped(value) for name, value in variables})
+        sources.append({unescape(name): unescape(value) for name, value in variables})
         assert len(sources[-1]) == len(variables), "a name is in one source twice"
     if "fill" in header:
         for source in sources:
@@ -186,7 +186,7 @@ def refusal(vector, **options):
     return caught.value
 
 
-def what_happened(error):
+def details(error):
     """Return the class, name and text of *error*, and the names of its variables."""
     return type(error).__name__, str(error), set(error.variables)
 
@@ -216,10 +216,10 @@ def test_an_early_refusal_calls_no_provider(vector, monkeypatch):
     """An early refusal is the same without a key and with the right key, and calls no provider."""
     calls = []
     providers = [RecordingProvider(name, calls) for name in ("aws-kms", "local", "vault")]
-    without_key = what_happened(refusal(vector))
+    without_key = details(refusal(vector))
     monkeypatch.setenv("ENCENV_LOCAL_KEY", LOCAL_KEY)
-    assert what_happened(refusal(vector)) == without_key
-    assert what_happened(refusal(vector, key_providers=providers)) == without_key
+    assert details(refusal(vector)) == without_key
+    assert details(refusal(vector, key_providers=providers)) == without_key
     assert calls == []
 
 

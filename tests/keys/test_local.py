@@ -59,7 +59,7 @@ def write(path, text, mode=0o600):
     return path
 
 
-def used(provider):
+def key_in_use(provider):
     """Return the id of the local key that *provider* uses, after a round trip."""
     item = provider.wrap(DATA_KEY, "", CONTEXT)
     assert provider.unwrap(item, CONTEXT, SECONDS) == DATA_KEY
@@ -143,14 +143,14 @@ def test_which_key_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     by_file = home | {FILE_VARIABLE: str(named)}
     by_text = by_file | {TEXT_VARIABLE: texts[2]}
-    assert used(LocalKeys(home)) == id_of(texts[0])
-    assert used(LocalKeys(by_file)) == id_of(texts[1])
-    assert used(LocalKeys(home | {FILE_VARIABLE: "~/named.key"})) == id_of(texts[1])
-    assert used(LocalKeys(by_text)) == id_of(texts[2])
-    assert used(LocalKeys(by_text, path=given)) == id_of(texts[3])
-    assert used(LocalKeys(by_text, path=str(given))) == id_of(texts[3])
+    assert key_in_use(LocalKeys(home)) == id_of(texts[0])
+    assert key_in_use(LocalKeys(by_file)) == id_of(texts[1])
+    assert key_in_use(LocalKeys(home | {FILE_VARIABLE: "~/named.key"})) == id_of(texts[1])
+    assert key_in_use(LocalKeys(by_text)) == id_of(texts[2])
+    assert key_in_use(LocalKeys(by_text, path=given)) == id_of(texts[3])
+    assert key_in_use(LocalKeys(by_text, path=str(given))) == id_of(texts[3])
     empty = home | {FILE_VARIABLE: "", TEXT_VARIABLE: ""}
-    assert used(LocalKeys(empty)) == id_of(texts[0]), (
+    assert key_in_use(LocalKeys(empty)) == id_of(texts[0]), (
         "an empty variable, as CI gives it, is one that is not set"
     )
     assert default.exists()
@@ -166,9 +166,9 @@ def test_a_wrong_variable_is_an_error(key_file):
 def test_the_file_is_read_each_time(key_file):
     """A long-lived provider sees a key that was added to its file."""
     provider = LocalKeys({}, path=key_file)
-    first = used(provider)
+    first = key_in_use(provider)
     write(key_file, generate_key_text())
-    assert used(provider) != first
+    assert key_in_use(provider) != first
 
 
 # -- which files are believed
@@ -178,7 +178,7 @@ def test_the_file_is_read_each_time(key_file):
 def test_own_file(key_file, mode):
     """This user's own file is accepted if nobody else can read or write it."""
     key_file.chmod(mode)
-    assert used(LocalKeys({}, path=key_file))
+    assert key_in_use(LocalKeys({}, path=key_file))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o620, 0o610])
@@ -233,7 +233,7 @@ def test_owners(key_file, key_text, monkeypatch, row):
     real[8] = flags
     monkeypatch.setattr(os, "fstatvfs", lambda _: os.statvfs_result(real))
     if refusal is None:
-        assert used(LocalKeys({}, path=key_file))
+        assert key_in_use(LocalKeys({}, path=key_file))
     else:
         error = failure(LocalKeys({}, path=key_file), key_text)
         assert type(error) is FileError
@@ -244,7 +244,7 @@ def test_owners(key_file, key_text, monkeypatch, row):
 def test_real_owners(key_file, key_text):
     """As root: root's mounted secret is accepted; a file of another user, or that others can change, is not."""
     key_file.chmod(0o444)
-    assert used(LocalKeys({}, path=key_file))
+    assert key_in_use(LocalKeys({}, path=key_file))
     key_file.chmod(0o644)
     assert "others" in failure(LocalKeys({}, path=key_file), key_text).message
     key_file.chmod(0o600)
@@ -264,7 +264,7 @@ def test_real_owners_as_a_user(tmp_path, key_text):
         folder.chmod(0o755)
         os.seteuid(USER)
         try:
-            assert used(LocalKeys({}, path=mounted))
+            assert key_in_use(LocalKeys({}, path=mounted))
             assert "Permission denied" in failure(LocalKeys({}, path=private)).message
             assert "another user" in failure(LocalKeys({}, path=others), key_text).message
         finally:
@@ -279,7 +279,7 @@ def test_a_symlink(key_file, tmp_path):
     """A symbolic link to a good file is followed, as Kubernetes mounts secrets; a link in a circle is an error."""
     link = tmp_path / "link"
     link.symlink_to(key_file)
-    assert used(LocalKeys({}, path=link)) == used(LocalKeys({}, path=key_file))
+    assert key_in_use(LocalKeys({}, path=link)) == key_in_use(LocalKeys({}, path=key_file))
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
     assert type(failure(LocalKeys({}, path=circle))) is FileError
@@ -339,7 +339,7 @@ def test_no_such_file(key_file, name, kind):
 )
 def test_what_may_be_beside_a_key(tmp_path, key_text, wrapping):
     """Comments, blank lines, white space and any line ends may be beside a key."""
-    assert used(LocalKeys({}, path=write(tmp_path / "k", wrapping.format(key_text)))) == id_of(key_text)
+    assert key_in_use(LocalKeys({}, path=write(tmp_path / "k", wrapping.format(key_text)))) == id_of(key_text)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", " \t\r\n"])

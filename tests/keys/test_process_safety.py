@@ -175,7 +175,7 @@ def test_a_lazy_module_that_is_missing():
 
 
 @pytest.fixture
-def guarded(monkeypatch):
+def cryptography_calls(monkeypatch):
     """Record each piece of cryptography, and whether a fork would wait for it."""
     seen = {}
 
@@ -200,7 +200,7 @@ def guarded(monkeypatch):
     return seen
 
 
-def test_cryptography_without_boto3(monkeypatch, guarded):
+def test_cryptography_without_boto3(monkeypatch, cryptography_calls):
     """A fork waits for all cryptography of a load over TLS, but not for the answer of AWS KMS."""
     with KmsServer(tls=True) as kms:
         for name, value in kms.environ().items():
@@ -209,7 +209,7 @@ def test_cryptography_without_boto3(monkeypatch, guarded):
         clear_cache()
         kms.clear()
         kms.delay(1.0)
-        guarded.clear()
+        cryptography_calls.clear()
         thread = threading.Thread(target=decrypt_environ, args=(environ,))
         thread.start()
         while not kms.calls:
@@ -218,8 +218,8 @@ def test_cryptography_without_boto3(monkeypatch, guarded):
         forks._after_fork_in_parent()
         assert thread.is_alive()
         thread.join(SECONDS)
-    assert {name: found for name, found in guarded.items() if found != {True}} == {}
-    assert guarded.keys() == {
+    assert {name: found for name, found in cryptography_calls.items() if found != {True}} == {}
+    assert cryptography_calls.keys() == {
         "do_handshake",
         "recv_into",
         "sendall",
@@ -231,11 +231,11 @@ def test_cryptography_without_boto3(monkeypatch, guarded):
     }
 
 
-def test_cryptography_of_a_local_key(encenv_local_key, guarded):
+def test_cryptography_of_a_local_key(encenv_local_key, cryptography_calls):
     """A fork waits for all cryptography of a local key."""
     environ = encrypted_variables("", "SECRET", provider=LocalKeys())
     clear_cache()
-    guarded.clear()
+    cryptography_calls.clear()
     assert decrypt_environ(environ)["SECRET"] == "value of SECRET"
-    assert guarded == {"digest": {True}, "__init__": {True}, "matches": {True}}
+    assert cryptography_calls == {"digest": {True}, "__init__": {True}, "matches": {True}}
     assert forks._guarded == []

@@ -197,7 +197,7 @@ def case(request):
         yield made
 
 
-def refused(case, item, context=CONTEXT):
+def refusal_of(case, item, context=CONTEXT):
     """Return the error of an unwrap, which must be one that a user can act on."""
     with pytest.raises(EncenvError) as caught:
         case.provider.unwrap(item, context, SECONDS)
@@ -249,7 +249,7 @@ def test_two_keys(case):
 def test_another_context(case, context):
     """A wrapped key does not unwrap with another context."""
     item = case.provider.wrap(DATA_KEY, case.key, CONTEXT)
-    assert isinstance(refused(case, item, context), KeyRefusedError)
+    assert isinstance(refusal_of(case, item, context), KeyRefusedError)
 
 
 def test_changed_bytes(case):
@@ -258,16 +258,16 @@ def test_changed_bytes(case):
     whole = item.wrapped
     for at in sorted({*range(0, len(whole), max(1, len(whole) // FLIPPED)), len(whole) - 1}):
         changed = bytes([*whole[:at], whole[at] ^ 1, *whole[at + 1 :]])
-        refused(case, WrappedKey(item.provider, changed, item.reference))
+        refusal_of(case, WrappedKey(item.provider, changed, item.reference))
     for changed in (whole[:-1], whole + b"\x00"):
-        refused(case, WrappedKey(item.provider, changed, item.reference))
+        refusal_of(case, WrappedKey(item.provider, changed, item.reference))
 
 
 def test_another_wrapping_key(case):
     """A wrapped key does not unwrap under the name of another wrapping key."""
     items = [case.provider.wrap(DATA_KEY, key, CONTEXT) for key in (case.key, case.other_key)]
     swapped = WrappedKey(items[0].provider, items[0].wrapped, items[1].reference)
-    assert isinstance(refused(case, swapped), KeyRefusedError)
+    assert isinstance(refusal_of(case, swapped), KeyRefusedError)
 
 
 def test_many_threads(case):

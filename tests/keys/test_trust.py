@@ -358,7 +358,7 @@ def environ_of(*items, context=()):
     return {entry.name: str(entry), "SECRET": DATA_KEY.encrypt("SECRET", "opened")}
 
 
-def plugged():
+def plug_in_key():
     """Return a key wrapped by the plug-in."""
     return WrappedKey("recorder", DATA_KEY.expose_key(), "ref")
 
@@ -374,7 +374,7 @@ def plugged():
 )
 def test_nothing_is_called_for_an_untrusted_entry(encenv_kms, encenv_kms_key, record, rules):
     """If no key is trusted, the load fails before KMS is called and before a plug-in is imported."""
-    environ = environ_of(aws(encenv_kms_key), plugged(), context=(("stage", "prod"),))
+    environ = environ_of(aws(encenv_kms_key), plug_in_key(), context=(("stage", "prod"),))
     with pytest.raises(PolicyError, match="SECRET: "):
         decrypt_environ(environ, **rules)
     assert encenv_kms.calls == []
@@ -384,7 +384,7 @@ def test_nothing_is_called_for_an_untrusted_entry(encenv_kms, encenv_kms_key, re
 
 def test_only_the_trusted_key_is_tried(encenv_kms, encenv_kms_key, record):
     """Only the trusted keys of an entry are tried."""
-    environ = environ_of(aws(encenv_kms_key), plugged())
+    environ = environ_of(aws(encenv_kms_key), plug_in_key())
     assert decrypt_environ(environ, trusted_keys="recorder:ref") == {"SECRET": "opened"}
     assert encenv_kms.calls == []
     assert record.exists()
@@ -396,7 +396,7 @@ def test_one_forbidden_value_stops_the_load(encenv_kms, record):
     item = LocalKeys({TEXT_VARIABLE: text}).wrap(bytes(32), "", {"encenv": "1"})
     other = DataKey(bytes(32))
     entry = KeyEntry(other.commitment, (), (item, aws(encenv_kms.create_key())))
-    environ = environ_of(plugged()) | {entry.name: str(entry), "OTHER": other.encrypt("OTHER", "x")}
+    environ = environ_of(plug_in_key()) | {entry.name: str(entry), "OTHER": other.encrypt("OTHER", "x")}
     with pytest.raises(PolicyError):
         decrypt_environ(environ, trusted_keys=["111122223333"])
     assert encenv_kms.calls == []
@@ -405,7 +405,7 @@ def test_one_forbidden_value_stops_the_load(encenv_kms, record):
 
 def test_a_malformed_entry_comes_first(record):
     """A malformed entry is reported as such, whatever the rules are, and no plug-in is imported."""
-    environ = environ_of(plugged())
+    environ = environ_of(plug_in_key())
     name = next(name for name in environ if name.startswith("ENCENV_KEY_"))
     for broken in (environ[name] + "+", environ[name].replace("recorder:", "Recorder:"), "1:"):
         with pytest.raises(MalformedError):

@@ -125,7 +125,7 @@ def test_disable_and_enable(client, key):
     blob = client.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
     client.disable_key(KeyId=key)
     assert client.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Disabled"
-    for request, members in cryptographic(client, key, blob):
+    for request, members in cryptographic_calls(client, key, blob):
         assert refusal(request, **members) == ("DisabledException", 400)
     client.enable_key(KeyId=key)
     assert client.decrypt(KeyId=key, CiphertextBlob=blob)["Plaintext"] == PLAINTEXT
@@ -140,7 +140,7 @@ def test_schedule_key_deletion(client, key):
     about = client.describe_key(KeyId=key)["KeyMetadata"]
     assert (about["KeyState"], about["Enabled"]) == ("PendingDeletion", False)
     assert about["DeletionDate"] == answer["DeletionDate"]
-    for request, members in cryptographic(client, key, blob):
+    for request, members in cryptographic_calls(client, key, blob):
         assert refusal(request, **members) == ("KMSInvalidStateException", 400)
     for request in (client.enable_key, client.disable_key, client.schedule_key_deletion):
         assert refusal(request, KeyId=key) == ("KMSInvalidStateException", 400)
@@ -150,7 +150,7 @@ def test_schedule_key_deletion(client, key):
     )
 
 
-def cryptographic(client, key, blob, **more):
+def cryptographic_calls(client, key, blob, **more):
     """Return every operation that uses a key to encrypt or decrypt, ready to be called."""
     return [
         (client.encrypt, {"KeyId": key, "Plaintext": b"x", **more}),
@@ -165,7 +165,7 @@ def cryptographic(client, key, blob, **more):
 def test_dry_run(kms, client, key):
     """With DryRun nothing is done: the answer says that the request would succeed, or fails as it would fail."""
     blob = client.encrypt(KeyId=key, Plaintext=PLAINTEXT)["CiphertextBlob"]
-    for request, members in cryptographic(client, key, blob, DryRun=True):
+    for request, members in cryptographic_calls(client, key, blob, DryRun=True):
         assert refusal(request, **members) == ("DryRunOperationException", 400)
     assert kms.count() == 1
     other = kms.create_key()

@@ -131,7 +131,7 @@ def subjects(context):
     )  # fmt: skip
 
 
-def hashed(folder, pem):
+def hashed_folder(folder, pem):
     """Put *pem* into *folder* under its hashed name, as openssl-rehash does."""
     folder.mkdir(exist_ok=True)
     (folder / "one.pem").write_bytes(pem)
@@ -152,7 +152,7 @@ def subject_hash(name):
     return f"{int.from_bytes(digest[:4], 'little'):08x}"
 
 
-def talks(context, server, host="127.0.0.1"):
+def connects(context, server, host="127.0.0.1"):
     """Return whether a client with *context* accepts a server with *server* as *host*."""
     with (
         RawServer(b"HTTP/1.1 200 OK\r\n\r\n", tls=server).running() as peer,
@@ -203,14 +203,14 @@ def test_a_bundle_without_amazon(system, other):
 
 def test_a_hashed_folder(system, amazon, other, tmp_path):
     """A folder of hashed names is read as needed and not before; the bundle beside it is not read."""
-    folder = hashed(tmp_path / "hashed", amazon.pem)
+    folder = hashed_folder(tmp_path / "hashed", amazon.pem)
     system(other.pem, folder)
     context = tls({}, is_amazon=True)
     assert subjects(context) == []
-    assert talks(context, amazon.server(tmp_path, "127.0.0.1"))
-    assert not talks(tls({}, is_amazon=True), other.server(tmp_path, "127.0.0.1"))
-    assert talks(whole_tls({}), other.server(tmp_path, "127.0.0.1"))
-    assert talks(whole_tls({}), amazon.server(tmp_path, "127.0.0.1"))
+    assert connects(context, amazon.server(tmp_path, "127.0.0.1"))
+    assert not connects(tls({}, is_amazon=True), other.server(tmp_path, "127.0.0.1"))
+    assert connects(whole_tls({}), other.server(tmp_path, "127.0.0.1"))
+    assert connects(whole_tls({}), amazon.server(tmp_path, "127.0.0.1"))
 
 
 def test_a_folder_that_is_not_hashed(system, other, tmp_path):
@@ -249,14 +249,14 @@ def test_which_of_two_bundles(system, amazon, other, tmp_path):
 def test_a_named_folder(system, amazon, other, tmp_path):
     """AWS_CA_BUNDLE may name a folder of hashed names."""
     system(other.pem)
-    environ = {"AWS_CA_BUNDLE": str(hashed(tmp_path / "hashed", amazon.pem))}
-    assert talks(tls(environ, is_amazon=True), amazon.server(tmp_path, "127.0.0.1"))
-    assert not talks(tls(environ, is_amazon=True), other.server(tmp_path, "127.0.0.1"))
+    environ = {"AWS_CA_BUNDLE": str(hashed_folder(tmp_path / "hashed", amazon.pem))}
+    assert connects(tls(environ, is_amazon=True), amazon.server(tmp_path, "127.0.0.1"))
+    assert not connects(tls(environ, is_amazon=True), other.server(tmp_path, "127.0.0.1"))
 
 
 def test_openssls_variables(amazon, other, tmp_path, monkeypatch):
     """SSL_CERT_FILE and SSL_CERT_DIR are OpenSSL's own; their stores are loaded whole, for Amazon, too."""
-    folder = hashed(tmp_path / "hashed", amazon.pem)
+    folder = hashed_folder(tmp_path / "hashed", amazon.pem)
     (tmp_path / "own.pem").write_bytes(other.pem)
     nowhere = str(tmp_path / "nowhere")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.pem"))
@@ -265,8 +265,8 @@ def test_openssls_variables(amazon, other, tmp_path, monkeypatch):
     assert whole_tls(os.environ) is None
     monkeypatch.setenv("SSL_CERT_FILE", nowhere)
     monkeypatch.setenv("SSL_CERT_DIR", str(folder))
-    assert talks(tls(os.environ, is_amazon=True), amazon.server(tmp_path, "127.0.0.1"))
-    assert not talks(tls(os.environ, is_amazon=True), other.server(tmp_path, "127.0.0.1"))
+    assert connects(tls(os.environ, is_amazon=True), amazon.server(tmp_path, "127.0.0.1"))
+    assert not connects(tls(os.environ, is_amazon=True), other.server(tmp_path, "127.0.0.1"))
 
 
 # -- no store
@@ -385,10 +385,10 @@ def test_old_versions_of_tls(system, kms_at, amazon, tmp_path):
     with pytest.warns(DeprecationWarning, match="TLSv1"):
         lax.minimum_version = ssl.TLSVersion.TLSv1
     lax.set_ciphers("ALL:@SECLEVEL=0")
-    assert talks(lax, server, HOST)
+    assert connects(lax, server, HOST)
     strict = tls({}, is_amazon=True)
     strict.set_ciphers("ALL:@SECLEVEL=0")
-    assert not talks(strict, server, HOST)
+    assert not connects(strict, server, HOST)
     with kms_at(server) as (kms, arn, _):
         with pytest.raises(KeyUnreachableError, match="no secure connection"):
             decrypt(arn)

@@ -37,14 +37,14 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def fetched(environ, **options):
+def fetch_credentials(environ, **options):
     """Return the credentials that the container of *environ* has."""
     found = credentials_in(environ)
     assert isinstance(found, Container)
     return found.fetch(time.monotonic() + SECONDS, **options)
 
 
-def botocores(environ, monkeypatch):
+def botocore_credentials(environ, monkeypatch):
     """Return the credentials that botocore finds with *environ*."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -67,7 +67,7 @@ def botocores(environ, monkeypatch):
 def test_variables(monkeypatch, tokens):
     """Keys and tokens in variables come first, and are those that botocore uses."""
     environ = {**KEYS, "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", **tokens}
-    theirs = botocores(environ, monkeypatch)
+    theirs = botocore_credentials(environ, monkeypatch)
     ours = credentials_in(environ)
     assert isinstance(ours, Credentials)
     assert vars(ours) == vars(Credentials(theirs.access_key, theirs.secret_key, theirs.token))
@@ -172,13 +172,15 @@ def test_a_container(endpoint, home, monkeypatch, way):
         "token": {TOKEN: "canary-token"},
         "token file": {TOKEN: "canary-token", TOKEN_FILE: str(home / "token")},
     }[way]
-    theirs = botocores(
+    theirs = botocore_credentials(
         {**environ, "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}, monkeypatch
     )
-    assert vars(fetched(environ)) == vars(Credentials(theirs.access_key, theirs.secret_key, theirs.token))
+    assert vars(fetch_credentials(environ)) == vars(
+        Credentials(theirs.access_key, theirs.secret_key, theirs.token)
+    )
     assert endpoint.requests[0] == endpoint.requests[1]
     (home / "token").write_text("changed")
-    fetched(environ)
+    fetch_credentials(environ)
     assert endpoint.requests[2][1] == {"token file": "changed"}.get(way, endpoint.requests[0][1])
 
 
@@ -202,11 +204,11 @@ def test_an_endpoint_in_trouble(endpoint, answer):
     """An endpoint that fails is called again, a few times; the error names it and holds nothing of its answer."""
     endpoint.answers = [answer, (200, json.dumps(ANSWER))]
     paused = []
-    assert fetched({FULL: endpoint.url, TOKEN: "canary"}, wait=paused.append).access_key == "ASIA"
+    assert fetch_credentials({FULL: endpoint.url, TOKEN: "canary"}, wait=paused.append).access_key == "ASIA"
     assert len(paused) == 1
     endpoint.answers, endpoint.requests = [answer], []
     with pytest.raises(KeyUnreachableError) as caught:
-        fetched({FULL: endpoint.url, TOKEN: "canary"}, wait=paused.append)
+        fetch_credentials({FULL: endpoint.url, TOKEN: "canary"}, wait=paused.append)
     assert len(endpoint.requests) == ATTEMPTS
     assert "127.0.0.1" in caught.value.message
     assert "canary" not in f"{caught.value} {vars(caught.value)}"
@@ -221,7 +223,7 @@ def test_a_token_that_no_header_can_hold(endpoint, home, token):
     environs = [{TOKEN_FILE: str(home / name)} for name in ("token", "none")]
     for environ in (*environs, {TOKEN: token}, {TOKEN_FILE: "/proc/self/environ"}):
         with pytest.raises(KeyUnreachableError) as caught:
-            fetched({FULL: endpoint.url, **environ}, wait=lambda _: None)
+            fetch_credentials({FULL: endpoint.url, **environ}, wait=lambda _: None)
         assert "can" not in caught.value.message.replace("cannot", "")
     assert not endpoint.requests
 
