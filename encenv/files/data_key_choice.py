@@ -7,7 +7,6 @@ least one), and that is not a contributor's. So nobody who plants an entry can r
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from encenv.errors import (
     ConflictError,
@@ -24,13 +23,7 @@ from encenv.files.opening import open_values
 from encenv.files.writer import UNWRAP_SECONDS, EncryptionKey, Writer
 from encenv.format.sealed import ADDED_BY_WRITER
 from encenv.keys.entries import is_contributed
-from encenv.keys.process_safety import lazily
 from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap
-
-if TYPE_CHECKING:
-    from encenv.keys import local as local_keys
-else:
-    local_keys = lazily("encenv.keys.local")
 
 
 def choose_data_key(lines: FileLines, writer: Writer) -> EncryptionKey:
@@ -111,7 +104,11 @@ def agreed_keys(lines: FileLines, writer: Writer) -> tuple[KeyName, ...]:
         f"encenv encrypt --key alias/NAME {file}"
     )
     with suppress(EncenvError, OSError):  # this user has no home directory, or may not look into it
-        if local_keys.LocalKeys(writer.environ).exist():
+        from encenv.keys.local import (
+            LocalKeys,  # a lazy door: it imports cryptography, and only this hint needs it
+        )
+
+        if LocalKeys(writer.environ).exist():
             hint = "name the one to use: --key local   or, with AWS KMS: --key alias/NAME"
     raise PolicyError(f"no key is named, and there is none in {where}", hint=hint)
 
