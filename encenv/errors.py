@@ -57,15 +57,14 @@ class EncenvError(Exception):
 
         A plug-in's error becomes one of the nearest class of this module: its own class may take other arguments.
         """
-        ours = next(cls for cls in type(self).__mro__ if cls.__module__ == __name__)
-        copy: EncenvError = ours(
+        ours: type[EncenvError] = next(cls for cls in type(self).__mro__ if cls.__module__ == __name__)
+        return ours(
             self.message,
             hint=self.hint,
             variables=variables,
             failures=self._failures,
             missing_key=self.missing_key,
         )
-        return copy
 
 
 class MalformedError(EncenvError):

@@ -30,23 +30,19 @@ _NO_COPIES = ("-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup")
 
 @contextmanager
 def private_folder() -> Iterator[tuple[Path, bool]]:
-    """Make a folder that only this user can enter; wipe it at the end, and on SIGTERM, SIGHUP and SIGQUIT.
+    """Yield a folder that only this user can enter, and whether it is in memory: if not, a disk gets what it holds.
 
-    If this process is killed, another one wipes it.
-
-    Yields:
-        The folder, and whether it is in memory: if not, what is written there reaches a disk.
+    It is wiped at the end, and on SIGTERM, SIGHUP and SIGQUIT. If this process is killed, another one wipes it.
     """
     parent = _folder_in_memory(os.environ)
     with ExitStack() as stack:
         for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
             if number := getattr(signal, name, None):  # Windows lacks some
                 stack.callback(signal.signal, number, signal.signal(number, _end))
-        folder = stack.enter_context(  # its mode is 0700
-            TemporaryDirectory(prefix="encenv-", dir=parent, ignore_cleanup_errors=True)
-        )
+        private = TemporaryDirectory(prefix="encenv-", dir=parent, ignore_cleanup_errors=True)  # mode 0700
+        folder = Path(stack.enter_context(private))
         watcher = subprocess.Popen(  # noqa: S603 (this very Python)
-            [sys.executable, "-I", "-S", "-c", _WATCHER, folder],
+            [sys.executable, "-I", "-S", "-c", _WATCHER, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -54,8 +50,8 @@ def private_folder() -> Iterator[tuple[Path, bool]]:
             start_new_session=True,
         )
         stack.enter_context(watcher)
-        stack.callback(_overwrite, Path(folder))
-        yield Path(folder), parent is not None
+        stack.callback(_overwrite, folder)
+        yield folder, parent is not None
 
 
 def _end(number: int, _: FrameType | None) -> None:

@@ -77,10 +77,7 @@ def check_creatable(path: str, writer: Writer, command: str) -> None:
 
 
 def rewrite(path: str, change: Callable[[str], T]) -> T:
-    """Replace the text of the file *path* by what *change* makes of it; return the outcome.
-
-    For ``-`` standard input is read and standard output written.
-    """
+    """Replace the text of *path* by what *change* makes of it; ``-`` is standard input, then standard output."""
     if path == STANDARD_INPUT:
         outcome = change(read_text(path))
         write(outcome.text.encode())

@@ -8,11 +8,7 @@ import sys
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit.
-
-    Args:
-        args: The arguments; the process's own if left out.
-    """
+    """Run the command line with *args*, the process's own if they are left out, and exit."""
     try:
         from encenv.cli.group import call  # a lazy door: Ctrl-C during the imports is answered like any other
 

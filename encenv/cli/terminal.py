@@ -106,10 +106,7 @@ def count(number: int, noun: str) -> str:
 
 
 def painted(text: str, style: str, stream: TextIO | None = None) -> str:
-    """Return *text* in *style*, numbers of an SGR sequence, for *stream* (None: standard output).
-
-    It has no style if the stream is no terminal or colours are not welcome (https://no-color.org).
-    """
+    """Return *text* in *style*, if *stream* (None: standard output) is a terminal without https://no-color.org."""
     is_painted = "NO_COLOR" not in os.environ and is_terminal(stream or sys.stdout)
     return f"\033[{style}m{text}\033[0m" if is_painted else text
 

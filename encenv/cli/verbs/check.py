@@ -61,9 +61,9 @@ def command(
         raise click.UsageError(f"--range: {revisions!r} is not a range of commits")
     projects = Projects()
     if staged:
-        versions = _versions_of(git.staged_files(), files, projects)
+        versions = _select(git.staged_files(), files, projects)
     elif revisions is not None:
-        versions = _versions_of(git.history(revisions), files, projects)
+        versions = _select(git.history(revisions), files, projects)
     else:
         versions = [git.Version(path) for path in files or (DEFAULT_FILE,)]
     findings: dict[Finding, None] = {}
@@ -85,9 +85,7 @@ def command(
     return 0
 
 
-def _versions_of(
-    versions: Iterable[git.Version], files: tuple[str, ...], projects: Projects
-) -> list[git.Version]:
+def _select(versions: Iterable[git.Version], files: tuple[str, ...], projects: Projects) -> list[git.Version]:
     """Return those of *versions* that are of one of *files* or, without any, of a .env file of their project."""
     if files:
         paths = {_whole(file) for file in files}
