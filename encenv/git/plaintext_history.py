@@ -15,11 +15,7 @@ BLOB_MAX = 1024 * 1024  # bytes; a longer text is not a .env file
 
 
 def plaintext_history(project: Project) -> list[tuple[Version, str]]:
-    """Return the variables that are plaintext in a version of the .env files of *project*, each after that version.
-
-    Raises:
-        EncenvError: If git fails.
-    """
+    """Return each variable that is plaintext in a version of the .env files of *project*, after that version."""
     covers = cache(lambda path: project.covers(os.path.abspath(path)))  # noqa: PTH100 (a link stays one)
     versions = [version for version in history() if covers(version.path)]
     try:

@@ -111,17 +111,13 @@ def remove_config(section: str) -> Iterator[str]:
 
 
 def top_level() -> Path | None:
-    """Return the top folder of the work tree that the current folder is in; None outside a work tree.
-
-    Raises:
-        FileError: If git refuses to look, for example into a folder of another user.
-    """
+    """Return the top folder of the work tree that the current folder is in; None outside a work tree."""
     try:
         return Path(git_line("rev-parse", "--show-toplevel"))
     except GitError as error:
         if "not a git repository" in error.complaint or "must be run in a work tree" in error.complaint:
             return None
-        raise
+        raise  # git refuses to look, for example into a folder of another user
 
 
 def is_repository() -> bool:
@@ -138,11 +134,7 @@ def staged(path: str) -> bytes | None:
 
 
 def show(revision: str, path: str) -> bytes | None:
-    """Return the content of the file *path* in *revision*; None if that has no such file.
-
-    Raises:
-        FileError: If there is no such revision.
-    """
+    """Return the content of the file *path* in *revision*, which must exist; None if it has no such file."""
     try:
         tree = git_line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}")
     except GitError as error:
@@ -196,10 +188,7 @@ def ignore_rule(path: str) -> str | None:
 def history(*revisions: str) -> Iterator[Version]:
     """Yield each content that any file ever had in *revisions*, the newest first.
 
-    The revisions are what ``git rev-list`` takes, such as ``A..B``; every branch and tag if left out.
-
-    Raises:
-        FileError: If there is no such revision.
+    The revisions, which must exist, are what ``git rev-list`` takes, such as ``A..B``; every branch and tag if left out.
     """
     which = ("--end-of-options", *revisions) if revisions else ("--all",)
     commits = git("rev-list", *which, "--").splitlines(keepends=True)

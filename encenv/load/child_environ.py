@@ -18,10 +18,7 @@ def child_environ(
     """Return the process variables *environ* and those of *files*, decrypted, without key entries and the local key.
 
     Each of the .env files is its text, and what to call it in messages; a later one wins over an earlier one, and with
-    *override* they win over the process.
-
-    Raises:
-        EncenvError: If a value that the child would get cannot be decrypted. All failures are reported together.
+    *override* they win over the process. One error reports all values of the child that cannot be decrypted.
     """
     process = {name: value for name, value in environ.items() if _is_passed_on(name)}
     if _is_pythons_locale(environ):

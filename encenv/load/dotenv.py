@@ -98,7 +98,7 @@ class LoadedFile:
         return self._expansion.value(index) if self._interpolate and "$" in text else text
 
     def sealed_texts(self, names: Iterable[str]) -> list[str]:
-        """Return the sealed values that *names* need, as far as is visible without a key."""
+        """Return the encrypted values that *names* need, as far as is visible without a key."""
         return [text for text in self._texts(names) if claims(text)]
 
     def variables(self) -> Place:

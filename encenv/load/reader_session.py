@@ -36,8 +36,7 @@ logger = logging.getLogger("encenv")
 class ReaderSession(Session):
     """A session with a reader's *options*; encenv's own settings come from the process environment alone.
 
-    Raises:
-        TypeError: If an option is misspelt, as Python itself does about an unknown argument: no rule is lost that way.
+    A misspelt option is a TypeError, as an unknown argument of any function is: so no rule is lost.
     """
 
     def __init__(self, options: "ReaderOptions") -> None:

@@ -63,11 +63,7 @@ class Project:
         return covers(self.files, os.path.relpath(folder / path, folder).replace(os.sep, "/"))
 
     def policy(self) -> Policy:
-        """Return which variables must be encrypted.
-
-        Raises:
-            EncenvError: If the settings class cannot be imported.
-        """
+        """Return which variables must be encrypted; it is an error if the settings class cannot be imported."""
         fields = None
         if self.settings is not None:
             fields = import_settings(self.settings, self.folder, f"{self.where}: settings")
@@ -75,11 +71,7 @@ class Project:
 
 
 def project(start: StrPath | None = None) -> Project:
-    """Return the project that the folder *start* (the current one) belongs to.
-
-    Raises:
-        EncenvError: If its pyproject.toml cannot be read, or has a wrong setting.
-    """
+    """Return the project of the folder *start* (the current one); it is an error if its settings cannot be read."""
     paths = pyproject_paths(start)
     for path in paths:
         if path.is_file():
@@ -121,10 +113,8 @@ class Projects:
 def write_keys(path: Path, keys: Sequence[str], context: Pairs, comment: str) -> None:
     """Add *keys* and *context* to the table, which has neither; make the table, and the file, where there is none.
 
-    An empty context is left out; a *comment* is written behind the keys.
-
-    Raises:
-        FileError: If the file would then say anything but what it said before, and this.
+    An empty context is left out; a *comment* is written behind the keys. It is an error if the file would then say
+    anything but what it said before, and this.
     """
     settings: dict[str, object] = {"keys": [*keys]}
     lines = [f"keys = {json.dumps([*keys])}" + (f"  # {comment}" if comment else "")]
