@@ -56,17 +56,12 @@ class Key:
     description: str = ""
     state: str = "Enabled"
     created: float = field(default_factory=time.time)
-    deleted: float | None = None
+    deletion_date: float | None = None  # if it is known
 
     def __post_init__(self) -> None:
         self.region = self.arn.split(":")[3]
         self.key_id = self.arn.rsplit("/", 1)[1]  # copies in other regions share it
         self.material_id = hmac.digest(self.material, b"material id", "sha256")  # which each blob begins with
-
-    @property
-    def deletion_date(self) -> float | None:
-        """When the key will be deleted, if that is known."""
-        return self.deleted if self.state == "PendingDeletion" else None
 
     def encrypt(self, plaintext: bytes, context: Mapping[str, str]) -> bytes:
         """Return a blob that only this material and *context* open."""
@@ -134,7 +129,7 @@ class KeyTable:
         if not key.multi_region or key.primary_region != key.region:
             raise Refusal("UnsupportedOperationException", f"{key.arn} is not a multi-Region primary key")
         arn = self.arn(region, f"key/{key.key_id}")
-        return self._add(replace(key, arn=arn, state="Enabled", created=time.time(), deleted=None))
+        return self._add(replace(key, arn=arn, state="Enabled", created=time.time(), deletion_date=None))
 
     def _add(self, key: Key) -> Key:
         if not is_region(key.region):
@@ -155,7 +150,7 @@ class KeyTable:
         """Schedule the deletion of *key*; that of a primary key waits for its replicas."""
         replicated = key.region == key.primary_region and len(self.family(key)) > 1
         key.state = "PendingReplicaDeletion" if replicated else "PendingDeletion"
-        key.deleted = time.time() + days * DAY_SECONDS
+        key.deletion_date = None if replicated else time.time() + days * DAY_SECONDS
 
     def arn(self, region: str, resource: str) -> str:
         """Return the ARN of ``key/<id>`` or ``alias/<name>`` in *region*."""
@@ -210,12 +205,21 @@ class KeyTable:
             raise Refusal("KMSInvalidStateException", f"{key.arn} is pending deletion")
         return key
 
-    def open(self, request: Request, member: str, context: str) -> tuple[Key, bytes]:
-        """Return the plaintext of the request's blob, and the key that opened it."""
+    def encrypt(self, request: Request, plaintext: bytes, side: str = "") -> tuple[Key, bytes]:
+        """Return the key that the request names, and *plaintext* encrypted; *side* begins the names of the members."""
+        request.check_algorithm(f"{side}EncryptionAlgorithm")
+        pairs = request.pairs(f"{side}EncryptionContext")
+        key = self.usable(request, self.find(request, f"{side}KeyId"))
+        request.end_dry_run()
+        return key, key.encrypt(plaintext, pairs)
+
+    def decrypt(self, request: Request, side: str = "") -> tuple[Key, bytes]:
+        """Return the key that encrypted the request's blob, and the plaintext; *side* as in `encrypt`."""
+        request.check_algorithm(f"{side}EncryptionAlgorithm")
         blob = request.blob("CiphertextBlob", BLOB_MAX)
-        pairs = request.pairs(context)
-        if request.members.get(member) is not None:
-            key = self.usable(request, self.find(request, member))
+        pairs = request.pairs(f"{side}EncryptionContext")
+        if request.members.get(f"{side}KeyId") is not None:
+            key = self.usable(request, self.find(request, f"{side}KeyId"))
             if key.material_id != material_id(blob):
                 raise Refusal("IncorrectKeyException", f"{key.arn} did not encrypt the ciphertext")
             return key, key.decrypt(blob, pairs)

@@ -77,8 +77,6 @@ class Listener(socketserver.TCPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server_version = "encenv-test-kms"
-    sys_version = ""
     disable_nagle_algorithm = True  # else the last packet of an answer waits 40 ms for an acknowledgement
     wbufsize = -1  # and an answer is one packet
     server: Listener

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from encenv.testing.keys import Key, KeyTable
+from encenv.testing.keys import KeyTable
 from encenv.testing.request import Refusal, Request, invalid
 
 PLAINTEXT_MAX = 4096  # bytes; this and the next three: AWS KMS API reference
@@ -40,13 +40,8 @@ def _describe_key(keys: KeyTable, request: Request) -> Members:
     return {"KeyMetadata": keys.metadata(key)}
 
 
-def _disable_key(keys: KeyTable, request: Request) -> Members:
-    keys.managed(request).state = "Disabled"
-    return {}
-
-
-def _enable_key(keys: KeyTable, request: Request) -> Members:
-    keys.managed(request).state = "Enabled"
+def _enable_or_disable_key(keys: KeyTable, request: Request) -> Members:
+    keys.managed(request).state = "Enabled" if request.operation == "EnableKey" else "Disabled"
     return {}
 
 
@@ -79,29 +74,22 @@ def _generate_data_key(keys: KeyTable, request: Request) -> Members:
     elif (size := DATA_KEY_SPECS.get(request.text("KeySpec"), 0)) == 0:
         raise invalid("KeySpec", f"must be one of {', '.join(DATA_KEY_SPECS)}")
     plaintext = os.urandom(size)
-    key, blob = _encrypt_for(keys, request, plaintext)
+    key, blob = keys.encrypt(request, plaintext)
     return {
         "KeyId": key.arn,
         "KeyMaterialId": key.material_id.hex(),
         "CiphertextBlob": blob,
-        "Plaintext": plaintext,
+        "Plaintext": plaintext if request.operation == "GenerateDataKey" else None,
     }
 
 
-def _generate_data_key_without_plaintext(keys: KeyTable, request: Request) -> Members:
-    return _generate_data_key(keys, request) | {"Plaintext": None}
-
-
 def _encrypt(keys: KeyTable, request: Request) -> Members:
-    plaintext = request.blob("Plaintext", PLAINTEXT_MAX)
-    request.check_algorithm("EncryptionAlgorithm")
-    key, blob = _encrypt_for(keys, request, plaintext)
+    key, blob = keys.encrypt(request, request.blob("Plaintext", PLAINTEXT_MAX))
     return {"KeyId": key.arn, "CiphertextBlob": blob, "EncryptionAlgorithm": ALGORITHM}
 
 
 def _decrypt(keys: KeyTable, request: Request) -> Members:
-    request.check_algorithm("EncryptionAlgorithm")
-    key, plaintext = keys.open(request, "KeyId", "EncryptionContext")
+    key, plaintext = keys.decrypt(request)
     request.end_dry_run()
     return {
         "KeyId": key.arn,
@@ -112,10 +100,8 @@ def _decrypt(keys: KeyTable, request: Request) -> Members:
 
 
 def _re_encrypt(keys: KeyTable, request: Request) -> Members:
-    request.check_algorithm("SourceEncryptionAlgorithm")
-    request.check_algorithm("DestinationEncryptionAlgorithm")
-    source, plaintext = keys.open(request, "SourceKeyId", "SourceEncryptionContext")
-    key, blob = _encrypt_for(keys, request, plaintext, "Destination")
+    source, plaintext = keys.decrypt(request, "Source")
+    key, blob = keys.encrypt(request, plaintext, "Destination")
     return {
         "KeyId": key.arn,
         "CiphertextBlob": blob,
@@ -127,24 +113,16 @@ def _re_encrypt(keys: KeyTable, request: Request) -> Members:
     }
 
 
-def _encrypt_for(keys: KeyTable, request: Request, plaintext: bytes, side: str = "") -> tuple[Key, bytes]:
-    """Return the key that the request names, and *plaintext* encrypted; *side* begins the names of the members."""
-    pairs = request.pairs(f"{side}EncryptionContext")
-    key = keys.usable(request, keys.find(request, f"{side}KeyId"))
-    request.end_dry_run()
-    return key, key.encrypt(plaintext, pairs)
-
-
 OPERATIONS: dict[str, Callable[[KeyTable, Request], Members]] = {
     "CreateKey": _create_key,
     "CreateAlias": _create_alias,
     "DescribeKey": _describe_key,
-    "DisableKey": _disable_key,
-    "EnableKey": _enable_key,
+    "DisableKey": _enable_or_disable_key,
+    "EnableKey": _enable_or_disable_key,
     "ScheduleKeyDeletion": _schedule_key_deletion,
     "ReplicateKey": _replicate_key,
     "GenerateDataKey": _generate_data_key,
-    "GenerateDataKeyWithoutPlaintext": _generate_data_key_without_plaintext,
+    "GenerateDataKeyWithoutPlaintext": _generate_data_key,
     "Encrypt": _encrypt,
     "Decrypt": _decrypt,
     "ReEncrypt": _re_encrypt,

@@ -188,7 +188,8 @@ class KmsServer(Faults):
     def enable(self, arn: str) -> None:
         """Enable the key again, also if its deletion was scheduled."""
         with self._lock:
-            self._key(arn).state = "Enabled"
+            key = self._key(arn)
+            key.state, key.deletion_date = "Enabled", None
 
     def schedule_deletion(self, arn: str) -> None:
         """Schedule the key's deletion: it answers KMSInvalidStateException."""
