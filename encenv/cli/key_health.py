@@ -46,7 +46,7 @@ def key_findings(
         kms = KmsProbe()
         try:
             source, owner = kms.credentials(), kms.identity()
-            message = f"found, by {source}" + (f"; they are {owner}" if owner else "")
+            message = f"found ({source})" + (f"; they belong to {owner}" if owner else "")
             yield Finding("ok", "credentials", message)
             probe = kms
         except EncenvError as error:
@@ -154,7 +154,7 @@ def _clock(probe: KmsProbe) -> Finding:
     if skew is None:
         return Finding("skipped", "clock", "AWS gave no answer to compare it with")
     if abs(skew) <= SKEW_ODD:
-        return Finding("ok", "clock", "as AWS's")
+        return Finding("ok", "clock", "the same as AWS's")
     severity: Severity = "error" if abs(skew) > SKEW_MAX else "warning"
     message = f"{abs(skew):,.0f} seconds {'ahead of' if skew > 0 else 'behind'} AWS's"
     return Finding(severity, "clock", message, "set this machine's clock, for example by NTP")

@@ -128,7 +128,7 @@ def test_credentials_and_region(workspace, kms):
 
 def test_identity(workspace, kms):
     """It names the owner of the credentials if AWS STS answers, and continues if it does not."""
-    assert [one[2] for one in look(workspace)[2] if one[1] == "credentials"] == ["found, by env"]
+    assert [one[2] for one in look(workspace)[2] if one[1] == "credentials"] == ["found (env)"]
     sts = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     sts.start()
     try:
@@ -136,9 +136,9 @@ def test_identity(workspace, kms):
         (said,) = (one[2] for one in look(workspace)[2] if one[1] == "credentials")
     finally:
         sts.stop()
-    assert re.fullmatch(r"found, by env; they are arn:aws:sts::\d{12}:\S+", said)
+    assert re.fullmatch(r"found \(env\); they belong to arn:aws:sts::\d{12}:\S+", said)
     findings = look(workspace)
-    assert [one[2] for one in findings[2] if one[1] == "credentials"] == ["found, by env"]
+    assert [one[2] for one in findings[2] if one[1] == "credentials"] == ["found (env)"]
     assert findings[1] == 0
 
 
@@ -221,7 +221,7 @@ def test_clock(workspace, kms, monkeypatch):
     for seconds, state, said in (
         (1000, "error", "seconds ahead of"),
         (-90, "warning", "seconds behind"),
-        (0, "ok", "as AWS's"),
+        (0, "ok", "the same as AWS's"),
     ):
         monkeypatch.setattr(
             "encenv.cli.key_health.KmsProbe",

@@ -18,7 +18,7 @@ from encenv.cli.terminal import count
 from encenv.errors import FileError
 
 FINDINGS = [
-    Finding("ok", "clock", "as AWS's", "not shown"),
+    Finding("ok", "clock", "the same as AWS's", "not shown"),
     Finding("skipped", "git", "this folder is not in a git repository"),
     Finding("warning", ".env", "two names differ in case", "keep one of them", 3),
     Finding("error", "a.env", "plaintext\x1b[31m", "encrypt it", 1, "A\nB", "0123456789"),
@@ -38,7 +38,7 @@ def test_checklist(capsysbinary):
     """Each finding begins with its severity; hints are below what is not ok."""
     write_lines(as_checklist(FINDINGS))
     assert capsysbinary.readouterr().out.decode().splitlines() == [
-        "ok       clock: as AWS's",
+        "ok       clock: the same as AWS's",
         "skipped  git: this folder is not in a git repository",
         "warning  .env:3: two names differ in case",
         "         -> keep one of them",

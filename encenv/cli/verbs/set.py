@@ -51,7 +51,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     if values or "=" in name:  # told without the value
         raise options.Misuse(
             "a value is never an argument",
-            "give the name alone and enter the value when asked; it is in your shell's history now, so change it",
+            "give the name alone and enter the value when asked; this one is in your shell's history, so change it",
         )
     if from_stdin and from_file is not None:
         raise click.UsageError("--stdin and --from-file exclude each other")
