@@ -12,9 +12,9 @@ from encenv.errors import EncenvError, place_of
 from encenv.keys.process_safety import lazily
 
 if TYPE_CHECKING:
-    from encenv.git import key_owner
+    from encenv.git import repository
 else:
-    key_owner = lazily("encenv.git.key_owner")
+    repository = lazily("encenv.git.repository")
 
 # In the order of a first visit. Each is imported when it is called, so neither another verb nor --help pays for it.
 _VERBS = {
@@ -80,7 +80,7 @@ def call(args: list[str] | None) -> int:
     except click.Abort:
         raise KeyboardInterrupt from None
     except EncenvError as error:
-        return fail(error.message, key_owner.hint_of(error))
+        return fail(error.message, repository.hint_with_key_owner(error))
     except click.UsageError as error:
         hint = getattr(error, "hint", "") or f"see: {_called(error, args)} --help"
         return fail(_one_line(error.format_message()), hint, error.exit_code)

@@ -17,6 +17,9 @@ from encenv.errors import EncenvError, FileError
 from encenv.files.disk import StrPath, printable
 
 TIMEOUT = 600  # seconds; listing the whole history of a very large repository takes minutes
+HINT_TIMEOUT = 5  # seconds, for each question to git: a hint is not worth more
+NAME_MAX = 120  # characters; a stranger can choose a long name
+_KEY_FILES = [f":(top,glob)**/{name}" for name in ("pyproject.toml", ".env*", "*.env")]
 _COMPLAINT_MAX = 4096  # characters of git's complaint that are read; a part of it becomes our message
 _NOT_FETCHED = ("promisor remote", "lazy fetching disabled", "' not allowed")  # as git's versions say it
 _FILE_MODE = "100(?:644|755)"  # neither a link nor a submodule
@@ -204,6 +207,13 @@ def history(*revisions: str) -> Iterator[Version]:
                 yield version
 
 
+def hint_with_key_owner(error: EncenvError) -> str:
+    """Return the hint of *error*; if this user lacks a key, with the name of the colleague who added it."""
+    key = next((failure.missing_key for failure in error.failures if failure.missing_key), "")
+    person = _key_owner(key) if key else ""
+    return f"{error.hint}; {person} added the key here" if person else error.hint
+
+
 def _prefix() -> str:
     """Return the path of the current folder from the top level; "" for the top level itself."""
     return git_line("rev-parse", "--show-prefix")
@@ -232,6 +242,25 @@ def _versions(output: bytes, here: str) -> Iterator[Version]:
         _, mode, _, blob, _ = one.split(" ")
         if re.fullmatch(_FILE_MODE, mode):
             yield Version(posixpath.relpath(path, here) if here else path, blob, commit)
+
+
+def _key_owner(key: str) -> str:
+    """Return the last author who added the text *key* to a file of the project; "" if that is nobody else."""
+    files = [name for name in _answer("grep", "-lzF", "-e", key, "--", *_KEY_FILES).split("\0") if name]
+    if not files:  # searching the whole history for it would take long
+        return ""
+    options = (f"-S{key}", "--no-textconv", "--no-ext-diff", "--format=%aN <%aE>")
+    author = _answer("log", "-1", *options, "--", *files)
+    is_this_user = author[author.rfind("<") :] in _answer("var", "GIT_AUTHOR_IDENT")
+    return "" if is_this_user else author[:NAME_MAX]
+
+
+def _answer(*args: str) -> str:
+    """Return the line that git answers; "" if there is no answer, no repository, or no git."""
+    try:
+        return git(*args, timeout=HINT_TIMEOUT).decode(errors="replace").strip()
+    except EncenvError:
+        return ""
 
 
 def _failure(code: int, complaint: str) -> GitError:

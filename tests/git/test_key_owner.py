@@ -1,4 +1,4 @@
-"""encenv.git.key_owner: the hint of an error names the colleague who added the key that is missing."""
+"""The hint of an error names the colleague who added the key that is missing."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from support.programs import needs
 
 from encenv.cli.files import for_each_file
 from encenv.errors import KeyDeniedError, KeyUnreachableError, combine
-from encenv.git.key_owner import NAME_MAX, hint_of
+from encenv.git.repository import NAME_MAX, hint_with_key_owner
 
 pytestmark = needs("git")
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/one"
@@ -35,23 +35,23 @@ def test_hint(repo):
     error = KeyDeniedError("refused", hint="allow it", missing_key=KEY)
     other = KeyUnreachableError("no answer", hint="try again")
     expected = f"; {('Ann' * 100)[:NAME_MAX]} added the key here"
-    assert hint_of(error) == hint_of(error.of("A")) == f"allow it{expected}"
+    assert hint_with_key_owner(error) == hint_with_key_owner(error.of("A")) == f"allow it{expected}"
     several = combine([other, error.of("A"), error.of("B")])
-    assert hint_of(several).endswith(expected)
-    assert hint_of(several.of("A", "B")).endswith(expected)
+    assert hint_with_key_owner(several).endswith(expected)
+    assert hint_with_key_owner(several.of("A", "B")).endswith(expected)
 
 
 def test_no_hint(repo, monkeypatch, tmp_path_factory):
     """The hint names no person for another failure, a key that is in no file, one's own key, or without a repository."""
     error = KeyDeniedError("refused", hint="allow it", missing_key=KEY)
-    assert hint_of(KeyUnreachableError("no answer", hint="try again")) == "try again"
-    assert hint_of(KeyDeniedError("refused", hint="allow it", missing_key="--no")) == "allow it"
+    assert hint_with_key_owner(KeyUnreachableError("no answer", hint="try again")) == "try again"
+    assert hint_with_key_owner(KeyDeniedError("refused", hint="allow it", missing_key="--no")) == "allow it"
     monkeypatch.setenv("GIT_AUTHOR_EMAIL", "ann@shop.example")
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Ann")
-    assert hint_of(error) == "allow it"
+    assert hint_with_key_owner(error) == "allow it"
     monkeypatch.delenv("GIT_AUTHOR_EMAIL")
     monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
-    assert hint_of(error) == "allow it"
+    assert hint_with_key_owner(error) == "allow it"
 
 
 def test_one_of_several_files(repo):
@@ -62,4 +62,4 @@ def test_one_of_several_files(repo):
 
     with pytest.raises(KeyDeniedError, match=r"^\.env: refused") as caught:
         for_each_file([".env", "other.env"], "decrypting", refuse)
-    assert hint_of(caught.value).endswith("added the key here")
+    assert hint_with_key_owner(caught.value).endswith("added the key here")

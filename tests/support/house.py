@@ -113,7 +113,6 @@ ROOMS = (
         "what must be encrypted, under which key",
         (
             "policy.rules",
-            "policy.secret_types",
             "policy.settings_import",
             "policy.settings_class",
             "policy.file_globs",
@@ -134,7 +133,6 @@ ROOMS = (
         (
             "git.repository",
             "git.plaintext_history",
-            "git.key_owner",
             "git.hooks",
             "git.install",
             "git.textconv",
@@ -216,7 +214,7 @@ OWNERS = {
         "load.pydantic_names",
         "load.field_names",
         "load.secrets_dir",
-        "policy.secret_types",
+        "policy.settings_class",
         "load.settings",
         "cli.verbs.demo",  # it declares a settings class
     },
@@ -224,7 +222,6 @@ OWNERS = {
     "pydantic_settings": {
         "policy.settings_class",  # where no settings class loads
         "load.options",
-        "policy.secret_types",
         "load.pydantic_names",
         "load.field_names",
         "load.safe_errors",

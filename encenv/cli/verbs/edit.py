@@ -20,8 +20,8 @@ from encenv.files.editor_session import UNSAVED, EditorSession, encrypt_draft, f
 from encenv.files.encrypt import EncryptResult
 from encenv.files.key_names import KeyName, Pairs
 from encenv.files.writer import Writer
-from encenv.git.key_owner import hint_of
 from encenv.git.merge import merge
+from encenv.git.repository import hint_with_key_owner
 from encenv.policy.project import project_of
 
 
@@ -95,7 +95,7 @@ def _edit_until_saved(path: Path, file: str, save: Callable[[str], EncryptResult
             failure = error.of()
         if not is_terminal(sys.stdin):
             raise failure
-        fail(failure.message, hint_of(failure))
+        fail(failure.message, hint_with_key_owner(failure))
         if not click.confirm("Edit it again? (No: your text is kept, encrypted)", default=True, err=True):
             raise ConflictError(f"{printable(file)} was not changed", hint="run encenv edit to start again")
 

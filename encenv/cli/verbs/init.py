@@ -14,9 +14,8 @@ from encenv.files.inspect import Inspection, inspect
 from encenv.files.key_names import KeyName, Pairs, parse_keys
 from encenv.files.writer import Writer
 from encenv.git.install import install as protect_clone
-from encenv.git.key_owner import hint_of
 from encenv.git.plaintext_history import plaintext_history
-from encenv.git.repository import ignore_rule, is_repository
+from encenv.git.repository import hint_with_key_owner, ignore_rule, is_repository
 from encenv.keys.local import LocalKeys
 from encenv.policy.project import Project, project, pyproject_paths, write_keys
 
@@ -76,7 +75,7 @@ def _try_keys(here: Project, keys: tuple[KeyName, ...]) -> None:
         here.writer().new_key(here.keys, here.context or ())
     except EncenvError as error:  # someone who has just cloned the project can commit without it
         say(f"you cannot use the key yet: {error.message}")
-        say(f"to use it, {hint_of(error)}")
+        say(f"to use it, {hint_with_key_owner(error)}")
 
 
 def _write(here: Project, keys: tuple[KeyName, ...], context: Pairs) -> None:
