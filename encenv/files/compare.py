@@ -84,14 +84,12 @@ def compare_plaintexts(
 
     *before* and *after* are the plaintexts of the two files, by the index of the assignment.
     """
-    result = []
-    for one in differences:
+    result = list(differences)
+    for place, one in enumerate(result):
         old, new = one.before, one.after
         if old and new and old.form == new.form == "sealed" and one.change != "re-wrapped":
             is_same = before[old.index] == after[new.index]
-            result.append(replace(one, change="re-encrypted" if is_same else "changed"))
-        else:
-            result.append(one)
+            result[place] = replace(one, change="re-encrypted" if is_same else "changed")
     return tuple(result)
 
 

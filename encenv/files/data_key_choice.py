@@ -104,9 +104,7 @@ def agreed_keys(lines: FileLines, writer: Writer) -> tuple[KeyName, ...]:
         f"encenv encrypt --key alias/NAME {file}"
     )
     with suppress(EncenvError, OSError):  # this user has no home directory, or may not look into it
-        from encenv.keys.local import (
-            LocalKeys,  # a lazy door: it imports cryptography, and only this hint needs it
-        )
+        from encenv.keys.local import LocalKeys  # a lazy door: only this hint needs its cryptography
 
         if LocalKeys(writer.environ).exist():
             hint = "name the one to use: --key local   or, with AWS KMS: --key alias/NAME"
