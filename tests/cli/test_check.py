@@ -84,7 +84,7 @@ def test_staged_files_of_the_project(repo):
     [{"GIT_LITERAL_PATHSPECS": "1"}, {"GIT_CONFIG_KEY_0": "diff.relative"}],
     ids=["pathspecs", "relative"],
 )
-def test_staged_whatever_git_is_told(repo, setting):
+def test_staged_with_settings_of_git(repo, setting):
     """No git setting that narrows its output or changes how it reads paths hides a staged file, in any folder."""
     repo.environ |= {
         "GIT_CONFIG_COUNT": "1",
@@ -165,7 +165,7 @@ def test_range_from_a_folder(repo):
     assert [line.split()[1] for line in result.out.splitlines()] == ["../.env:1:", ".env:1:"]
 
 
-def test_an_old_version_that_is_no_text(repo):
+def test_an_old_version_that_is_not_text(repo):
     """A version that cannot be read is named with its commit, and the others are still checked."""
     (repo.folder / ".env").write_bytes(b"A=\xff\n")
     bad = commit(repo)
@@ -200,7 +200,7 @@ def test_a_secret_that_became_a_name(repo):
     assert repo.call("check").code == 1
 
 
-def test_class_decides_for_both(repo):
+def test_encrypt_and_check_follow_the_settings_class(repo):
     """Encrypt leaves plaintext what the settings class allows, and check accepts that."""
     repo.write("pyproject.toml", '[tool.encenv]\nkeys = ["local"]\nsettings = "conf:Settings"\n')
     repo.write(
@@ -218,7 +218,7 @@ def test_class_decides_for_both(repo):
     assert repo.call("status").code == 0
 
 
-def test_no_project_key_wins_over_an_option(repo):
+def test_options_win_over_pyproject(repo):
     """--key and --context win over pyproject.toml."""
     repo.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/nobody"]\ncontext = {stage = "table"}\n')
     repo.write(".env", "A=1\n")
@@ -258,7 +258,7 @@ def test_two_thousand_variables(repo):
     assert (repo.folder / ".env").read_bytes() == before
 
 
-def test_more_data_keys_than_a_load_takes(repo):
+def test_too_many_data_keys_to_load(repo):
     """--open says that no program loads a file with so many data keys; after rotate, the file has one."""
     texts = []
     for i in range(33):

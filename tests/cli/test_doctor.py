@@ -42,7 +42,7 @@ def look(workspace, *args):
     return [one for one in found if one[0] != "ok"], result.code, found
 
 
-def test_all_is_well(workspace, kms):
+def test_no_error(workspace, kms):
     """With a key that may be used there is no error, nothing is decrypted, and each line begins with its severity."""
     result = workspace.call("doctor")
     assert result.code == 0
@@ -88,7 +88,7 @@ def test_kms_fails(workspace, kms, wrong, message, hint):
     assert hint in broken[0][3]
 
 
-def test_nobody_may_describe_it(workspace, kms):
+def test_without_permission_to_describe_the_key(workspace, kms):
     """A role that may decrypt and nothing else has no error."""
     kms.deny("DescribeKey")
     assert look(workspace)[1] == 0
@@ -155,7 +155,7 @@ def test_credentials_that_do_not_come(workspace, kms, monkeypatch):
     assert kms.calls == []
 
 
-def test_what_did_not_answer_is_not_asked_again(workspace, kms, monkeypatch):
+def test_a_silent_region_is_asked_once(workspace, kms, monkeypatch):
     """A region that cannot be reached is waited for once, whatever the number of its keys; others are asked."""
     for variable, text in workspace.environ.items():
         monkeypatch.setenv(variable, text)
@@ -174,7 +174,7 @@ def test_what_did_not_answer_is_not_asked_again(workspace, kms, monkeypatch):
     assert probe.state(far) == "Enabled"
 
 
-def test_writing(workspace, kms):
+def test_permission_to_encrypt(workspace, kms):
     """For the keys of pyproject.toml it says whether one may encrypt, add values as a contributor, or neither."""
     workspace.write("pyproject.toml", '[tool.encenv]\nkeys = ["alias/shop"]\ncontext = { stage = "prod" }\n')
     assert ("ok", "encrypting", "under alias/shop is permitted (dry run)", None) in look(workspace)[2]
@@ -314,7 +314,7 @@ def test_git(sealed):
     assert [one for one in look(sealed)[0] if one[1] == "git"] == []
 
 
-def test_nothing_there(workspace):
+def test_an_empty_folder(workspace):
     """In an empty folder there is no error."""
     bad, code, _ = look(workspace)
     assert code == 0

@@ -86,7 +86,7 @@ def test_edit_without_change(sealed):
     assert (after.st_ino, after.st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
 
 
-def test_edit_what_does_not_exist(sealed):
+def test_edit_a_missing_file(sealed):
     """A file that does not exist is created if a key is given."""
     editor(sealed, "path.write_text('A=1\\n')")
     assert in_words(sealed.run("edit", "new.env"))[0] == "the file new.env does not exist"
@@ -162,6 +162,16 @@ def test_another_program_changes_the_file(sealed):
     assert "you and another program changed the same variables of .env: OTHER\n" in result.err
     assert "OTHER=mine" in unsaved_text(sealed, result)
     assert sealed.run("get", "OTHER").out == "theirs"
+
+
+def test_another_program_creates_the_file(sealed):
+    """A new file that another program creates in the meantime gets the variables of both."""
+    other = f"printf other | '{PROGRAM}' set OTHER --stdin -q -f new.env --key local"
+    editor(sealed, f"os.system({other!r})\npath.write_text('MINE=1\\n')")
+    result = sealed.run("edit", "new.env", "--key", "local")
+    assert result.code == 0, result.err
+    assert "merged with what another program changed" in result.err
+    assert sealed.run("decrypt", "new.env").out == "MINE=1\nOTHER=other\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

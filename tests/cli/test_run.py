@@ -225,7 +225,7 @@ def test_demo_interrupted(workspace):
 # Others on the same wire
 
 
-def test_aws_unwraps_it(workspace, tmp_path):
+def test_the_aws_command_line_unwraps_a_data_key(workspace, tmp_path):
     """AWS's own command line unwraps a data key of encenv with the same encryption context, and not with another."""
     aws = PROGRAM.with_name("aws")
     with KmsServer(check_signatures=True) as kms:
