@@ -72,11 +72,7 @@ class Format:
     has_title: bool = False  # whether it has a name for the whole
 
     def write(self, variables: Variables) -> Output:
-        """Return *variables* in this format.
-
-        Raises:
-            MalformedError: If the reader would refuse or change one of them; all of these are reported together.
-        """
+        """Return *variables* in this format; one MalformedError names all that the reader would refuse or change."""
         rename = "rename it, or leave it out: --except NAME"
         encrypt = "encrypt it (an encrypted value can go anywhere), or encode it, for example as base64"
         failures: list[EncenvError] = []

@@ -56,11 +56,7 @@ class Writer:
         return find_provider(name, self.environ, self.providers)
 
     def new_key(self, keys: Sequence[KeyName], context: Pairs) -> EncryptionKey:
-        """Generate a data key and wrap it under each of *keys*; if that is denied, as a contributor's data key.
-
-        Raises:
-            EncenvError: If a wrapping key refuses or cannot be reached.
-        """
+        """Wrap a new data key under each of *keys*, as a contributor's if that is denied; errors are the providers' own."""
         check_context(context, where="the encryption context")
         try:
             return self._generate(keys, context)
