@@ -165,18 +165,16 @@ class KeyTable:
         resource = text.removeprefix(self.arn(region, ""))
         if resource.startswith("alias/"):
             return self.aliases.get((region, resource))
-        return self.keys.get(text if text.startswith("arn:") else self.arn(region, f"key/{text}"))
+        is_arn = resource != text  # one of this region and account
+        return self.keys.get(text if is_arn else self.arn(region, f"key/{text}"))
 
     def find(self, request: Request, member: str, *, aliases: bool = True) -> Key:
         """Return the key that *member* names by id, ARN, alias or alias ARN, in the region of the request."""
         text = request.key = request.text(member)
-        if text.startswith("arn:"):
-            fields = text.split(":")
-            if fields[:4] != self.arn(request.region, "").split(":")[:4]:
-                raise Refusal("NotFoundException", f"{text} is not an ARN in {request.region}")
-            if fields[4:5] != [self.account]:
-                raise Refusal("AccessDeniedException", "the key does not exist or is another account's")
-        if not aliases and text.rpartition(":")[2].startswith("alias/"):
+        own = self.arn(request.region, "")
+        if text.startswith("arn:") and not text.startswith(own) and text.split(":")[:4] == own.split(":")[:4]:
+            raise Refusal("AccessDeniedException", "the key does not exist or is another account's")
+        if not aliases and text.removeprefix(own).startswith("alias/"):
             raise Refusal("NotFoundException", f"{member} must not be an alias")
         key = self.named(request.region, text)
         if key is None:
