@@ -19,10 +19,8 @@ from encenv.policy.file_globs import attribute_pattern
 from encenv.policy.project import Project
 
 ATTRIBUTES = ".gitattributes"
-_SET, _UNSET = (
-    ("diff=encenv", "merge=encenv"),
-    ("!diff", "!merge"),
-)  # for a glob, and for one that excludes files
+_SET = ("diff=encenv", "merge=encenv")
+_UNSET = ("!diff", "!merge")  # for a glob that excludes files
 _MODE = 0o666  # before the umask
 
 

@@ -59,9 +59,7 @@ def merge(base: str, ours: str, theirs: str, *, marker_size: int = MARKER_SIZE) 
     Lines keep our order, but a line that only their side moved goes where their side has it. What both sides added in
     one place is put one after the other, ours first. The newlines of the texts are untranslated.
 
-    Raises:
-        FileError: If the file cannot be merged by variable, because a quote is left open: python-dotenv would read
-            the result differently from its parts.
+    With a quote that is left open, python-dotenv would read the result differently from its parts: a `FileError`.
     """
     if theirs in (ours, base):
         return Merged(ours, ())

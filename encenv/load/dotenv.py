@@ -31,13 +31,9 @@ logger = logging.getLogger("encenv")
 class LoadedFile:
     """The variables of one ``.env`` text within one session, which gets the file's key entries and its failures.
 
-    Args:
-        session: The session.
-        text: The file's text, newlines untranslated.
-        where: What to call the file in messages.
-        parser: How to parse it: the newlines of a stream are translated already.
-        override: Whether a ``${NAME}`` means the file's earlier lines before the process environment.
-        interpolate: Whether ``${NAME}`` is expanded at all.
+    Messages call it *where*. Its newlines are untranslated, except for a stream, which has another *parser*. With
+    *override*, ``${NAME}`` means an earlier line of the file before a process variable, and without it the other way
+    round; without *interpolate*, ``${NAME}`` is not expanded.
     """
 
     def __init__(

@@ -31,9 +31,8 @@ class NoAnswer:
 def import_settings(settings: str, folder: Path, where: str) -> FieldSecrecy:
     """Return which fields of the class *settings*, ``module:Class``, hold secrets; it is imported in *folder*.
 
-    Raises:
-        PolicyError: If there is no such class, or no Python to import it with.
-        UserCodeError: If its module raises before the class is defined.
+    If there is no such class, or no Python to import it with, that is a `PolicyError`; if its module raises before the
+    class is defined, a `UserCodeError`.
     """
     failure: EncenvError | None = None
     for program in _interpreters(folder):
