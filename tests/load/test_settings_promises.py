@@ -527,8 +527,8 @@ def test_a_failure_of_the_provider():
     assert keys.unwraps == 1
 
 
-def test_a_failed_choice_has_no_second(folder):
-    """Where the first of several names fails, the others are neither used nor reported, in any source."""
+def test_no_other_name_is_used_after_a_failure(folder):
+    """If the value of the first name cannot be decrypted, the other names are neither used nor reported."""
     (folder / ".env").write_text(env_text(no_entry("TWO")))
     with process(changed("ONE"), no_entry("TWO")):
         error = raised(made())
@@ -588,8 +588,8 @@ def test_both_names_set(folder, inside, other):
     assert other in error.variables
 
 
-def test_a_line_without_a_value_is_no_second_name(folder):
-    """A line of only a name takes the value that the lines before it gave, whatever these were called, and is no conflict."""
+def test_a_line_without_a_value_is_not_a_duplicate(folder):
+    """A line without a value beside ENC_NAME is not a conflict: NAME has the value of the lines above."""
     sealed = env_text(Environment().sealed(ENC_A="sealed"))
     with process():
         (folder / ".env").write_text(f"{sealed}\nA\n")

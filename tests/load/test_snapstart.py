@@ -285,13 +285,13 @@ def process(workspace):
 
 @needs_linux
 @pytest.mark.parametrize("shape", SHAPES)
-def test_nothing_is_held_at_a_snapshot_and_all_is_back_after_it(process, shape):
+def test_a_snapshot_holds_no_secret_and_a_restore_loads_it(process, shape):
     """Whatever a settings class is made of: nothing alive holds its secret at the snapshot; the object has it after."""
     process(BEGINNING + SHAPES[shape] + ENDING)
 
 
 @needs_linux
-def test_what_the_application_drops_is_not_kept(process):
+def test_settings_that_the_application_drops_are_not_kept(process):
     """A settings object that nothing else refers to goes at once, and one in a cycle is not loaded again."""
     process(
         BEGINNING
@@ -326,7 +326,7 @@ assert loads == [1, 1, 1]
 @pytest.mark.parametrize(
     "read", ["encenv.decrypt_environ", "partial(encenv.dotenv_values, '.env')"], ids=["environ", "file"]
 )
-def test_data_keys_are_dropped_without_settings_too(process, read):
+def test_a_snapshot_holds_no_data_key_without_settings(process, read):
     """A program that reads variables with a function holds no data key in a snapshot, and reads again after it."""
     process(
         BEGINNING
