@@ -589,7 +589,7 @@ def test_both_names_set(folder, inside, other):
 
 
 def test_a_line_without_a_value_is_not_a_duplicate(folder):
-    """A line without a value beside ENC_NAME is not a conflict: NAME has the value of the lines above."""
+    """A line without a value is not in conflict with ENC_NAME, but takes away the value of an ENC_NAME above it."""
     sealed = env_text(Environment().sealed(ENC_A="sealed"))
     with process():
         (folder / ".env").write_text(f"{sealed}\nA\n")
