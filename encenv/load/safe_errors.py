@@ -91,9 +91,7 @@ def _rebuild(  # noqa: PLR0911 (one for each kind)
         return SettingsError(match[0] if match and is_known else f"the settings cannot be loaded; {WITHHELD}")
     if isinstance(error, EncenvError):
         if [package for package, _ in _frames(error.__traceback__)][-1:] == ["encenv"]:
-            rebuild, arguments, _ = error.__reduce__()  # without its notes
-            own: EncenvError = rebuild(*arguments)
-            return own
+            return error.of(*error.variables)  # without its notes
         return None if session.has_decrypted else error  # the application raised it: it may be about a value
     if isinstance(error, (Exception, BaseExceptionGroup)):
         return None

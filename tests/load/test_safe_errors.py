@@ -31,7 +31,14 @@ from pydantic_settings import BaseSettings, InitSettingsSource, SettingsError, T
 from support.canary import CANARY, assert_silent, caught, sealed
 
 from encenv import EncryptedSettings, errors
-from encenv.errors import EncenvError, KeyRefusedError, PolicyError, UserCodeError
+from encenv.errors import (
+    EncenvError,
+    KeyEntryError,
+    KeyRefusedError,
+    MalformedError,
+    PolicyError,
+    UserCodeError,
+)
 from encenv.keys.local import generate_key_text
 from encenv.keys.unwrap import clear_cache
 from encenv.load import safe_errors
@@ -401,6 +408,24 @@ def test_a_nested_error_from_a_validator(environ):
     error = caught(Odd)
     assert {line["loc"] for line in error.errors()} == {(MASK,)}
     assert_silent(error, CANARY)
+
+
+def test_an_error_of_an_inner_load(environ):
+    """A load inside of another one reports its failures as one of its own: which variables, and why each."""
+
+    class Inner(EncryptedSettings):
+        a: str
+        b: str
+
+    class Outer(EncryptedSettings):
+        secret: str
+        inner: Inner = Field(default_factory=Inner)
+
+    environ(A="encenv:1:nonsense", B=sealed({"B": CANARY})["B"])
+    error = caught(Outer)
+    assert {*error.variables} == {"A", "B"}
+    assert {type(one) for one in error.failures} == {MalformedError, KeyEntryError}
+    assert_silent(error, CANARY, SECRET["SECRET"])
 
 
 def test_two_fields_read_one_variable(environ):
