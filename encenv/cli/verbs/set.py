@@ -60,7 +60,8 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
         options.use_standard_input(click.get_current_context(), user)
     writer = project_of(file).writer(keys, context, progress)
     check_creatable(file, writer, f"encenv set {printable(name)}{shell_option(place(file))}")
-    value = _read(from_file or options.STANDARD_INPUT) if from_stdin or from_file else _ask(name)
+    path = options.STANDARD_INPUT if from_stdin else from_file
+    value = _ask(name) if path is None else _read(path)
     outcome = rewrite_or_create(file, lambda text: set_value(text, name, value, writer, place(file)))
     if not outcome.names:
         say(f"{place(file)}: {printable(name)} has that value already")
