@@ -5,7 +5,9 @@ import logging
 import os
 import re
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -140,6 +142,36 @@ def test_identity(workspace, kms):
     findings = look(workspace)
     assert [one[2] for one in findings[2] if one[1] == "credentials"] == ["found (env)"]
     assert findings[1] == 0
+
+
+def test_credentials_that_are_refused(workspace, kms):
+    """It says with which code AWS refuses to let the credentials assume the role that the configuration names."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(403)
+            self.end_headers()
+            code = "<Code>AccessDenied</Code><Message>not text of ours</Message>"
+            self.wfile.write(f"<ErrorResponse><Error>{code}</Error></ErrorResponse>".encode())
+
+        def log_message(self, *args):
+            pass
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del workspace.environ[name]
+    role = "[profile shop]\nrole_arn = arn:aws:iam::111122223333:role/shop\nsource_profile = own\n"
+    own = "[profile own]\naws_access_key_id = A\naws_secret_access_key = B\n"
+    workspace.environ["AWS_CONFIG_FILE"] = str(workspace.write("aws", role + own))
+    workspace.environ["AWS_PROFILE"] = "shop"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as sts:
+        threading.Thread(target=sts.serve_forever, daemon=True).start()
+        workspace.environ["AWS_ENDPOINT_URL_STS"] = "http://{}:{}".format(*sts.server_address)
+        bad, code, _ = look(workspace)
+        sts.shutdown()
+    assert code == 1
+    assert bad[0][:3] == ("error", "credentials", "AWS gave no credentials: AccessDenied")
+    assert "may assume it" in bad[0][3]
 
 
 def test_credentials_that_do_not_come(workspace, kms, monkeypatch):

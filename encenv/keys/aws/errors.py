@@ -40,6 +40,7 @@ _REFUSAL_HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, Gener
 }
 _DENIAL_CODES = {"AccessDeniedException", "NotAuthorized"}  # AWS KMS API reference, "Common Errors"
 _ACTIONS = {"ReEncrypt": "kms:ReEncryptFrom and kms:ReEncryptTo"}  # where IAM uses another name
+_ROLE = "check which role the AWS configuration names, and that these credentials may assume it"
 _TRY_AGAIN = "try again"
 _EXPIRED = "sign in again; the AWS credentials have expired"
 _NOT_KNOWN = "check the AWS credentials; AWS does not know this access key"
@@ -106,10 +107,8 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
         return error.of()
     names = [cls.__name__ for cls in type(error).__mro__]  # botocore itself may not be installed
     if "ClientError" in names:
-        response = getattr(error, "response", {})
-        code = str(response.get("Error", {}).get("Code", ""))
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return refusal(operation, key, code, status)
+        status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return refusal(operation, key, _code_of(error), status)
     if "ParamValidationError" in names:
         # All other parameters are checked before.
         return KeyRefusedError(f"AWS KMS has no key that is written {short(key)!r}", hint=_WRITE_KEY)
@@ -121,6 +120,12 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
 def no_answer(error: Exception) -> tuple[str, str]:
     """Return why boto3, which raised *error*, got no answer, and a hint."""
     nearest, *bases = (cls.__name__ for cls in type(error).__mro__)
+    if "ClientError" in (
+        nearest,
+        *bases,
+    ):  # AWS answered a question before the call: who may assume a role, say
+        code = _printable_code(_code_of(error))
+        return f"AWS gave no credentials: {code}", _TROUBLE_HINTS.get(code, _ROLE)
     if nearest not in _NO_ANSWER and any(word in nearest for word in _SIGN_IN_WORDS):
         return "the AWS sign-in gave no credentials", "sign in to AWS again, for example: aws sso login"
     return next(_NO_ANSWER[name] for name in (nearest, *bases) if name in _NO_ANSWER)
@@ -133,8 +138,7 @@ def not_reached(operation: str, key: str, cause: str, hint: str) -> EncenvError:
 
 def refusal(operation: str, key: str, code: str, status: int) -> EncenvError:
     """Return our error for an AWS error *code* with an HTTP *status*."""
-    match = _CODE.search(code)
-    code = match[0] if match else "no error code"
+    code = _printable_code(code)
     if code in _TROUBLE_HINTS or status >= SERVER_ERROR or status == TOO_MANY:
         hint = _TROUBLE_HINTS.get(code, "try again; AWS KMS, or a proxy on the way to it, has trouble")
         return KeyUnreachableError(f"AWS KMS could not answer {call_name(operation, key)}: {code}", hint=hint)
@@ -144,6 +148,15 @@ def refusal(operation: str, key: str, code: str, status: int) -> EncenvError:
         hint=hint.format(action=_action(operation)),
         missing_key=key if code in _DENIAL_CODES else "",
     )
+
+
+def _code_of(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def _printable_code(text: str) -> str:
+    match = _CODE.search(text)
+    return match[0] if match else "no error code"
 
 
 def call_name(operation: str, key: str) -> str:
