@@ -11,7 +11,7 @@ from support.canary import sealed
 from support.equivalence import KEY_TEXT, KEYS
 
 from encenv.load.pydantic_names import VERSION
-from encenv.policy.settings_class import secrecy
+from encenv.policy.secret_types import secrecy
 
 # Attributes of a class or of a module, by their module and owner.
 NAMES = {

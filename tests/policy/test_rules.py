@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings
 
 from encenv import EncryptedSettings
 from encenv.policy.rules import Policy
-from encenv.policy.settings_class import field_secrecy, secrecy
+from encenv.policy.secret_types import field_secrecy, secrecy
 
 
 class Color(enum.Enum):

@@ -114,6 +114,7 @@ ROOMS = (
         (
             "policy.rules",
             "policy.settings_import",
+            "policy.secret_types",
             "policy.settings_class",
             "policy.file_globs",
             "policy.project",
@@ -214,12 +215,13 @@ OWNERS = {
         "load.pydantic_names",
         "load.field_names",
         "load.secrets_dir",
-        "policy.settings_class",
+        "policy.secret_types",
         "load.settings",
         "cli.verbs.demo",  # it declares a settings class
     },
     "pydantic_core": {"load.safe_errors"},
     "pydantic_settings": {
+        "policy.secret_types",
         "policy.settings_class",  # where no settings class loads
         "load.options",
         "load.pydantic_names",
