@@ -1,6 +1,6 @@
 """Encrypted values in ordinary environment variables and ``.env`` files.
 
-The public names, each imported when it is first asked for: ``import encenv`` itself costs next to nothing.
+Each public name is imported when it is first used, so ``import encenv`` itself costs next to nothing.
 """
 
 __version__ = "0.1.0"
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from encenv.load.prefetch import prefetch as prefetch
     from encenv.load.settings import EncryptedSettings as EncryptedSettings
 
-_HOMES = {
+_MODULES = {
     "AuthenticationError": "encenv.errors",
     "AwsKms": "encenv.keys.aws.kms",
     "ConflictError": "encenv.errors",
@@ -56,16 +56,16 @@ _HOMES = {
     "load_dotenv": "encenv.load.dotenv",
     "prefetch": "encenv.load.prefetch",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 (the keys are strings)
+__all__ = ["__version__", *_MODULES]  # noqa: PLE0604 (the keys are strings)
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'encenv' has no attribute {name!r}")
-    import importlib  # a lazy door: the names below it cost a hundred times what this module costs
+    import importlib  # here, because it and the modules of the names take a hundred times as long as this file
 
-    value = globals()[name] = getattr(importlib.import_module(home), name)
+    value = globals()[name] = getattr(importlib.import_module(module), name)
     return value
 
 

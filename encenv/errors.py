@@ -55,7 +55,7 @@ class EncenvError(Exception):
     def of(self, *variables: str) -> "EncenvError":
         """Return a copy of this error about *variables*, without traceback, cause or context.
 
-        A plug-in's error becomes one of the nearest class of this module: its own class may take other arguments.
+        The copy has the nearest class of this module, because the class of a plug-in may take other arguments.
         """
         ours: type[EncenvError] = next(cls for cls in type(self).__mro__ if cls.__module__ == __name__)
         return ours(
@@ -159,7 +159,7 @@ def combine(
 
 
 def missing_name(error: AttributeError) -> ImportError:
-    """Return what to raise instead of *error*: the installed library lacks an undocumented name we rely on."""
+    """Return the error to raise in place of *error*, which names an undocumented name that the library lacks."""
     from importlib.metadata import version  # here, because the import takes long and only this needs it
 
     owner = error.obj
@@ -183,9 +183,9 @@ def listed(names: "Sequence[str]") -> str:
 
 
 def frameless(function: "Callable[P, R]") -> "Callable[P, R]":
-    """Make *function* raise every exception without frames, cause and context, whose locals hold values and keys.
+    """Make *function* raise every exception without cause, context and frames, whose locals may hold values and keys.
 
-    The arguments are dropped, too. An exception of another class gets a note that says where it was raised.
+    It drops the arguments, too. An exception that is not an `EncenvError` gets a note that says where it was raised.
     """
 
     @functools.wraps(function)

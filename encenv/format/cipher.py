@@ -1,6 +1,6 @@
 """AES-256-GCM, HKDF and padding over bytes.
 
-The error of this layer is the same whatever is wrong with a ciphertext. The layer above adds the variable.
+This layer raises the same error whatever is wrong with a ciphertext. The layer above adds the variable.
 """
 
 import hmac
@@ -11,8 +11,8 @@ from encenv.errors import AuthenticationError
 from encenv.format.sealed import NONCE_BYTES
 
 try:
-    # The public module imports the same class from here, and with it all other ciphers and modes, which doubles the
-    # time. If the class ever moves, the public name below still works.
+    # The public module imports all other ciphers and modes as well, which doubles the time. If the class ever moves,
+    # the public name below still works.
     from cryptography.hazmat.bindings._rust import openssl
 
     AESGCM = openssl.aead.AESGCM
@@ -33,7 +33,7 @@ def derive(key: bytes, info: bytes) -> bytes:
     return hmac.digest(extracted, info + b"\x01", "sha256")  # 2.3: one block suffices; this is its number
 
 
-def derives(key: bytes, info: bytes, expected: bytes) -> bool:
+def is_derived(key: bytes, info: bytes, expected: bytes) -> bool:
     """Return whether `derive` gives *expected*, in constant time."""
     return hmac.compare_digest(derive(key, info), expected)
 

@@ -67,14 +67,14 @@ class DataKey:
 
     def matches(self, commitment: bytes) -> bool:
         """Return whether this is the data key that *commitment* names, in constant time."""
-        return cipher.derives(self._key, b"encenv:1:commitment", commitment)
+        return cipher.is_derived(self._key, b"encenv:1:commitment", commitment)
 
     def encrypt(self, name: str, text: str, nonce: bytes | None = None) -> str:
         """Encrypt *text* as the value of the variable *name*.
 
         Args:
             name: The variable's whole name, unchanged.
-            text: The value. May be empty; no NUL, and only text that decodes to itself after encoding.
+            text: The value; it may be empty. It holds no NUL, and only characters that survive encoding and decoding.
             nonce: 12 bytes, never used twice with one key; random if left out.
 
         Returns:
@@ -122,7 +122,7 @@ class DataKey:
     def decrypt_text(self, name: str, text: str) -> str:
         """Decrypt the sealed value *text* as the value of the variable *name*.
 
-        A load may do this a thousand times, so the head, which all texts under this key share, is compared, not parsed.
+        It compares the head, which all texts under this key share, and does not parse it: a load has many values.
 
         Raises:
             MalformedError: If *text* is not a whole sealed value of version 1.
@@ -150,7 +150,7 @@ class DataKey:
 
 
 def _encode(text: str) -> bytes | None:
-    """Return *text* as the bytes an environment holds, or None if it would not come back identical."""
+    """Return *text* as the bytes that an environment holds; None if they would not decode to *text* again."""
     if text.isascii():
         return None if "\x00" in text else text.encode()
     try:

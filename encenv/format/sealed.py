@@ -1,4 +1,4 @@
-"""The two texts of the wire format, version 1: recognise, parse, write.
+"""Recognise, parse and write the two texts of the wire format, version 1.
 
     sealed value   encenv:1:<KID>:<base64url(nonce[12] + ciphertext + tag[16])>
     key entry      ENCENV_KEY_<KID>=1:<base64url(commitment[32])>{+context:<key>=<value>}{+<provider>:<wrapped>:<reference>}
@@ -61,7 +61,7 @@ def kid_shown(text: str) -> str:
 
 
 def entry_kid(name: str) -> str | None:
-    """Return the KID that the variable *name* is the key entry of, or None."""
+    """Return the KID in *name* if that is the name of a key entry, else None."""
     if not name.startswith(ENTRY_PREFIX):
         return None
     kid = name[len(ENTRY_PREFIX) :]
@@ -87,7 +87,7 @@ def b64decode(text: str) -> bytes | None:
 # For each length modulo 4: the missing padding, and the last characters that leave no stray bits. Length 1 modulo 4 is
 # impossible, since one character holds less than a byte.
 _ENDS = ((b"", _BASE64), (b"", ""), (b"==", _BASE64[::16]), (b"=", _BASE64[::4]))
-# Characters of the standard alphabet, and padding, become a byte that strict decoding refuses.
+# The characters + / = become a byte that strict decoding refuses: base64url has none of them, and no padding here.
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/\0\0\0")
 COPY_AGAIN = "copy the whole value again, or encrypt it again"
 

@@ -1,4 +1,4 @@
-"""The key entries of any text or environment: gathered by KID, and judged in this one place.
+"""Gather the key entries of any text or environment by KID, and judge them in this one place.
 
 A key entry names one data key by its commitment, and holds that data key wrapped under one or more wrapping keys.
 Several entries of one KID add up if they name the same data key. An entry that nothing uses is never judged.
@@ -28,7 +28,7 @@ class KeyEntries:
         return len(self._texts)
 
     def add(self, variables: Iterable[tuple[str, str | None]]) -> None:
-        """Add the key entries among *variables*, behind those that are there."""
+        """Add the key entries among *variables* after those that are there."""
         for name, value in variables:
             kid = entry_kid(name)
             if kid is not None and value is not None and value not in self._texts.setdefault(kid, []):
@@ -36,7 +36,7 @@ class KeyEntries:
                 self._parsed.pop(kid, None)
 
     def texts(self) -> dict[str, list[str]]:
-        """Return the key entries by KID as they are in the variables, not judged."""
+        """Return the texts of the key entries by KID, not judged."""
         return self._texts
 
     def of(self, kid: str) -> tuple[KeyEntry, ...]:
@@ -77,7 +77,7 @@ def merge(entries: Sequence[KeyEntry]) -> KeyEntry | None:
     """Return one key entry with all wrapped keys of *entries*; None if their encryption contexts differ.
 
     Args:
-        entries: At least one, all of one data key. Of two wrapped keys under one wrapping key the last is kept.
+        entries: At least one, all of one data key. The last of two wrapped keys under one wrapping key is kept.
     """
     if len({tuple(sorted(entry.context)) for entry in entries}) > 1:
         return None
@@ -91,7 +91,7 @@ def is_contributed(entries: Iterable[KeyEntry]) -> bool:
 
 
 def embedded_value() -> MalformedError:
-    """Return the error that a text holds a sealed value, and something else beside it."""
+    """Return the error for a text that holds a sealed value and something else."""
     return MalformedError(
         "the text holds an encrypted value and something else: quotes, white space or other text",
         hint="make the encrypted value the whole value; to build one value from others, write ${NAME} in a .env file",
@@ -99,7 +99,7 @@ def embedded_value() -> MalformedError:
 
 
 def local_key_beside_values(where: str) -> PolicyError:
-    """Return the error that the file *where* holds the local key beside the values that it decrypts."""
+    """Return the error for a file *where* that holds the local key beside the values it decrypts."""
     return PolicyError(
         f"{where} holds ENCENV_LOCAL_KEY, the local key, beside the values that it decrypts",
         hint=f"move it to the local key file (see encenv keygen --help) and delete the line from {where}",

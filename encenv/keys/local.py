@@ -45,8 +45,8 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 class LocalKeys:
     """Wraps data keys under a local key.
 
-    The key text in ``ENCENV_LOCAL_KEY`` if that is set, else the file that ``ENCENV_LOCAL_KEY_FILE`` names, else
-    the file `default_path`.
+    It uses the key text in ``ENCENV_LOCAL_KEY`` if that is set, else the file that ``ENCENV_LOCAL_KEY_FILE`` names,
+    else the file at `default_path`.
 
     Args:
         environ: The process environment.
@@ -106,7 +106,7 @@ class LocalKeys:
         except EncenvError as error:
             if not (reference and where and isinstance(error, KeyUnreachableError)):
                 return error.of()
-            # There is no key at all. The error's hint, to create one, would not help: a new key unwraps nothing.
+            # There is no key at all, but the hint to create one would not help: a new key unwraps nothing.
         if not reference and len(keys) > 1:
             return ConflictError(
                 f"there are {len(keys)} local keys: {', '.join(keys)}",
@@ -127,8 +127,8 @@ class LocalKeys:
         return bool(self._environ.get(TEXT_VARIABLE)) or self._file().exists()
 
     def _file(self) -> Path:
-        given = self._path or self._environ.get(FILE_VARIABLE)
-        return _at_home(Path(given), self._environ) if given else default_path(self._environ)
+        path = self._path or self._environ.get(FILE_VARIABLE)
+        return _at_home(Path(path), self._environ) if path else default_path(self._environ)
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
@@ -177,7 +177,7 @@ def parse_keys(text: str, where: str) -> dict[str, bytes]:
     """Return the local keys in *text* by their ids; at least one.
 
     Raises:
-        MalformedError: If a line is not a key; the message names its number only.
+        MalformedError: If a line is not a key; the message holds only its number.
         KeyUnreachableError: If there is no key.
     """
     keys: dict[str, bytes] = {}
@@ -249,16 +249,17 @@ def _check_private(descriptor: int, path: Path) -> None:
         )
     if sys.platform == "win32":  # its files have no owner and no permission bits here
         return
-    own, roots, mode = status.st_uid == os.geteuid(), status.st_uid == 0, stat.S_IMODE(status.st_mode)
-    read_only = not mode & (0o222 if own else 0o022) or bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
-    if (own and not mode & 0o077) or (roots and read_only):
+    mode = stat.S_IMODE(status.st_mode)
+    is_own, is_roots = status.st_uid == os.geteuid(), status.st_uid == 0
+    is_read_only = not mode & (0o222 if is_own else 0o022) or os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
+    if (is_own and not mode & 0o077) or (is_roots and is_read_only):
         return
-    close = f"run: chmod 600 {shlex.quote(str(path))}"
-    if own:
-        raise FileError(f"the local key file {path} can be read or written by others", hint=close)
-    if roots:
+    chmod = f"run: chmod 600 {shlex.quote(str(path))}"
+    if is_own:
+        raise FileError(f"the local key file {path} can be read or written by others", hint=chmod)
+    if is_roots:
         raise FileError(
-            f"the local key file {path} belongs to root, and others can write it", hint=f"as root, {close}"
+            f"the local key file {path} belongs to root, and others can write it", hint=f"as root, {chmod}"
         )
     raise FileError(
         f"the local key file {path} belongs to another user",

@@ -1,10 +1,10 @@
-"""What encenv does when its process forks, exits, or is written to a snapshot; and all state that a process shares.
+"""Make forks, exits and snapshots of the process safe, and list all state that the process shares.
 
 AWS Lambda SnapStart starts many processes from one snapshot of the first one's memory. A secret in that memory would be
 on a disk, so data keys and settings are dropped before a snapshot and loaded again after it.
 
-The state below belongs to the process, not to an object. A test compares this list with the source code. Unless it
-says otherwise, a forked child keeps the state, and so does a snapshot.
+The state below belongs to the process, not to an object. A test compares this list with the source code. Forked
+children and snapshots keep the state unless the list says otherwise.
 
 - `keys.process_safety._guarded`: the threads that run a `fork_waits` block. A child keeps its own thread only.
 - `keys.process_safety._forking`: the threads that fork right now. A child starts with none.
@@ -12,8 +12,8 @@ says otherwise, a forked child keeps the state, and so does a snapshot.
   A child starts with none.
 - `keys.unwrap._cache`: the data keys, so that each is unwrapped once, and the running attempts. A child keeps the keys and
   forgets the attempts, whose threads it does not have. Empty in a snapshot.
-- `keys.aws.client._thread`: whether this thread is calling boto3, whose debug records would show plaintext. A filter on the
-  loggers of botocore reads it, which stays on them.
+- `keys.aws.client._thread`: whether this thread is calling boto3, whose debug records would show plaintext. A filter
+  that stays on botocore's loggers reads it.
 - `load.reader_session.loading`: the running load of a settings class, for sources that pydantic-settings creates. Set only
   while a load runs, in its thread or task.
 - `load.snapstart._objects`: the settings objects to empty before a snapshot and to load again after it. Filled only
@@ -48,14 +48,14 @@ _exiting: frozenset[threading.Thread] = frozenset()
 def fork_waits() -> Iterator[None]:
     """Make fork() and interpreter exit wait for this block when it runs in another thread, for a limited time.
 
-    If one thread forks while another imports a module, the child never finishes that import and hangs when it imports
-    the same: the lock of the module belongs to a thread that the child does not have. The same holds for the locks
-    of OpenSSL, so nothing signs or speaks TLS while another thread forks. At exit, Python up to 3.13 stops daemon
-    threads anywhere; in the Rust code of cryptography, that aborts the whole process.
+    If one thread forks while another imports a module, the child hangs when it imports the same module: the module's
+    lock belongs to a thread that the child does not have. The same holds for the locks of OpenSSL, so nothing signs or
+    speaks TLS while another thread forks. At exit, Python up to 3.13 stops daemon threads anywhere; in the Rust code of
+    cryptography, that aborts the whole process.
     """
     thread = threading.get_ident()
     is_inner = thread in _guarded
-    _guarded.append(thread)  # before looking: so one of the two threads sees the other
+    _guarded.append(thread)  # before looking, so that at least one of two threads sees the other
     while not is_inner and _must_wait(thread):
         _guarded.remove(thread)
         time.sleep(POLL_SECONDS)
@@ -104,15 +104,15 @@ def has_snapshot(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def on_snapshot(before: Callable[[], None], after: Callable[[], None] | None = None) -> None:
-    """Call *before* before a snapshot of this process, and *after* once it was restored; nothing without SnapStart.
+    """Call *before* before a snapshot of this process and *after* when it is restored; do nothing without SnapStart.
 
-    Of several callers, the last one's *before* is called first, and its *after* last. No thread that unwraps runs when
-    *before* is called: its frames, too, may hold a data key.
+    If several callers register, the last one's *before* is called first and its *after* last. No thread unwraps while
+    *before* runs, because the frames of such a thread may hold a data key.
     """
     if not has_snapshot():
         return
     try:
-        # Only the runtime of Lambda brings this module along, and only SnapStart calls it.
+        # Only the runtime of Lambda has this module, and only SnapStart calls the hooks.
         from snapshot_restore_py import (  # type: ignore[import-untyped]
             register_after_restore,
             register_before_snapshot,
@@ -161,7 +161,7 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     global _exiting  # noqa: PLW0603 (set once)
-    # Threads that start later may start such blocks: what exit handlers load is waited for.
+    # Threads that exit handlers start later may still enter such a block.
     _exiting = frozenset(threading.enumerate()) - {threading.current_thread()}
     _wait_for_others()
 

@@ -31,11 +31,11 @@ class KeyProvider(Protocol):
         ...
 
     def generate(self, key: str, context: Mapping[str, str]) -> tuple[bytes, WrappedKey]:
-        """Return a new data key (32 bytes), and its copy wrapped under *key*, which is named as the user wrote it."""
+        """Return a new data key (32 bytes), and its copy wrapped under *key*, as the user wrote its name."""
         ...
 
     def wrap(self, data_key: bytes, key: str, context: Mapping[str, str]) -> WrappedKey:
-        """Return *data_key* (32 bytes) wrapped under *key*, which is named as the user wrote it."""
+        """Return *data_key* (32 bytes) wrapped under *key*, as the user wrote its name."""
         ...
 
     def unwrap(self, wrapped_key: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
@@ -44,7 +44,7 @@ class KeyProvider(Protocol):
 
 
 if TYPE_CHECKING:
-    # What a provider may have as well. At run time it is looked for by name.
+    # Optional members of a provider. At run time they are looked up by name.
 
     class RemoteProvider(KeyProvider, Protocol):
         """A key provider that waits for a network and lets its caller work meanwhile."""
@@ -87,18 +87,18 @@ def takes_while_waiting(provider: KeyProvider) -> "TypeGuard[RemoteProvider]":
     )
 
 
-def find_provider(name: str, environ: Mapping[str, str], given: Sequence[KeyProvider] = ()) -> KeyProvider:
-    """Return the provider called *name*: one of *given*, else a built-in one, else a plug-in.
+def find_provider(name: str, environ: Mapping[str, str], own: Sequence[KeyProvider] = ()) -> KeyProvider:
+    """Return the provider called *name*: one of *own*, else a built-in one, else a plug-in.
 
     Args:
         name: The provider's name in a key entry.
         environ: The process environment, for a provider's own settings.
-        given: Providers that the application made itself.
+        own: Providers that the application made itself.
 
     Raises:
         KeyRefusedError: If no provider has that name.
     """
-    for provider in given:
+    for provider in own:
         if provider.name == name:
             return provider
     import importlib  # the provider's module may import cryptography, so only a provider that is needed is imported

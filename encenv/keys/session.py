@@ -29,7 +29,7 @@ UNWRAP_SECONDS = 10.0  # for all unwraps of a session together
 
 
 class Session:
-    """What is known while values are opened: the key entries, the reader's rules, the data keys, and the failures.
+    """Holds the key entries, the reader's rules, the data keys and the failures while values are opened.
 
     Args:
         environ: The process environment, for the settings of encenv and of the key providers.
@@ -68,7 +68,7 @@ class Session:
         self._hedge_delay = hedge_delay
         self._data_keys_max = data_keys_max
         self._waited = 0.0  # seconds, for data keys
-        self._values: dict[str, SealedValue] = {}  # by its text, of each KID the first: it is parsed once
+        self._values: dict[str, SealedValue] = {}  # the first of each KID, by its text: it is parsed once
         self._keys: dict[str, UnwrapResult | EncenvError] = {}
 
     def unwrapped(self) -> "dict[str, UnwrapResult]":
@@ -76,7 +76,7 @@ class Session:
         return {kid: key for kid, key in self._keys.items() if not isinstance(key, EncenvError)}
 
     def prepare(self, texts: Iterable[str]) -> None:
-        """Unwrap side by side what the sealed values among *texts* need, after all checks of all of them."""
+        """Check the key entries that the sealed values among *texts* need, then unwrap the data keys side by side."""
         kids: dict[str, None] = {}
         for text in texts:
             # One sound value is enough to need a data key; the others are parsed when they are decrypted.
@@ -86,37 +86,38 @@ class Session:
         self.unwrap(kids)
 
     def unwrap(self, kids: Iterable[str]) -> None:
-        """Unwrap side by side the data keys *kids* that are not known yet, after all checks of all of them."""
-        forbidden = False
-        wanted = []
+        """Check the key entries of those *kids* that are not known yet, then unwrap the data keys side by side."""
+        is_forbidden = False
+        groups = []
         for kid in dict.fromkeys(kids):
             if kid in self._keys:
                 continue
             self.needed_a_key = True
             try:
-                wanted.append((kid, self._acceptable(kid)))
+                groups.append((kid, self._acceptable(kid)))
             except EncenvError as error:
                 self._keys[kid] = error.of()
-                forbidden = forbidden or isinstance(error, PolicyError)
-        if self._data_keys_max is not None and len(self._keys) + len(wanted) > self._data_keys_max:
-            forbidden = True
+                is_forbidden = is_forbidden or isinstance(error, PolicyError)
+        if self._data_keys_max is not None and len(self._keys) + len(groups) > self._data_keys_max:
+            is_forbidden = True
             self.failures.append(
                 PolicyError(
                     f"the values need more than {self._data_keys_max} data keys",
                     hint="encrypt the values of one environment under one data key: encenv rotate",
                 )
             )
-        if forbidden:
-            # What the reader's rules forbid is not followed by a network call, not even for the other values.
+        if is_forbidden:
+            # Once the reader's rules forbid one value, no network call follows, not even for the others.
             stop = PolicyError("not decrypted, because of the other failures", hint="fix those first")
-            self._keys.update((kid, stop) for kid, _ in wanted)
-        elif wanted:
-            # One deadline for the whole session, however often it finds that it needs another data key.
-            left, started = max(0.0, self._seconds - self._waited), time.monotonic()
+            self._keys.update((kid, stop) for kid, _ in groups)
+        elif groups:
+            # One deadline for the whole session, however often it needs another data key.
+            left = max(0.0, self._seconds - self._waited)
             delay = data_keys.HEDGE_SECONDS if self._hedge_delay is None else self._hedge_delay
-            results = data_keys.unwrap([copies for _, copies in wanted], self._provider, left, delay)
+            started = time.monotonic()
+            results = data_keys.unwrap([requests for _, requests in groups], self._provider, left, delay)
             self._waited += time.monotonic() - started
-            self._keys.update(zip((kid for kid, _ in wanted), results, strict=True))
+            self._keys.update(zip((kid for kid, _ in groups), results, strict=True))
 
     def data_key(self, kid: str) -> "DataKey":
         """Return the data key *kid*, unwrapped if it is not yet.
@@ -131,7 +132,7 @@ class Session:
         return key.key
 
     def decrypt(self, name: str, text: str) -> str | None:
-        """Return the plaintext of the variable *name* with the value *text*; None if that failed, as `failures` then says."""
+        """Return the plaintext of the variable *name* with the value *text*; None after a failure (see `failures`)."""
         if not claims(text):
             if embeds(text):
                 self.fail(name, embedded_value())
@@ -151,7 +152,7 @@ class Session:
         return plain
 
     def fail(self, name: str, failure: EncenvError) -> None:
-        """Note that the variable *name* cannot be opened."""
+        """Add *failure* to `failures`, for the variable *name*."""
         self.failures.append(failure.of(name))
 
     def raise_failures(self, *, whole: str = "the environment", done: str = "loaded") -> None:
@@ -191,7 +192,7 @@ class Session:
         return sorted(requests, key=self._distance)
 
     def _distance(self, request: "UnwrapRequest") -> int:
-        """Return how late *request* is tried: a local key costs nothing, one's own region little."""
+        """Return the rank of *request* among the trials: a local key costs nothing, the process's own region little."""
         region = self.environ.get("AWS_REGION") or self.environ.get("AWS_DEFAULT_REGION")
         if request.wrapped_key.provider == "local":
             return 0

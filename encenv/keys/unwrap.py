@@ -1,13 +1,12 @@
 """Unwrap data keys: each wrapped key once per process, whatever the number of threads that need it.
 
 The first thread that needs a wrapped key starts an `Attempt`, and the others wait for the same one. There is no lock,
-only single operations on dictionaries and lists: a forked child never inherits a lock that nobody will release, and
+only atomic operations on dictionaries and lists: a forked child never inherits a lock that nobody will release, and
 a signal handler may load settings wherever it interrupts. A child keeps its parent's data keys and forgets the
-attempts that were running. A failure is not kept.
+attempts that were running. A failure is not cached.
 
-The data keys of a load are unwrapped side by side, each from the next of its wrapped keys where one is slow. Such a
-request, sent while an earlier one may still be answered, is a hedge: an AWS region that hangs costs one second, and
-not the load.
+A load unwraps its data keys side by side. If a wrapped key of one is slow, the next is tried while the first may still
+be answered. This is a hedge: an AWS region that hangs costs one second, not the load.
 """
 
 import math
@@ -30,7 +29,7 @@ else:
     envelope = lazily("encenv.format.envelope")
 
 FindProvider = Callable[[str], KeyProvider]
-# Texts and bytes only: comparing them runs no Python code, so an operation on a dictionary of them is a single one.
+# Texts and bytes only: comparing them runs no Python code, so operations on a dictionary of them are atomic.
 CacheKey = tuple[str, bytes, str, bytes, bytes]
 
 SECONDS_MAX = 86_400.0  # threading limits how long a thread may wait, and infinity is beyond that
@@ -52,9 +51,7 @@ class UnwrapRequest:
         self, wrapped_key: WrappedKey, context: tuple[tuple[str, str], ...], commitment: bytes
     ) -> None:
         self.wrapped_key, self.context, self.commitment = wrapped_key, context, commitment
-        provider, reference, wrapped = wrapped_key.provider, wrapped_key.reference, wrapped_key.wrapped
-        pairs = canonical(encryption_context(context))
-        self.cache_key: CacheKey = provider, wrapped, reference, pairs, commitment
+        self.cache_key: CacheKey = (*wrapped_key, canonical(encryption_context(context)), commitment)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, UnwrapRequest) and self.cache_key == other.cache_key
@@ -69,7 +66,7 @@ class UnwrapResult:
     Attributes:
         key: The data key.
         provider: The name of the provider that unwrapped it.
-        cached: Whether this call asked no provider: the key was there, or another thread was already asking for it.
+        cached: Whether this call needed no provider: the key was cached, or another thread was unwrapping it already.
     """
 
     def __init__(self, key: "DataKey", provider: str, *, cached: bool) -> None:
@@ -88,8 +85,8 @@ def unwrap(
         groups: For each data key its wrapped keys, in the order in which they are tried; at least one each.
         find: Returns the provider of a name.
         seconds: How long all of it may take.
-        hedge_delay: After how many seconds without an answer the next wrapped key is tried as well. One that has
-            failed is not waited for.
+        hedge_delay: Seconds without an answer after which the next wrapped key is tried as well. After a failure it
+            is tried at once.
 
     Returns:
         For each group the data key, or why it could not be unwrapped.
@@ -129,7 +126,7 @@ _cache = _Cache({})  # replaced as a whole: an attempt finishes in the cache in 
 
 
 class _Call:
-    """What the data keys of one call of `unwrap` share: the deadline, the providers, and the event that wakes it."""
+    """The deadline, the providers and the wake-up event that all data keys of one call of `unwrap` share."""
 
     def __init__(self, find: FindProvider, seconds: float, hedge_delay: float) -> None:
         self.deadline = time.monotonic() + min(seconds, SECONDS_MAX)
@@ -176,11 +173,11 @@ class _Call:
 
 
 class Attempt:
-    """One call of a key provider, in a thread of its own, for all who need the data key.
+    """One call of a key provider, in its own thread, for all loads that need the data key.
 
     Attributes:
-        call: The call of `unwrap` that started it and at whose deadline it fails.
-        cache: The cache in which it was started, and into which its data key goes.
+        call: The call of `unwrap` that started it; it fails at the deadline of this call.
+        cache: The cache in which it was started; its data key goes there.
         is_answered: Whether the provider has answered; the answer is then only checked.
         result: The data key, or why there is none; None while the attempt runs.
         events: Set when it has finished. A caller that adds one looks at `result` once more afterwards.
@@ -208,7 +205,7 @@ class Attempt:
         return self.result is None and (is_interrupted or now >= self._abandoned_at)
 
     def start(self) -> None:
-        """Ask the provider in a thread, or in this one where no thread can be started: then no deadline holds."""
+        """Call the provider in a new thread; if none can be started, call it in this one, without a deadline."""
         try:
             provider = self.call.provider(self._request)
             if isinstance(provider, EncenvError):
@@ -230,7 +227,7 @@ class Attempt:
             raise
 
     def finish(self, result: "DataKey | EncenvError") -> None:
-        """Keep *result* if it is a data key, and wake all who wait for it."""
+        """Cache *result* if it is a data key, and wake all threads that wait for it."""
         key, attempts = self._request.cache_key, self.cache.attempts
         if not isinstance(result, EncenvError):
             self.cache.data_keys[key] = result
@@ -241,7 +238,7 @@ class Attempt:
             event.set()
 
     def settle(self) -> None:
-        """Wait for what depends on no provider any more, so that a load leaves no thread behind that has an answer."""
+        """Wait for the thread if it imports or has its answer, so that a load leaves no such thread behind."""
         if self._thread is None:
             return
         if self._is_importing or self.is_answered:
@@ -276,7 +273,7 @@ class Attempt:
         self._is_importing = True
         with suppress(Exception):  # it is raised again where the import is needed
             _ = envelope.DataKey
-        # After the deadline it stays set: an answer that came in time is still to be read, and `settle` waits for that.
+        # After the deadline it stays set, so that `settle` waits until an answer that came in time is read.
         self._is_importing = time.monotonic() >= self.call.deadline
 
 
@@ -285,10 +282,11 @@ class _HedgedUnwrap:
 
     def __init__(self, requests: Sequence[UnwrapRequest], call: _Call) -> None:
         self._call = call
-        self._pending = [*requests]  # not tried yet, or only for a replica of their wrapping key
+        self._pending = [*requests]  # not tried yet, or only with a replica of their wrapping key
         self._attempts: dict[UnwrapRequest, Attempt] = {}
-        # The request as the key entry has it, for each that was made for a replica.
-        self._originals: dict[UnwrapRequest, UnwrapRequest] = {}
+        self._originals: dict[
+            UnwrapRequest, UnwrapRequest
+        ] = {}  # the key entry's requests, by those for replicas
         self._next_at = 0.0
         self._result: UnwrapResult | None = None
         for request in requests:
@@ -320,7 +318,7 @@ class _HedgedUnwrap:
             self._try_next(now)
 
     def next_at(self) -> float:
-        """Return when the next wrapped key is tried if no answer comes: never while an answer is only checked."""
+        """Return when the next wrapped key is tried without an answer: never while one is being checked."""
         is_checking = any(one.is_answered and one.result is None for one in self._attempts.values())
         return self._next_at if self._pending and not is_checking else math.inf
 
@@ -346,7 +344,7 @@ class _HedgedUnwrap:
         every = [failure for _, failure in failures]
         if len(every) == 1:
             return every[0]
-        # A laptop's key beside a server's is the common case: what the server says matters more than "no key file".
+        # A laptop's key beside a server's is the common case: the server's reason matters more than "no key file".
         remote = [failure for provider, failure in failures if provider != "local"] or every
         kind = type(remote[0])
         if kind is KeyDeniedError and any(type(failure) is not kind for failure in remote):
@@ -362,7 +360,7 @@ class _HedgedUnwrap:
         return any(attempt.result is None for attempt in self._attempts.values())
 
     def _try_next(self, now: float) -> None:
-        # A wrapped key that is not answered leaves those after it their share of the time; it may still be answered.
+        # A wrapped key without an answer leaves each one after it a share of the time; it may still be answered.
         share = (self._call.deadline - now) / len(self._pending)
         self._next_at = now + max(0.0, min(self._call.hedge_delay, share))
         request = self._pending[0]
@@ -376,7 +374,7 @@ class _HedgedUnwrap:
 
 
 def _failure(request: UnwrapRequest, error: BaseException) -> EncenvError:
-    """Return the error of *request* for what its provider raised: without frames, and of one of the kinds."""
+    """Return one of our errors, without frames, for the *error* that the provider of *request* raised."""
     if isinstance(error, EncenvError):
         copy = error.of()
         if type(copy) is EncenvError:

@@ -219,8 +219,8 @@ def declared() -> dict[str, str]:
 
 def test_public_names_agree():
     """What the type checker sees, what is exported and what is resolved lazily are the same names, sorted."""
-    assert declared() == encenv._HOMES
-    assert list(encenv._HOMES) == sorted(encenv._HOMES)
+    assert declared() == encenv._MODULES
+    assert list(encenv._MODULES) == sorted(encenv._MODULES)
     assert sorted(encenv.__all__) == sorted([*declared(), "__version__"]) == dir(encenv)
 
 
