@@ -14,18 +14,18 @@ from pathlib import Path
 
 from encenv.errors import KeyUnreachableError
 
-# Amazon Trust Services Repository, "Root CAs": how the subjects of all of them read.
+# Each of Amazon's authorities has one of these in its subject (Amazon Trust Services Repository, "Root CAs").
 _AMAZON = (b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2")
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"  # RFC 7468, 5.1
 _BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")  # botocore's own, in its order
-_EXPLICIT = (*_BUNDLES, "SSL_CERT_FILE", "SSL_CERT_DIR")  # the whole of a store that the user names is loaded
+_EXPLICIT = (*_BUNDLES, "SSL_CERT_FILE", "SSL_CERT_DIR")  # a store that the user names is loaded whole
 
 
 def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
     """Return a context that verifies a server's certificate and its name.
 
-    Amazon's authorities are enough if the server *is_amazon*. The process environment may name another store: with
-    botocore's variables or with OpenSSL's own.
+    Amazon's authorities are enough if the server *is_amazon*. The process environment may name another store in
+    botocore's ``AWS_CA_BUNDLE`` and ``REQUESTS_CA_BUNDLE``, or in OpenSSL's ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``.
 
     Raises:
         KeyUnreachableError: If the named store cannot be read, or there is none.
@@ -52,7 +52,7 @@ def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
     else:
         return context
     raise KeyUnreachableError(
-        f"the certificate authorities to verify AWS KMS with cannot be read: {cause}",
+        f"the certificate authorities that verify AWS KMS cannot be read: {cause}",
         hint="install the system's CA certificates, or name a file that holds them in AWS_CA_BUNDLE",
     )
 

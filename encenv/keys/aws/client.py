@@ -57,7 +57,7 @@ class ClientPool:
         self._process = os.getpid()  # last: another thread that sees it must not see the parent's lock
 
     def session(self) -> "boto3.session.Session":
-        """Return the one session, so that credentials that are slow to get are fetched once."""
+        """Return the one session of this pool, so that slow credentials are fetched only once."""
         with self._own_lock():
             if self._session is None:
                 _import_boto3()
@@ -95,7 +95,7 @@ def no_debug_log() -> Iterator[None]:
 
 
 def _is_quiet(record: logging.LogRecord) -> bool:
-    # The filter stays: while one thread shortens a logger's list of filters, another may skip one of them.
+    # The filter is never removed: a thread that iterates over a logger's filters would then skip one of them.
     return record.levelno > logging.DEBUG or not getattr(_thread, "is_quiet", False)
 
 

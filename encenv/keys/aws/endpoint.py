@@ -1,6 +1,6 @@
 """The endpoint of AWS KMS in a region: the host's name from a table, or the endpoint that the environment names.
 
-Pure. Where neither the table nor the environment gives an endpoint, boto3 has to find one.
+If neither the table nor the environment gives an endpoint, boto3 has to find one. No I/O here.
 """
 
 from collections.abc import Mapping
@@ -79,7 +79,7 @@ def region_of(key: str) -> str | None:
 def endpoint_of(arn: str, environ: Mapping[str, str]) -> Endpoint | None:
     """Return the endpoint of AWS KMS for the key with the full ARN *arn*; None if boto3 has to find it.
 
-    The variables in *environ* mean what they mean in the AWS SDKs and Tools Reference Guide.
+    *environ* may name one in ``AWS_ENDPOINT_URL_KMS`` or ``AWS_ENDPOINT_URL`` (AWS SDKs and Tools Reference Guide).
     """
     try:
         region = aws_region(arn)

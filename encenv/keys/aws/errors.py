@@ -34,7 +34,7 @@ _REFUSAL_HINTS = {  # AWS KMS API reference, "Errors" of Decrypt, Encrypt, Gener
     "InvalidKeyUsageException": _SYMMETRIC,
     "KMSInvalidStateException": "cancel the key's deletion in AWS KMS, or restore its key material",
     "NotAuthorized": _ALLOW,
-    "NotFoundException": "check the key's account and region; it does not exist there (any more)",
+    "NotFoundException": "check the key's account and region; the key does not exist there",
     "UnsupportedOperationException": _SYMMETRIC,
     "ValidationException": _WRITE_KEY,
 }
@@ -111,14 +111,14 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
         return refusal(operation, key, _code_of(error), status)
     if "ParamValidationError" in names:
         # All other parameters are checked before.
-        return KeyRefusedError(f"AWS KMS has no key that is written {short(key)!r}", hint=_WRITE_KEY)
+        return KeyRefusedError(f"{short(key)!r} is not the name of an AWS KMS key", hint=_WRITE_KEY)
     failure = not_reached(operation, key, *no_answer(error))
     failure.missing_key = key if any(word in names[0] for word in _SIGN_IN_WORDS) else ""
     return failure
 
 
 def no_answer(error: Exception) -> tuple[str, str]:
-    """Return why boto3, which raised *error*, got no answer, and a hint."""
+    """Return why boto3 got no answer when it raised *error*, and a hint."""
     nearest, *bases = (cls.__name__ for cls in type(error).__mro__)
     if "ClientError" in (
         nearest,
@@ -143,11 +143,11 @@ def refusal(operation: str, key: str, code: str, status: int) -> EncenvError:
         hint = _TROUBLE_HINTS.get(code, "try again; AWS KMS, or a proxy on the way to it, has trouble")
         return KeyUnreachableError(f"AWS KMS could not answer {call_name(operation, key)}: {code}", hint=hint)
     hint = _REFUSAL_HINTS.get(code, "look the code up in the AWS KMS API reference")
-    return (KeyDeniedError if code in _DENIAL_CODES else KeyRefusedError)(
-        f"AWS KMS refused {call_name(operation, key)}: {code}",
-        hint=hint.format(action=_action(operation)),
-        missing_key=key if code in _DENIAL_CODES else "",
-    )
+    message = f"AWS KMS refused {call_name(operation, key)}: {code}"
+    hint = hint.format(action=_action(operation))
+    if code in _DENIAL_CODES:
+        return KeyDeniedError(message, hint=hint, missing_key=key)
+    return KeyRefusedError(message, hint=hint)
 
 
 def _code_of(error: Exception) -> str:

@@ -46,7 +46,7 @@ def cause_of(error: Exception) -> str:
         (ConnectionRefusedError, "connection refused"),
         (ConnectionError, "the connection was closed"),
         (UnicodeError, "a file cannot be read as ASCII"),
-        (ValueError, "a header cannot be sent as it is"),
+        (ValueError, "a header has a character that cannot be sent"),
     )
     if isinstance(error, AnswerError):
         return str(error)
@@ -138,7 +138,7 @@ def exchange(  # noqa: PLR0913 (the parts of an exchange)
     if (tls is not None) != (endpoint.scheme == "https"):
         raise ValueError("TLS goes with https")
     request = _request(target, {"Host": endpoint.authority, **headers}, body)
-    # In bytes: a text would have encodings.idna imported, for names that are ASCII anyway.
+    # Bytes, because a text would import encodings.idna for a name that is ASCII anyway.
     host = endpoint.host.encode("ascii")
     address = host, endpoint.port
     sock = socket.create_connection(address, timeouts.limit(timeouts.connect))  # type: ignore[arg-type]  # bytes will do
@@ -223,7 +223,7 @@ def _read_simple(reader: io.BufferedReader) -> Answer | None:
 
 def _read_any(reader: io.BufferedReader) -> Answer:
     """Return the answer as `http.client` reads it."""
-    sock: Any = SimpleNamespace(makefile=lambda _: reader)  # all of a socket that it uses
+    sock: Any = SimpleNamespace(makefile=lambda _: reader)  # the only part of a socket that it uses
     cause = "the answer is cut off, or too long"
     try:
         with http_client.HTTPResponse(sock) as response:
@@ -236,6 +236,6 @@ def _read_any(reader: io.BufferedReader) -> Answer:
                 return Answer(response.status, headers, body)
     except http_client.RemoteDisconnected:  # an OSError, not about the answer
         raise
-    except (http_client.HTTPException, ValueError):  # the text of which may hold what came
+    except (http_client.HTTPException, ValueError):  # its text may hold the answer
         cause = "the answer is not HTTP"
     raise AnswerError(cause)

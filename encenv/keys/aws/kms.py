@@ -34,10 +34,10 @@ class AwsKms:
     """Wraps data keys under symmetric AWS KMS keys.
 
     Args:
-        environ: The process environment, for ``AWS_REGION`` (boto3 reads the rest of it itself).
+        environ: The process environment, for ``AWS_REGION`` or ``AWS_DEFAULT_REGION`` (boto3 reads the rest itself).
         session: A boto3 session to take credentials from, instead of boto3's default one.
         client: A KMS client to use for the keys of its region; keys of other regions are then refused. It is used
-            as it is, in forked children too.
+            unchanged, also in forked children.
     """
 
     name = "aws-kms"
@@ -52,7 +52,7 @@ class AwsKms:
         self._environ, self._session, self._client = environ, session, client
 
     def generate(self, key: str, context: Mapping[str, str]) -> tuple[bytes, WrappedKey]:
-        """Return a new data key, and the same wrapped under *key*, an ARN or ``alias/<name>`` (GenerateDataKey)."""
+        """Return a new data key, and its copy wrapped under *key*, an ARN or ``alias/<name>`` (GenerateDataKey)."""
         answer = self._call(
             "GenerateDataKey",
             key,
@@ -85,10 +85,10 @@ class AwsKms:
         arn, blob = wrapped_key.reference, wrapped_key.wrapped
 
         def request() -> Any:  # its frame holds the credentials, and is not in the traceback of an error
-            # Only the process's own environment: boto3 would read that, too.
+            # Only with the process's own environment, which boto3 would read, too.
             is_plain = self._session is None and self._client is None and self._environ is os.environ
-            if is_plain and (lean := KmsHttp.for_key(arn, self._environ)) is not None:
-                return lean.decrypt(blob, context, timeout, while_waiting)
+            if is_plain and (kms_http := KmsHttp.for_key(arn, self._environ)) is not None:
+                return kms_http.decrypt(blob, context, timeout, while_waiting)
             with boto3_client.no_debug_log():
                 return self._client_for(arn).decrypt(
                     KeyId=arn, CiphertextBlob=blob, EncryptionContext=dict(context)
@@ -130,12 +130,12 @@ class AwsKms:
     def own_region(self) -> str | None:
         """Return the region of the given client or session, else the one that the environment names."""
         option = self._session if self._client is None else self._client.meta
-        region = (option and option.region_name) or self._environ.get("AWS_REGION")
-        region = region or self._environ.get("AWS_DEFAULT_REGION")
+        region = option.region_name if option else None
+        region = region or self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
         return region if region and is_region(region) else None
 
     def _call(self, operation: str, key: str, request: "Callable[[KMSClient], Any]") -> dict[str, Any]:
-        """Return boto3's answer to *request*. What it sends is in no frame of an error."""
+        """Return boto3's answer to *request*; no frame of an error holds what it sends."""
 
         def ask() -> Any:
             with boto3_client.no_debug_log():
@@ -154,7 +154,7 @@ class AwsKms:
                 # AWS_MAX_ATTEMPTS and the AWS configuration say how many; 3 by default.
                 retries={"mode": "standard"},
             )
-            # One operation, so that all threads get the pool that one of them made.
+            # Atomic, so that all threads get the same pool.
             client: KMSClient = vars(self).setdefault("_pool", pool).client(region)
             return client
         if region not in (None, self._client.meta.region_name):

@@ -34,8 +34,8 @@ T = TypeVar("T")
 class KmsProbe:
     """Asks AWS KMS with the credentials that boto3 finds here; *now* is the clock, in seconds since 1970.
 
-    Where KMS refuses, or the key does not exist, a method raises KeyRefusedError; where there is no answer,
-    KeyUnreachableError.
+    Each method raises KeyRefusedError if KMS refuses or the key does not exist, and KeyUnreachableError if there is
+    no answer.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ, now: Callable[[], float] = time.time) -> None:

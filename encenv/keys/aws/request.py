@@ -50,7 +50,7 @@ _THROTTLED = (
     "ThrottlingException",
     "TooManyRequestsException",
 )
-_DIGITS = 6
+_DIGITS = 6  # of AWS_MAX_ATTEMPTS
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _OPERATION = "Decrypt"
 
@@ -152,7 +152,8 @@ class KmsHttp:
         name = code.rpartition("#")[2].partition(":")[0]
         if name in _THROTTLED or answer.status == kms_errors.TOO_MANY:
             return failure, PAUSE_THROTTLED
-        return failure, PAUSE if name in _TRANSIENT or answer.status in _TRANSIENT_STATUSES else 0.0
+        is_transient = name in _TRANSIENT or answer.status in _TRANSIENT_STATUSES
+        return failure, PAUSE if is_transient else 0.0
 
     def _unanswered(self, error: Exception) -> tuple[EncenvError, float]:
         """Return the failure for *error*, without its text, which may hold a header; and the pause as above."""
@@ -187,7 +188,9 @@ class KmsHttp:
 
         if self.endpoint.scheme == "http":
             return send(None)
-        is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"  # other partitions have others
+        is_amazon = (
+            self.endpoint.is_usual and self.arn.split(":")[1] == "aws"
+        )  # other partitions use other authorities
         with fork_waits():
             first = ca_store.tls(self.environ, is_amazon=is_amazon)
         try:
