@@ -17,8 +17,8 @@ def child_environ(
 ) -> dict[str, str]:
     """Return the process variables *environ* and those of *files*, decrypted, without key entries and the local key.
 
-    Each of the .env files is its text, and what to call it in messages; a later one wins over an earlier one, and with
-    *override* they win over the process. One error reports all values of the child that cannot be decrypted.
+    Each .env file is its text and its name for messages. A later file wins over an earlier one; with *override*, files
+    win over the process. One error reports all values of the child that cannot be decrypted.
     """
     process = {name: value for name, value in environ.items() if _is_passed_on(name)}
     if _is_pythons_locale(environ):
@@ -32,8 +32,8 @@ def child_environ(
             if is_free and _is_passed_on(name) and file.raw(name) is not None:
                 sources[name] = file
     rest = {name: value for name, value in process.items() if name not in sources}
-    needed = [text for name, file in sources.items() for text in file.sealed_texts([name])]
-    session.prepare([*rest.values(), *needed])
+    texts = [text for name, file in sources.items() for text in file.sealed_texts([name])]
+    session.prepare([*rest.values(), *texts])
     child: dict[str, str | None] = {}
     for name, value in rest.items():
         plain = session.decrypt(name, value)
@@ -49,14 +49,14 @@ def _is_passed_on(name: str) -> bool:
 
 
 def _as_utf8(text: str | None) -> str | None:
-    """Return *text* so that the child gets the bytes of the file, UTF-8, in whatever locale this process runs."""
+    """Return *text* so that the child gets it in UTF-8, as it is in the file, whatever the locale of this process."""
     return None if text is None else os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 def _is_pythons_locale(environ: Mapping[str, str]) -> bool:
     """Return whether Python itself has set LC_CTYPE, as it does at its start in the C locale (PEP 538).
 
-    If the system does not say what the process was started with, the variable stays.
+    If the system does not tell the variables that the process was started with, LC_CTYPE stays.
     """
     if "LC_CTYPE" not in environ:
         return False

@@ -31,9 +31,9 @@ logger = logging.getLogger("encenv")
 class LoadedFile:
     """The variables of one ``.env`` text within one session, which gets the file's key entries and its failures.
 
-    Messages call it *where*. Its newlines are untranslated, except for a stream, which has another *parser*. With
-    *override*, ``${NAME}`` means an earlier line of the file before a process variable, and without it the other way
-    round; without *interpolate*, ``${NAME}`` is not expanded.
+    Messages call it *where*. A file has untranslated newlines; a stream does not, and has another *parser*. With
+    *override*, ``${NAME}`` is an earlier line of the file if there is one, else a process variable; without it, a
+    process variable comes first. Without *interpolate*, ``${NAME}`` is not expanded.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LoadedFile:
             self.last.pop(name, None)
         self.has_entries = bool(entries)
         self._interpolate, self._override = interpolate, override
-        self._plain: dict[int, str] = {}  # what was decrypted, by the index of its line
+        self._plain: dict[int, str] = {}  # the decrypted values, by the index of their lines
 
     @functools.cached_property
     def _expansion(self) -> Expansion:
@@ -81,7 +81,7 @@ class LoadedFile:
         return self._plain[index]
 
     def raw(self, name: str) -> str | None:
-        """Return what the line of *name* says, neither decrypted nor expanded."""
+        """Return the text in the line of *name*, neither decrypted nor expanded."""
         return self._lines[self.last[name]][1]
 
     def value(self, name: str) -> str | None:
@@ -94,11 +94,11 @@ class LoadedFile:
         return self._expansion.value(index) if self._interpolate and "$" in text else text
 
     def sealed_texts(self, names: Iterable[str]) -> list[str]:
-        """Return the encrypted values that *names* need, as far as is visible without a key."""
+        """Return the encrypted values that *names* need, except for references inside encrypted values."""
         return [text for text in self._texts(names) if claims(text)]
 
     def variables(self) -> Place:
-        """Return the variables by name, those that are not plaintext yet to be decrypted."""
+        """Return the variables by name: plaintext as text, all others as an `EncryptedVariable`."""
         return {
             name: self.value(name) if self.is_plain(name) else self._encrypted(name) for name in self.last
         }
@@ -113,7 +113,7 @@ class LoadedFile:
         return not any("encenv:" in text and (claims(text) or embeds(text)) for text in texts)
 
     def _texts(self, names: Iterable[str]) -> list[str]:
-        """Return the texts of *names*, and of all that they refer to as far as is visible without a key."""
+        """Return the texts of *names* and of all that they refer to, except inside encrypted values."""
         indexes = {self.last[name] for name in names}
         process: set[str] = set()
         if self._interpolate and any("$" in (self._lines[index][1] or "") for index in indexes):
@@ -195,7 +195,7 @@ def load_dotenv(
 
 
 def _set(values: Mapping[str, str | None]) -> None:
-    """Set *values* in `os.environ`, all of them or, where that cannot hold one, none; those that are None are left out."""
+    """Set *values* in `os.environ`, without those that are None; set none of them if it cannot hold one."""
     unfit = [name for name, value in values.items() if value is not None and not _fits(name, value)]
     if unfit:
         failure = MalformedError(
@@ -218,7 +218,7 @@ def _fits(name: str, value: str) -> bool:
 def _read(
     path: StrPath | None, stream: IO[str] | None, verbose: bool, encoding: str | None
 ) -> tuple[str, str, Callable[[str], EnvFile]]:
-    """Return a text, what to call its file in messages, and how to parse it."""
+    """Return the text, its name for messages, and its parser."""
     if path is None and stream is None:
         path = _find_dotenv()
     where = os.fspath(path or ".env")

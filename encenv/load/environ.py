@@ -24,12 +24,12 @@ def decrypt_environ(
 
     Args:
         environ: Variables, encrypted or plaintext, with their key entries.
-        names: Which of the encrypted ones to decrypt; the others are then left out. All of them if left out.
+        names: Which encrypted variables to decrypt and return; None for all. Plaintext ones are always returned.
         **options: The reader's rules, see `ReaderOptions`.
 
     Returns:
-        The variables without the keys: neither key entries nor ``ENCENV_LOCAL_KEY``. With the option
-        ``encrypted_prefix``, an encrypted variable of that prefix has its name without it.
+        The variables without key entries and ``ENCENV_LOCAL_KEY``. With the option ``encrypted_prefix``, an encrypted
+        variable ``<prefix>NAME`` is returned as ``NAME``.
 
     Raises:
         EncenvError: If a value cannot be decrypted. All failures are reported together.

@@ -29,8 +29,8 @@ class FieldNames:
         self.name = name
         self.names = names  # the variables that it is read from, in order, as the source compares names
         self.keys = keys  # where pydantic looks for its value, as `model_keys` returns them
-        # For each of *names* the keys under which the source may pass on its value; at last those for what variables
-        # below them build, such as ``NAME__PART``.
+        # For each of *names* the keys under which the source may pass on its value; the last item is for the value
+        # that variables below them build, such as ``NAME__PART``.
         self.targets = targets
         self.has_nested = has_nested  # whether it is read from such variables
         self.loc_keys = {name, *keys}  # what a validation error may call the field
@@ -38,7 +38,7 @@ class FieldNames:
 
 
 class Role:
-    """What a variable is for the model: the field, which of its names that is, and the path below it, if any."""
+    """The meaning of a variable for the model: a field, the position among its names, and the path below, if any."""
 
     __slots__ = ("field", "path", "position")  # not a named tuple: making its class takes long
 
@@ -60,7 +60,7 @@ class ModelNames:
         env_vars = source.env_vars
         try:
             self.fields = {
-                # To let the source find a field takes a third of the time of all else that is done for its variable.
+                # A source takes long to find a field: a third as long as all other work for the field's variable.
                 name: _named_itself(source, name)
                 if has_plain_names and field.validation_alias is None
                 else names_from_source(source, name, field)
@@ -77,7 +77,7 @@ class ModelNames:
 
     @functools.cached_property
     def keys(self) -> Mapping[str, int]:
-        """The keys of the model's data, each with the number of fields that pydantic looks there for."""
+        """The keys of the model's data, each with the number of fields that pydantic looks up there."""
         return Counter(key for field in self.fields.values() for key in field.keys)
 
     def roles(self, name: str) -> list[Role]:
@@ -91,8 +91,8 @@ class ModelNames:
     def is_given(self, role: Role, state: Mapping[str, Any], present: Container[str]) -> bool:
         """Return whether *state*, which earlier sources filled, leaves a variable with *role* without effect.
 
-        In doubt the answer is no: then a value too many is decrypted, and none is lost. The variables of the source
-        itself are in *present*: a nested value joins the value of a variable of the whole field.
+        In doubt the answer is no: then a value too many is decrypted, and none is lost. *present* has the variables of
+        the source itself: a nested value joins the value of a variable of the whole field.
         """
         field = role.field
         others = (other.field for name in field.names[role.position + 1 :] for other in self.roles(name))
@@ -151,8 +151,8 @@ def model_keys(name: str, field: FieldInfo, config: Mapping[str, Any]) -> dict[s
     """
     alias = field.validation_alias
     keys: dict[str, bool] = {}
-    if config.get("validate_by_alias") is not False:
-        for choice in alias.choices if isinstance(alias, AliasChoices) else [alias] if alias else []:
+    if alias and config.get("validate_by_alias") is not False:
+        for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
             path = choice.path if isinstance(choice, AliasPath) else [choice]
             keys.setdefault(str(path[0]), len(path) > 1)
     if not keys or _is_read_by_name(config):
@@ -181,7 +181,7 @@ def names_from_source(source: EnvSettingsSource, name: str, field: FieldInfo) ->
     try:
         _, _, is_complex = source.get_field_value(field, name)
         info = field_info(source, field, name)
-        # Without a delimiter pydantic-settings looks for nothing more; it takes long to find that out.
+        # Without a delimiter pydantic-settings looks for nothing more, and takes long to find that out.
         prepare = getattr(source.prepare_field_value, "__func__", None)
         if source.env_nested_delimiter or prepare is not RULES["prepare_field_value"]:
             source.prepare_field_value(name, field, None, is_complex)
@@ -197,10 +197,10 @@ def names_from_source(source: EnvSettingsSource, name: str, field: FieldInfo) ->
 
 
 def _targets(info: Sequence[tuple[str, str, bool]], name: str, *, is_by_name: bool) -> list[tuple[str]]:
-    """Return the key under which a source passes on each variable of the field *name*, at last what they build.
+    """Return the key under which a source passes on each variable of the field *name*; the last is for nested ones.
 
-    The *info* is what the source says of each variable: the key, the variable, whether it is a container. With
-    *is_by_name*, pydantic looks for the field's own name, too.
+    *info* has for each variable the key, the variable, and whether it is a container. With *is_by_name*, pydantic
+    looks for the field's own name, too.
     """
     first, _, first_is_container = info[0]
     targets: list[tuple[str]] = []
@@ -214,7 +214,7 @@ def _targets(info: Sequence[tuple[str, str, bool]], name: str, *, is_by_name: bo
 
 
 def _has_usual_rules(source: EnvSettingsSource) -> bool:
-    """Return whether *source* says names as pydantic-settings does: no subclass, hook or test has rules of its own."""
+    """Return whether *source* finds names as pydantic-settings does, without rules of a subclass, hook or test."""
     cls = type(source)
     return (
         cls in (EnvSettingsSource, DotEnvSettingsSource)
@@ -224,7 +224,7 @@ def _has_usual_rules(source: EnvSettingsSource) -> bool:
 
 
 class _NoVariables(Mapping[str, "str | None"]):
-    """An environment without variables that keeps the names that are looked up in it."""
+    """An environment without variables, which records the names looked up in it."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from pydantic_settings import SettingsConfigDict
-from typing_extensions import TypedDict  # pydantic's, which SettingsConfigDict can be joined with
+from typing_extensions import TypedDict  # as SettingsConfigDict uses: both are bases of one class
 
 from encenv.keys.provider import KeyProvider
 

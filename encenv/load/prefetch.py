@@ -59,7 +59,7 @@ def _unwrap(session: ReaderSession, paths: "Sequence[StrPath]", variables: list[
         lines += variables
         session.entries.add(lines)
         session.prepare(value for _, value in lines if value is not None)
-    except Exception:  # noqa: BLE001, S110 (whatever it is, the load says it)
+    except Exception:  # noqa: BLE001, S110 (the load reports it)
         pass
 
 
@@ -72,5 +72,5 @@ def _lines(path: "StrPath") -> list[tuple[str, str | None]]:
     ]
 
 
-# Makes a snapshot wait for the thread: only there may keys.unwrap be imported, which drops the data keys then.
+# Makes a snapshot wait for the thread: it may be the first to import keys.unwrap, whose hook drops the data keys.
 on_snapshot(lambda: None)

@@ -4,7 +4,7 @@ Each is read here, at import, without a default. If an update has renamed one, l
 is decrypted, with an error that names it: never with a guard that compares None with None, or an AttributeError
 beside a decrypted value. Names that only some versions have are chosen by the version.
 
-Two more things are relied on that have no name: the text of a `SettingsError` (`SETTINGS_ERROR`; another text is
+encenv also relies on two things without a name: the text of a `SettingsError` (`SETTINGS_ERROR`; another text is
 withheld), and that pydantic-settings logs values in records without arguments.
 """
 
@@ -32,7 +32,7 @@ Methods = Mapping[str, Callable[..., Any]]
 
 # A pattern as a text: it is compiled where a load has failed, and not at each start.
 SETTINGS_ERROR = r'error (?:getting|parsing) value for field "(\w+)" from source "(\w+)"'
-# What makes an instance of a model, besides its class.
+# The slots that make an instance of a model, besides its class.
 MODEL_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
@@ -42,7 +42,7 @@ def version_of(text: str) -> tuple[int, ...]:
 
 
 def _read_attributes() -> None:
-    """Read all that is used by name, below and in other files, of a source or a model of each kind."""
+    """Read every attribute of a source or a model that encenv uses, in this file and in others."""
     dotenv = DotEnvSettingsSource(BaseSettings, env_file=None)
     secrets = SecretsSettingsSource(BaseSettings)
     nested = NestedSecretsSettingsSource(secrets)
@@ -93,7 +93,7 @@ except AttributeError as error:
 if _missing is not None:
     raise _missing
 
-# From 2.14 on, a source passes a value on under the field's first alias, whichever alias its variable is called by.
+# From 2.14 on, a source passes a value on under the field's first alias, whichever alias names its variable.
 PREFERS_FIRST_KEY = VERSION >= (2, 14)
 HAS_FILTERING = VERSION >= (2, 14)  # `dotenv_filtering` of a source
 HAS_DEPTH = VERSION >= (2, 16)  # `env_file_depth` of a source
@@ -105,13 +105,13 @@ def field_info(source: EnvSettingsSource, field: FieldInfo, name: str) -> list[t
 
 
 def clear_state(source: PydanticBaseSettingsSource) -> None:
-    """Take out of *source* what other sources have given."""
+    """Remove from *source* the values that other sources gave."""
     source._set_current_state({})
     source._set_settings_sources_data({})
 
 
 def url_constraints(cls: type) -> object:
-    """Return what the type *cls* demands of a URL; None if it is not `AnyUrl`, and before pydantic 2.10."""
+    """Return the constraints of the URL type *cls*; None if it is not `AnyUrl`, and before pydantic 2.10."""
     # Read here and not above: its module is not imported where no field is a URL.
     if version_of(pydantic.VERSION) < (2, 10) or not issubclass(cls, pydantic.AnyUrl):
         return None

@@ -36,7 +36,7 @@ logger = logging.getLogger("encenv")
 class ReaderSession(Session):
     """A session with a reader's *options*; encenv's own settings come from the process environment alone.
 
-    A misspelt option is a TypeError, as an unknown argument of any function is: so no rule is lost.
+    A misspelt option raises TypeError, as an unknown argument of a function does, so that no rule is lost.
     """
 
     def __init__(self, options: "ReaderOptions") -> None:
@@ -62,21 +62,21 @@ class ReaderSession(Session):
     def without_prefix(
         self, variables: Sequence[tuple[str, str | None]], wanted_names: Container[str] | None = None
     ) -> list[tuple[str, str, str | None]]:
-        """Return each of one source's *variables* after the name that it supplies: its own, or that without the prefix.
+        """Return each of one source's *variables* as the name that it supplies, its own name, and its value.
 
-        An encrypted ``ENC_NAME`` supplies ``NAME``. If the source has both, that is a failure, unless ``NAME`` is not
-        *wanted_names* (None: all names are).
+        An encrypted ``ENC_NAME`` supplies ``NAME``. If the source has both, that is a failure, unless *wanted_names*
+        lack ``NAME`` (None: they lack no name).
         """
         names = {name for name, _ in variables}
         result = []
         for name, value in variables:
-            to = name.removeprefix(self.prefix)
-            is_unwanted = wanted_names is not None and (name in wanted_names or to not in wanted_names)
-            if to in ("", name) or is_unwanted or value is None or not claims(value):
-                to = name
-            elif to in names:
-                self.fail(to, both_set(to, name))
-            result.append((to, name, value))
+            supplied = name.removeprefix(self.prefix)
+            is_unwanted = wanted_names is not None and (name in wanted_names or supplied not in wanted_names)
+            if supplied in ("", name) or is_unwanted or value is None or not claims(value):
+                supplied = name
+            elif supplied in names:
+                self.fail(supplied, both_set(supplied, name))
+            result.append((supplied, name, value))
         return result
 
     def end(self) -> EncenvError | None:
@@ -109,11 +109,13 @@ class EncryptedVariable:
     """A variable whose value is encrypted, or refers to one that is."""
 
     def __init__(self, name: str, raw: str, texts: list[str], decrypt: Callable[[], str | None]) -> None:
-        self.name, self.raw = name, raw  # in its place
-        self.texts = texts  # the encrypted values that it needs, as far as is visible without a key
+        self.name, self.raw = name, raw  # as in the source
+        self.texts = texts  # the encrypted values that it needs, except for references inside them
         self.decrypt = decrypt  # returns its value; a failure goes to the session
         self.value: object = ABSENT  # once it is decrypted
-        self.below: object = ABSENT  # what it replaces, used again where its value is empty and ignored
+        self.below: object = (
+            ABSENT  # the variable that it replaces, used if its own value is empty and ignored
+        )
         self.duplicate = ""  # another variable of the same place that supplies the same name
 
 
@@ -122,7 +124,7 @@ Place = Mapping[str, "str | EncryptedVariable | None"]
 
 
 class SettingsSession(ReaderSession):
-    """The session of one load of a settings class, and what is known about the values that the model was given."""
+    """The session of one load of a settings class, with its sources and what is known about their values."""
 
     def __init__(self, settings_cls: "type[Any]") -> None:
         config = settings_cls.model_config
@@ -135,19 +137,21 @@ class SettingsSession(ReaderSession):
         self.hook_arguments: Sequence[object] = ()  # the sources that pydantic-settings has made
         self.built: Sequence[Any] = ()  # those that `CliApp` has built
         self.sources: Sequence[Any] = ()  # those of the load, highest first
-        self.order: list[Reader | None] = []  # their readers, or None if only a call tells the values
+        self.order: list[
+            Reader | None
+        ] = []  # their readers; None for a source whose values only a call tells
         # Each source with its reader, if it has one, by the id of the source. The source is kept: as long as it lives,
         # no other object has its id.
         self.readers: dict[int, tuple[object, Reader | None]] = {}
 
     @property
     def may_hold_values(self) -> bool:
-        """Whether a data key was looked for, so that the frames of this load may hold one, or a value."""
+        """Whether a data key was needed, so that the frames of this load may hold it, or a value."""
         return self.has_decrypted or self.needed_a_key
 
     def before_read(self, reader: "Reader", state: "Mapping[str, Any]") -> None:
         """Unwrap what *reader* needs, together with what the sources after it will certainly need."""
-        # Read now, as a hook may have added some; by name, because reading a value decodes it.
+        # Read now, because a hook may have added some; by name, because reading a value decodes it.
         entries = [(name, self.environ.get(name)) for name in self.environ if name.startswith(ENTRY_PREFIX)]
         for _, other in self.readers.values():
             try:
@@ -169,7 +173,7 @@ class SettingsSession(ReaderSession):
 class Reader:
     """What one source reads from, in one load of a settings class.
 
-    The source's `current_state` is what the sources before it have given: what that makes useless is not decrypted.
+    It decrypts no value that is useless beside those of earlier sources, which the source's `current_state` holds.
     """
 
     _state: "Mapping[str, Any] | None" = None  # for which the values were read
@@ -179,7 +183,7 @@ class Reader:
         return ()
 
     def needs(self, state: "Mapping[str, Any]", earlier_fields: set[str]) -> list[str]:  # noqa: ARG002 (for subclasses)
-        """Return the encrypted values that are certain to be read, but for *earlier_fields*; add this reader's fields to those."""
+        """Return the encrypted values certain to be read, except for *earlier_fields*; add this reader's fields to them."""
         return []
 
     def plain_texts(self) -> Iterable[tuple[str, str]]:

@@ -44,9 +44,9 @@ _OF_THE_SCHEMA = set(
     )
 )
 _OF_THE_INPUT = {"actual_length", "attribute", "encoding_error", "error", "tag", "tz_actual"}
-# Words that pydantic itself puts into those of the schema.
+# Words that pydantic itself adds to texts of the schema.
 _WORDS_OF_PYDANTIC = {"and", "data", "dictionary", "frozenset", "generator", "or", "value"}
-# These also say a number of the input, and pydantic takes no text in its place.
+# The usual texts of these hold a number of the input, which no text can replace.
 _WITHOUT_NUMBER = {
     "too_short": "{field_type} should have at least {min_length} items after validation",
     "timezone_offset": "Timezone offset of {tz_expected} required",
@@ -64,7 +64,7 @@ def safe_error(error: BaseException, model: type[BaseSettings], session: Setting
     """
     try:
         rebuilt = _rebuild(error, model, session)
-    except Exception:  # noqa: BLE001 (an object of the application's, inside of the error, raised when it was shown)
+    except Exception:  # noqa: BLE001 (an object of the application in the error raises when it is shown)
         rebuilt = None
     if rebuilt is not None:
         return rebuilt
@@ -105,7 +105,7 @@ def _rebuild(  # noqa: PLR0911 (one for each kind)
 
 
 class _SafeLines:
-    """The lines of a `ValidationError` of one load, with what they may show."""
+    """Rebuilds the lines of a `ValidationError` of one load from what they may show."""
 
     def __init__(self, model: type[BaseSettings], session: SettingsSession) -> None:
         self._texts = set(_leaves(model.__pydantic_core_schema__))  # the same whatever was decrypted
@@ -123,7 +123,7 @@ class _SafeLines:
                 self._plain.setdefault(key, set()).update(_leaves(value))
 
     def line(self, line: ErrorDetails) -> InitErrorDetails:
-        """Return one line, rebuilt; `type` and, where pydantic allows it, `url` stay."""
+        """Return *line*, rebuilt; `type` and, where pydantic allows it, `url` stay."""
         first, *below = line["loc"] or ("",)
         key, value = str(first), line["input"]
         is_shown = type(value) is str and value in self._plain.get(key, ())
@@ -135,22 +135,22 @@ class _SafeLines:
 
     def _loc(self, key: str, *below: int | str) -> tuple[int | str, ...]:
         if not key:
-            return ()  # it is the whole model that is not valid
+            return ()  # the whole model is not valid
         if key not in self._names and not self._in_schema(key):
-            return (MASK,)  # a name out of a value, by way of a validator of the whole model
+            return (MASK,)  # a validator of the whole model may have taken this name from a value
         if below and key in self._decrypted:
             return (key, MASK)
         return (key, *(part if self._is_plain(key, part) else MASK for part in below))
 
     def _is_plain(self, key: str, part: int | str) -> bool:
-        """Return whether *part* of a place below *key* comes from the schema or from what was plain there."""
+        """Return whether *part* of a place below *key* comes from the schema or from plaintext there."""
         texts = self._plain.get(key, ())
         if isinstance(part, int):
             return bool(texts)
         return self._in_schema(part) or any(part in text for text in texts)
 
     def _in_schema(self, part: object) -> bool:
-        """Return whether *part* is a text of the schema, or put together of its words, as ``list[int]``."""
+        """Return whether *part* is a text of the schema, or made of its words, such as ``list[int]``."""
         text = str(part)
         if text in self._texts:
             return True
@@ -160,11 +160,9 @@ class _SafeLines:
     def _without_values(
         self, kind: str, ctx: Mapping[str, Any]
     ) -> tuple[str | PydanticCustomError, dict[str, Any]]:
-        if kind in _OF_VALIDATORS:
-            return kind, {
-                "error": _OF_VALIDATORS[kind](WITHHELD)
-            }  # the validator's own error holds its frames
-        # A name is not enough to go by: a validator may raise pydantic's own errors about what it likes.
+        if kind in _OF_VALIDATORS:  # with a new error, because the validator's own one holds frames
+            return kind, {"error": _OF_VALIDATORS[kind](WITHHELD)}
+        # The kind alone proves nothing: a validator may raise pydantic's own kinds of errors with any text.
         safe: dict[str, Any] = dict.fromkeys(_OF_THE_INPUT & ctx.keys(), WITHHELD)
         for name in _OF_THE_SCHEMA & ctx.keys():
             value = ctx[name] if type(ctx[name]) in (int, float) else str(ctx[name])
@@ -176,14 +174,14 @@ class _SafeLines:
             return kind, safe
         sentence = _WITHOUT_NUMBER.get(kind, f"Input is not valid ({WITHHELD})")
         parts = {name: safe[name] for name in _OF_THE_SCHEMA & safe.keys() if kind in _WITHOUT_NUMBER}
-        return PydanticCustomError(kind, sentence, parts or None), {}  # none of it is of the input
+        return PydanticCustomError(kind, sentence, parts or None), {}  # nothing of the input
 
 
 def _safe_states(session: SettingsSession) -> Iterator[tuple[Mapping[str, Any], bool]]:
     """Yield what each of pydantic-settings' own sources has given, and whether nothing of it was decrypted.
 
-    Without the sources that the application has made values for, as it may have decrypted something for them itself:
-    those of its own classes, and init arguments that it gives to a source.
+    Sources of the application's own classes, and init arguments that it gives to a source, are left out: it may have
+    decrypted their values itself.
     """
     own_arguments = {id(source) for source in session.hook_arguments}
     for name, state in states(session).items():

@@ -21,13 +21,13 @@ else:
 
 
 class _SecretFile(NamedTuple):
-    name: str  # by which it was looked for
+    name: str  # the name that the source looked up
     path: Path
-    plaintext: Path | None  # the file that it would take the place of
+    plaintext: Path | None  # the file that it would replace
 
 
 class SecretFiles(Reader):
-    """What a `SecretsSettingsSource` reads from."""
+    """The files that a `SecretsSettingsSource` reads."""
 
     def __init__(self, session: SettingsSession, source: SecretsSettingsSource) -> None:
         self._session, self._source = session, source
@@ -36,14 +36,15 @@ class SecretFiles(Reader):
         self._file: _SecretFile | None = None  # the file that was looked up last
         self._results: dict[str, tuple[Any, str, bool]] = {}
         self._plain: dict[str, str] = {}  # by field
-        # The public methods that read a file and find it.
+        # Replaces the public methods that read and find a file.
         source.get_field_value = self._get_field_value  # type: ignore[method-assign]
         source.find_case_path = self._find_case_path  # type: ignore[method-assign,assignment]
 
     def entries(self) -> Iterator[tuple[str, str]]:
-        """Return the key entries in the folders."""
-        folders = self._source.secrets_dir
-        for folder in [folders] if isinstance(folders, (str, os.PathLike)) else folders or ():
+        """Yield the key entries in the folders."""
+        paths = self._source.secrets_dir
+        folders = [paths] if isinstance(paths, (str, os.PathLike)) else paths or ()
+        for folder in folders:
             path = Path(folder).expanduser()
             for file in sorted(path.iterdir()) if path.is_dir() else ():
                 if entry_kid(file.name) is not None and file.is_file():
@@ -92,7 +93,7 @@ class SecretFiles(Reader):
         return results
 
     def _find_case_path(self, folder: Path, name: str, case_sensitive: bool) -> Path | None:
-        """Find the file *name* as the source would; in its place an encrypted one of that name with the prefix."""
+        """Return the file *name* as the source would, or the encrypted file that supplies the same name."""
         own, prefix = self._find(folder, name, case_sensitive), self._session.prefix
         other = self._find(folder, prefix + name, case_sensitive) if prefix else None
         if other is not None and other.name.startswith(prefix) and self._supplies_another(other):
@@ -123,6 +124,6 @@ class SecretFiles(Reader):
 
 
 def release(source: SecretsSettingsSource) -> None:
-    """Take out of *source* what a load has put into it."""
+    """Remove from *source* the methods that a load has put into it."""
     for name in ("get_field_value", "find_case_path"):
         vars(source).pop(name, None)

@@ -1,7 +1,7 @@
 """`EncryptedSettings`: a `BaseSettings` whose variables may be encrypted.
 
 Two functions of pydantic-settings are wrapped. The hook `settings_customise_sources`, wherever in the MRO it is
-defined, gets sources that decrypt, and its result a final source that stops a failed load before any validator runs.
+defined, gets sources that decrypt; its result gets a last source that stops a failed load before any validator runs.
 `__init__` starts and ends the load, and raises its errors without the values. Both are public, but that is not enough:
 the hook cannot see the `_env_file` of a call, the sources that `CliApp` has built (`_build_sources`), or what one
 source hands to the next. Those names are undocumented, and listed in pydantic_names.py.
@@ -37,9 +37,9 @@ HAS_SNAPSHOT = has_snapshot()
 
 
 class LastSource(PydanticBaseSettingsSource):
-    """The last source of a load gives nothing, and stops the load if it has failed.
+    """The last source of a load, which gives no values and stops a failed load.
 
-    So no validator and no default factory runs on what was loaded in part.
+    No validator and no default factory then runs on a part of the values.
     """
 
     def __init__(self, session: SettingsSession) -> None:
@@ -47,7 +47,7 @@ class LastSource(PydanticBaseSettingsSource):
         self.session = session
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (the base has it)
-        """Return that there is no value."""
+        """Return no value."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -77,8 +77,7 @@ class EncryptedSettings(BaseSettings):
         class Settings(EncryptedSettings, env_file=".env", trusted_keys=["arn:aws:kms:*:111122223333:key/*"]):
             secret_key: SecretStr
 
-    Only variables that the model uses, and that no earlier source gives, are decrypted. With
-    other bases beside it, this one comes first.
+    Only variables that the model uses, and that no earlier source gives, are decrypted. Name this base class first.
 
     Raises:
         EncenvError: If an encrypted value that the model uses cannot be decrypted. All failures are reported together,
@@ -86,7 +85,7 @@ class EncryptedSettings(BaseSettings):
         ValidationError: As from `BaseSettings`; if anything was decrypted, without the inputs.
     """
 
-    # The plain type: a subclass may have a `SettingsConfigDict` as well. What a call of a `TypedDict` gives is a dict.
+    # Not `EncryptedSettingsConfigDict`, so that a subclass may use a `SettingsConfigDict` as well.
     model_config: ClassVar[SettingsConfigDict] = {
         "encrypted_prefix": "ENC_",  # type: ignore[typeddict-unknown-key]
         "cache_strings": "none",  # pydantic would keep the texts of a `Json` for as long as the process lives
@@ -105,8 +104,8 @@ class EncryptedSettings(BaseSettings):
 
         @classmethod
         def settings_customise_sources(cls, *args: Any, **sources: Any) -> Any:
-            """Define the sources and their order, as `BaseSettings.settings_customise_sources`."""
-            # It adds nothing: bases behind this one in the MRO may have a hook.
+            """Define the sources and their order, as `BaseSettings.settings_customise_sources` does."""
+            # Defined here because bases behind this one in the MRO may have a hook.
             return _call_hook(super().settings_customise_sources, cls, args, sources)
 
         @functools.wraps(BaseSettings.__init__)
@@ -128,24 +127,21 @@ class EncryptedSettings(BaseSettings):
             failure = session.end()
             # Ctrl-C, which no failure replaces.
             is_stop = raised is not None and not isinstance(raised, Exception)
+            has_values = session.may_hold_values if is_stop else session.has_decrypted
             if failure is not None and not is_stop:
                 raised = failure
-            elif raised is not None and (
-                session.may_hold_values
-                if is_stop
-                else session.has_decrypted or isinstance(raised, EncenvError)
-            ):
+            elif raised is not None and (has_values or isinstance(raised, EncenvError)):
                 raised = safe_errors.safe_error(raised, cls, session)
             if raised is not None:
-                # The frame of this call is all that the exception keeps of the load; it must not hold values either,
-                # nor what its callers hold: the instance, and the sources that `CliApp` built.
+                # The exception keeps only this frame of the load. The frame must hold no values, nor must the objects
+                # that its callers hold: the instance, and the sources that `CliApp` built.
                 if session.may_hold_values:
                     forget(session)
                     if is_new:
                         snapstart.clear(__pydantic_self__)
                 del __pydantic_self__, args, values, session, token
                 raise raised
-            if HAS_SNAPSHOT and session.has_decrypted and snapstart.note_decrypted(__pydantic_self__):
+            if HAS_SNAPSHOT and session.has_decrypted and snapstart.mark_decrypted(__pydantic_self__):
                 forget(session)  # what `CliApp` hands over is kept for the next load
 
 
@@ -198,7 +194,7 @@ def _call_hook(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], source
         loading.reset(token)
         session.in_hook = not is_outermost
     if raised is None:
-        return result + (LastSource(session),) if is_outermost else result  # noqa: RUF005 (what is no tuple stays an error)
+        return result + (LastSource(session),) if is_outermost else result  # noqa: RUF005 (another type stays an error)
     if is_outermost and session.may_hold_values:
         raised = safe_errors.safe_error(raised, cls, session)
         forget(session)
@@ -250,9 +246,9 @@ def _holds_encrypted(value: Any) -> bool:
 
 
 def _names_only(record: logging.LogRecord) -> bool:
-    """Take the values out of what PYDANTIC_SETTINGS_DEBUG logs of a load that decrypted something."""
+    """Remove the values from the PYDANTIC_SETTINGS_DEBUG records of a load that decrypted something."""
     session = loading.get()
-    # With args it is a path that is logged.
+    # A record with args logs a path.
     if session is not None and session.has_decrypted and not record.args:
         lines = [f"  {name}: {', '.join(state) or 'nothing'}" for name, state in states(session).items()]
         title = f"Resolving settings for {session.settings_cls.__name__!r} (names only, because values were decrypted):"

@@ -17,7 +17,7 @@ from encenv.keys.process_safety import on_snapshot
 Init = Callable[..., None]
 
 
-# Settings objects, and what each was made with; by the id of the object, for settings cannot be hashed.
+# Settings objects with the arguments of each, by the id of the object, because settings cannot be hashed.
 _objects: "dict[int, tuple[weakref.ref[BaseSettings], tuple[Any, ...], Mapping[str, Any]]]" = {}
 _in_init: dict[int, bool] = {}  # those whose ``__init__`` runs, and whether anything was decrypted for them
 
@@ -49,8 +49,8 @@ def with_record(init: Init) -> Init:
     return __init__
 
 
-def note_decrypted(settings: BaseSettings) -> bool:
-    """Note that *settings*, whose ``__init__`` runs, holds something decrypted; return whether it is recorded."""
+def mark_decrypted(settings: BaseSettings) -> bool:
+    """Mark *settings*, whose ``__init__`` runs, as decrypted; return whether it is recorded for another load."""
     if id(settings) not in _in_init:
         return False
     _in_init[id(settings)] = True
@@ -58,7 +58,7 @@ def note_decrypted(settings: BaseSettings) -> bool:
 
 
 def clear(settings: BaseSettings) -> None:
-    """Take all values out of *settings*: fields, extra and private ones, cached properties.
+    """Remove all values from *settings*: fields, extra and private ones, cached properties.
 
     Reading one raises AttributeError afterwards.
     """
@@ -74,7 +74,7 @@ def clear_all() -> None:
 
 
 def load_all() -> None:
-    """Load all of them again, each in its place; errors as when each was made."""
+    """Load these objects again, each in place; raise the same errors as when it was made."""
     _for_each(lambda settings, args, values: type(settings).__init__(settings, *args, **values))
 
 

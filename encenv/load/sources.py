@@ -1,7 +1,7 @@
 """Make pydantic-settings' own sources read encrypted values.
 
-The source objects stay what they are; only what they read from is replaced: `env_vars` by a mapping that decrypts when
-it is first read, and `get_field_value` of the secret files' source. A source with nothing encrypted is left alone.
+The source objects stay the same. Only the place that they read from is replaced: `env_vars` by a mapping that decrypts
+on first use, and `get_field_value` of the secret files' source. A source with nothing encrypted stays unchanged.
 """
 
 import functools
@@ -41,10 +41,10 @@ _TRUE = {"1", "true", "yes", "on"}  # what pydantic-settings takes for PYDANTIC_
 
 
 class HiddenEnvFile(list[str]):
-    """No ``.env`` file at all to pydantic-settings, and which file it is to encenv.
+    """Hides the ``.env`` file from pydantic-settings, which gets an empty list, and names it to encenv.
 
-    So a file is read once, by encenv: a FIFO cannot be read twice, and python-dotenv would expand ``${NAME}`` before
-    anything is decrypted.
+    The file is then read once, by encenv: a FIFO cannot be read twice, and python-dotenv would expand ``${NAME}``
+    before anything is decrypted.
     """
 
     def __init__(self, env_file: Any) -> None:
@@ -53,7 +53,7 @@ class HiddenEnvFile(list[str]):
 
 
 class DecryptingVariables(Reader, Mapping[str, "str | None"]):
-    """The variables of one source, which takes this for its `env_vars`; decrypted when the source first reads one.
+    """The `env_vars` of one source, decrypted when the source first reads one.
 
     Of several *places* where the variables are, the last one wins.
     """
@@ -76,7 +76,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
         return self._read()[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of *name*, or *default*: what the base does, with half as many calls."""
+        """Return the value of *name*, or *default*, as the base does, with half as many calls."""
         return self._read().get(name, default)
 
     def items(self) -> Any:
@@ -125,7 +125,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
             name = self._fold(own)
             if isinstance(value, EncryptedVariable):
                 other = self._fold(own.removeprefix(self._session.prefix))
-                # With the prefix, it supplies the name without it, if the model reads that alone.
+                # A variable with the prefix supplies the name without it, if the model reads only that name.
                 if other != name and claims(value.raw) and roles(other) and not roles(name):
                     name = other
                     with_value = (one for one, text in place.items() if text is not None)
@@ -162,7 +162,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
             if isinstance(variable, EncryptedVariable):  # a mask where the model reports the line by its name
                 stand_in = MASK if reports_extra and not self._model.roles(name) else ABSENT
             values[name] = ABSENT if name in hidden_names else stand_in
-        # In their own order, which pydantic-settings goes by where two names differ in case alone.
+        # In their own order, which decides between two names that differ only in case.
         present = {name: values[name] for name in self._variables if values[name] is not ABSENT}
         return as_kept(self._source, present)
 
@@ -219,7 +219,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
         return bool(is_used) and key not in state
 
     def _value(self, name: str) -> object:
-        """Return the value of *name*, decrypted; absent if there is none, or if that failed, as the session then knows."""
+        """Return the value of *name*, decrypted; `ABSENT` if there is none or the session got a failure."""
         session, variable = self._session, self._variables[name]
         while isinstance(variable, EncryptedVariable):
             before = len(session.failures)
@@ -238,20 +238,20 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
         return variable
 
     def _keys(self, name: str) -> set[str]:
-        """Return under which keys of the model's data an error may show the variable *name*."""
+        """Return the keys of the model's data under which an error may show the variable *name*."""
         keys = {key for role in self._model.roles(name) for key in role.field.loc_keys}
         return keys or {name.removeprefix(self._prefix)}
 
 
 def adopt(session: SettingsSession, sources: Sequence[Any]) -> None:
-    """Make those of *sources* that read variables read encrypted ones; they are in order of precedence."""
+    """Make *sources* read encrypted variables if they read variables; they are in order of precedence."""
     session.hook_arguments = session.hook_arguments or sources
     session.sources, session.order = sources, []
     for source in sources:
         if id(source) not in session.readers:
             session.readers[id(source)] = source, _reader(session, source)
         reader = session.readers[id(source)][1]
-        # What a source of the application's own gives is unknown; another one without a reader is left out.
+        # The values of the application's own source are unknown; any other source without a reader is left out.
         if reader is not None or not isinstance(source, (EnvSettingsSource, SecretsSettingsSource)):
             session.order.append(reader)
 
@@ -263,7 +263,7 @@ def states(session: SettingsSession) -> dict[str, dict[str, Any]]:
 
 
 def forget(session: SettingsSession) -> None:
-    """Take what was decrypted out of the sources: frames of `CliApp` keep them after the load."""
+    """Remove decrypted values from the sources, because frames of `CliApp` keep these after the load."""
     for source in (*session.sources, *session.built):
         if isinstance(source, PydanticBaseSettingsSource):
             clear_state(source)
@@ -271,11 +271,11 @@ def forget(session: SettingsSession) -> None:
             if isinstance(source, SecretsSettingsSource):
                 secrets_dir.release(source)
             if isinstance(source, EnvSettingsSource) and isinstance(source.env_vars, DecryptingVariables):
-                vars(source.env_vars).clear()  # not replaced: by this it is known to have served a load
+                vars(source.env_vars).clear()  # not replaced: it shows that the source has served a load
 
 
 def _reader(session: SettingsSession, source: Any) -> Reader | None:
-    """Return what *source* is to read from; None if it is left as it is."""
+    """Return the reader of *source*; None if the source stays unchanged."""
     if isinstance(source, SecretsSettingsSource):
         return None if source.secrets_dir is None else secrets_dir.SecretFiles(session, source)
     if not isinstance(source, EnvSettingsSource) or isinstance(source, CliSettingsSource):
@@ -310,13 +310,13 @@ def _texts(session: SettingsSession, source: EnvSettingsSource) -> Sequence[Plac
 
         return [_place(session, source.load_secrets(path), decrypt) for path in source.secrets_paths]
     texts = dict(os.environ)  # copied once: each read of os.environ decodes the text again
-    # A subclass may have changed what it found; else the names are taken unchanged.
+    # A subclass may have changed the variables; if not, their original names are used.
     is_unchanged = source.env_vars == as_kept(source, texts)
     return [_place(session, texts if is_unchanged else _names_upper(source))]
 
 
 def _files(session: SettingsSession, source: DotEnvSettingsSource) -> Sequence[Place]:
-    """Return the files of *source*; if nothing in them is encrypted, none, and they are read at once."""
+    """Return the files of *source*; if nothing in them is encrypted, read them at once and return none."""
     is_hidden = isinstance(source.env_file, HiddenEnvFile)
     if isinstance(source.env_file, HiddenEnvFile):
         source.env_file = source.env_file.env_file
@@ -374,8 +374,9 @@ def _existing_files(source: DotEnvSettingsSource, *, report: bool) -> Iterator[P
     """Yield the files that the source would read: in this folder, or up to ``env_file_depth`` folders above."""
     log = logging.getLogger("pydantic_settings")
     report = report and os.environ.get("PYDANTIC_SETTINGS_DEBUG", "").strip().lower() in _TRUE
-    files, depth = source.env_file, max(0, source.env_file_depth or 0) if HAS_DEPTH else 0
-    for file in [files] if isinstance(files, (str, os.PathLike)) else files or ():
+    depth = max(0, source.env_file_depth or 0) if HAS_DEPTH else 0
+    files = [source.env_file] if isinstance(source.env_file, (str, os.PathLike)) else source.env_file or ()
+    for file in files:
         path = Path(file).expanduser()
         above = [] if path.is_absolute() else [parent / path for parent in islice(Path.cwd().parents, depth)]
         existing = next((candidate for candidate in [path, *above] if disk.is_file_or_fifo(candidate)), None)
