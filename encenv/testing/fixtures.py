@@ -31,8 +31,7 @@ def encenv_kms_key(encenv_kms: KmsServer) -> str:
 @pytest.fixture
 def encenv_local_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The text of a fresh local key, which ENCENV_LOCAL_KEY holds during the test."""
-    # As in encenv_kms.
-    from encenv.keys.local import TEXT_VARIABLE, generate_key_text
+    from encenv.keys.local import TEXT_VARIABLE, generate_key_text  # here, as in encenv_kms
     from encenv.keys.unwrap import clear_cache
 
     text = generate_key_text()

@@ -61,12 +61,13 @@ class Key:
     def __post_init__(self) -> None:
         self.region = self.arn.split(":")[3]
         self.key_id = self.arn.rsplit("/", 1)[1]  # copies in other regions share it
-        self.material_id = hmac.digest(self.material, b"material id", "sha256")  # which each blob begins with
+        self.material_id = hmac.digest(self.material, b"material id", "sha256")  # in the head of each blob
 
     def encrypt(self, plaintext: bytes, context: Mapping[str, str]) -> bytes:
-        """Return a blob that only this material and *context* open."""
+        """Return a blob that only this material and *context* decrypt."""
         start = _MAGIC + self.material_id
-        head, nonce = start + hashlib.sha256(start).digest() + os.urandom(_FILLER), os.urandom(12)
+        head = start + hashlib.sha256(start).digest() + os.urandom(_FILLER)
+        nonce = os.urandom(12)
         return head + nonce + AESGCM(self.material).encrypt(nonce, plaintext, _aad(head, context))
 
     def decrypt(self, blob: bytes, context: Mapping[str, str]) -> bytes:
@@ -84,7 +85,7 @@ def _aad(head: bytes, context: Mapping[str, str]) -> bytes:
 
 
 def material_id(blob: bytes) -> bytes:
-    """Return which key material encrypted *blob*, before anything is decrypted."""
+    """Return the id of the key material that encrypted *blob*, without decrypting anything."""
     start = blob[:_ID_END]
     # The checksum tells a changed blob from another key's: AWS has a code for each.
     if start.startswith(_MAGIC) and hashlib.sha256(start).digest() == blob[_ID_END : _ID_END + 32]:
@@ -147,10 +148,10 @@ class KeyTable:
         self.aliases[key.region, alias] = key
 
     def delete(self, key: Key, days: int) -> None:
-        """Schedule the deletion of *key*; that of a primary key waits for its replicas."""
-        replicated = key.region == key.primary_region and len(self.family(key)) > 1
-        key.state = "PendingReplicaDeletion" if replicated else "PendingDeletion"
-        key.deletion_date = None if replicated else time.time() + days * DAY_SECONDS
+        """Schedule the deletion of *key*; a primary key waits for the deletion of its replicas."""
+        has_replicas = key.region == key.primary_region and len(self.family(key)) > 1
+        key.state = "PendingReplicaDeletion" if has_replicas else "PendingDeletion"
+        key.deletion_date = None if has_replicas else time.time() + days * DAY_SECONDS
 
     def arn(self, region: str, resource: str) -> str:
         """Return the ARN of ``key/<id>`` or ``alias/<name>`` in *region*."""
@@ -160,7 +161,7 @@ class KeyTable:
         """Return *key* and its copies in all regions."""
         return [other for other in self.keys.values() if other.key_id == key.key_id]
 
-    def named(self, region: str, text: str) -> Key | None:
+    def lookup(self, region: str, text: str) -> Key | None:
         """Return the key in *region* that has the id, ARN, alias or alias ARN *text*, if there is one."""
         resource = text.removeprefix(self.arn(region, ""))
         if resource.startswith("alias/"):
@@ -176,7 +177,7 @@ class KeyTable:
             raise Refusal("AccessDeniedException", "the key does not exist or is another account's")
         if not aliases and text.removeprefix(own).startswith("alias/"):
             raise Refusal("NotFoundException", f"{member} must not be an alias")
-        key = self.named(request.region, text)
+        key = self.lookup(request.region, text)
         if key is None:
             raise Refusal("NotFoundException", f"{text} does not exist in {request.region}")
         request.key = key.arn
@@ -191,7 +192,7 @@ class KeyTable:
             raise Refusal("InvalidKeyUsageException", f"{key.arn} is not a symmetric encryption key")
         return key
 
-    def managed(self, request: Request, member: str = "KeyId") -> Key:
+    def manageable(self, request: Request, member: str = "KeyId") -> Key:
         """Return the key that a management operation names, unless it is pending deletion."""
         return self._allow(request, self.find(request, member, aliases=False))
 

@@ -30,7 +30,7 @@ def _create_key(keys: KeyTable, request: Request) -> Members:
 
 
 def _create_alias(keys: KeyTable, request: Request) -> Members:
-    keys.name(keys.managed(request, "TargetKeyId"), request.text("AliasName"))
+    keys.name(keys.manageable(request, "TargetKeyId"), request.text("AliasName"))
     return {}
 
 
@@ -41,13 +41,13 @@ def _describe_key(keys: KeyTable, request: Request) -> Members:
 
 
 def _enable_or_disable_key(keys: KeyTable, request: Request) -> Members:
-    keys.managed(request).state = "Enabled" if request.operation == "EnableKey" else "Disabled"
+    keys.manageable(request).state = "Enabled" if request.operation == "EnableKey" else "Disabled"
     return {}
 
 
 def _schedule_key_deletion(keys: KeyTable, request: Request) -> Members:
     days = request.number("PendingWindowInDays", 30, DELETION_DAYS)
-    key = keys.managed(request)
+    key = keys.manageable(request)
     keys.delete(key, days)
     return {
         "KeyId": key.arn,
@@ -58,7 +58,7 @@ def _schedule_key_deletion(keys: KeyTable, request: Request) -> Members:
 
 
 def _replicate_key(keys: KeyTable, request: Request) -> Members:
-    key = keys.managed(request)
+    key = keys.manageable(request)
     if key.state == "Disabled":
         raise Refusal("DisabledException", f"{key.arn} is disabled")
     copy = keys.copy(key, request.text("ReplicaRegion"))

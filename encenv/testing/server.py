@@ -166,8 +166,8 @@ class KmsServer(Faults):
             multi_region: Whether `replicate` can copy it to other regions.
             alias: A name for it in its region, ``alias/<name>``.
             key_spec: ``RSA_2048``, ``ECC_NIST_P256`` or ``HMAC_256`` for a key that cannot be a wrapping key.
-            material: 32 bytes that the key and its ARN are made of, so that another server with the same material opens what
-                this one wrapped; random if left out.
+            material: 32 bytes that the key and its ARN are made of, so that another server with the same material
+                decrypts what this one encrypted; random if left out.
         """
         with self._lock:
             key = self._keys.create(region, multi_region=multi_region, spec=key_spec, material=material)
@@ -198,7 +198,7 @@ class KmsServer(Faults):
 
     @property
     def calls(self) -> list[Call]:
-        """All requests so far, oldest first, also those that failed."""
+        """All requests so far, oldest first, including failed ones."""
         with self._lock:
             return list(self._calls)
 
@@ -255,8 +255,8 @@ class KmsServer(Faults):
         if request.operation not in OPERATIONS or headers.get("Content-Type") != CONTENT_TYPE or path != "/":
             raise Refusal("UnknownOperationException", "not an operation of this test KMS")
         request.read(body)
-        named = self._keys.named(request.region, request.key or "")
-        request.key = named.arn if named else request.key
+        key = self._keys.lookup(request.region, request.key or "")
+        request.key = key.arn if key else request.key
 
     def _perform(self, request: Request) -> tuple[bytes, str | None]:
         """Return the body of the answer, and its name in the log if it is not the right one."""
