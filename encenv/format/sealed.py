@@ -268,9 +268,9 @@ def aws_region(reference: str) -> str:
     """
     # The whole ARN is checked: no unparsed part of an environment variable ever reaches a host name.
     fields = reference.split(":")
-    arn, partition, service, region, account, key = (
-        fields if len(fields) == _ARN_FIELDS else [""] * _ARN_FIELDS
-    )
+    if len(fields) != _ARN_FIELDS:
+        fields = [""] * _ARN_FIELDS
+    arn, partition, service, region, account, key = fields
     if (
         (arn, service) == ("arn", "kms")
         and (partition == "aws" or (partition[:4] == "aws-" and _is_of(_LOWER + _DIGIT + "-", partition[4:])))

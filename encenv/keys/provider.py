@@ -82,9 +82,9 @@ def takes_while_waiting(provider: KeyProvider) -> "TypeGuard[RemoteProvider]":
     This reads the code object, because importing inspect for its signature takes as long as an answer of AWS KMS.
     """
     code = getattr(provider.unwrap, "__code__", None)
-    return (
-        code is not None and "while_waiting" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    )
+    if code is None:
+        return False
+    return "while_waiting" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def find_provider(name: str, environ: Mapping[str, str], own: Sequence[KeyProvider] = ()) -> KeyProvider:

@@ -43,7 +43,7 @@ class Session:
     Attributes:
         failures: What went wrong, in order; each names its variables.
         decrypted: How many values were decrypted.
-        needed_a_key: Whether a data key was looked for, so that frames of this session may hold one, or a value.
+        needed_a_key: Whether a data key was needed, so that frames of this session may hold it, or a value.
     """
 
     def __init__(  # noqa: PLR0913 (what a reader may decide)

@@ -136,7 +136,7 @@ def exchange(  # noqa: PLR0913 (the parts of an exchange)
         ValueError: If a header cannot be sent.
     """
     if (tls is not None) != (endpoint.scheme == "https"):
-        raise ValueError("TLS goes with https")
+        raise ValueError("https needs TLS, and http has none")
     request = _request(target, {"Host": endpoint.authority, **headers}, body)
     # Bytes, because a text would import encodings.idna for a name that is ASCII anyway.
     host = endpoint.host.encode("ascii")

@@ -137,11 +137,11 @@ class AwsKms:
     def _call(self, operation: str, key: str, request: "Callable[[KMSClient], Any]") -> dict[str, Any]:
         """Return boto3's answer to *request*; no frame of an error holds what it sends."""
 
-        def ask() -> Any:
+        def call() -> Any:
             with boto3_client.no_debug_log():
                 return request(self._client_for(key))
 
-        return _checked(operation, key, ask)
+        return _checked(operation, key, call)
 
     def _client_for(self, key: str) -> "KMSClient":
         region = region_of(key) or self.own_region()

@@ -79,10 +79,8 @@ class KmsHttp:
             name.lower() in _PROXIES and environ.get(name) for name in environ
         )
         # boto3 decides about any other text.
-        is_number = (
-            attempts.isascii() and attempts.isdecimal() and len(attempts) <= _DIGITS and int(attempts) > 0
-        )
-        if endpoint is None or not is_direct or not is_number:
+        is_number = attempts.isascii() and attempts.isdecimal() and len(attempts) <= _DIGITS
+        if endpoint is None or not is_direct or not is_number or int(attempts) == 0:
             return None
         credentials = credentials_in(environ)
         return None if credentials is None else cls(arn, endpoint, credentials, int(attempts), environ)
