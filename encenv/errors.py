@@ -159,7 +159,7 @@ def combine(
 
 
 def missing_name(error: AttributeError) -> ImportError:
-    """Return the error to raise in place of *error*, which names an undocumented name that the library lacks."""
+    """Return the ImportError to raise in place of *error*: the library lacks an undocumented name that we use."""
     from importlib.metadata import version  # here, because the import takes long and only this needs it
 
     owner = error.obj

@@ -15,7 +15,7 @@ class KeyEntries:
 
     Args:
         variables: Names and values, key entries or not; None for a variable without a value.
-        where: What to call their place in messages; empty if they are from several places.
+        where: The name of their place for messages; empty for several places.
     """
 
     def __init__(self, variables: Iterable[tuple[str, str | None]] = (), where: str = "") -> None:

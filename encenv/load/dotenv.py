@@ -232,7 +232,7 @@ def _read(
         return stream.read(), "the stream", parse_untranslated
     except UnicodeError:  # its `object` is the whole text
         pass
-    raise FileError("the stream is not in its encoding", hint="open the file in the encoding that it has")
+    raise FileError("the stream cannot be decoded", hint="open the file in its own encoding")
 
 
 def _values(session: ReaderSession, file: LoadedFile, skip: Container[str]) -> dict[str, str | None]:

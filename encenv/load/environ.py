@@ -35,7 +35,7 @@ def decrypt_environ(
         EncenvError: If a value cannot be decrypted. All failures are reported together.
     """
     if isinstance(names, str):
-        raise TypeError("names is one text; give a list of names")
+        raise TypeError("names is one string; give a list of names")
     wanted_names = None if names is None else set(names)
     session = ReaderSession(options)
     session.entries.add(environ.items())

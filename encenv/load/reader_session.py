@@ -23,9 +23,8 @@ else:
 
 # The names of `ReaderOptions`, which is for type checkers: its import would take longer than all else here.
 OPTIONS = {
-    *("trusted_keys", "encryption_context", "encrypted_prefix"),
-    *("key_providers", "unwrap_timeout", "hedge_delay"),
-}
+    "trusted_keys", "encryption_context", "encrypted_prefix", "key_providers", "unwrap_timeout", "hedge_delay",
+}  # fmt: skip
 
 ABSENT = object()  # no value at all; None is the value of a line without "="
 
@@ -113,9 +112,7 @@ class EncryptedVariable:
         self.texts = texts  # the encrypted values that it needs, except for references inside them
         self.decrypt = decrypt  # returns its value; a failure goes to the session
         self.value: object = ABSENT  # once it is decrypted
-        self.below: object = (
-            ABSENT  # the variable that it replaces, used if its own value is empty and ignored
-        )
+        self.below: object = ABSENT  # what it replaces, used if its own value is empty and ignored
         self.duplicate = ""  # another variable of the same place that supplies the same name
 
 
@@ -137,9 +134,7 @@ class SettingsSession(ReaderSession):
         self.hook_arguments: Sequence[object] = ()  # the sources that pydantic-settings has made
         self.built: Sequence[Any] = ()  # those that `CliApp` has built
         self.sources: Sequence[Any] = ()  # those of the load, highest first
-        self.order: list[
-            Reader | None
-        ] = []  # their readers; None for a source whose values only a call tells
+        self.order: list[Reader | None] = []  # their readers; None where only a call tells the values
         # Each source with its reader, if it has one, by the id of the source. The source is kept: as long as it lives,
         # no other object has its id.
         self.readers: dict[int, tuple[object, Reader | None]] = {}

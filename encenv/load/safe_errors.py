@@ -70,7 +70,7 @@ def safe_error(error: BaseException, model: type[BaseSettings], session: Setting
         return rebuilt
     return UserCodeError(
         f"{type(error).__name__} was raised {_place(error.__traceback__)}; its text is {WITHHELD}",
-        hint="debug it with plain values, or catch it where it is raised",
+        hint="debug it with plaintext values, or catch it where it is raised",
     )
 
 

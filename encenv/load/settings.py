@@ -77,7 +77,8 @@ class EncryptedSettings(BaseSettings):
         class Settings(EncryptedSettings, env_file=".env", trusted_keys=["arn:aws:kms:*:111122223333:key/*"]):
             secret_key: SecretStr
 
-    Only variables that the model uses, and that no earlier source gives, are decrypted. Name this base class first.
+    Only variables that the model uses, and that no earlier source gives, are decrypted. If there are
+    several base classes, name this one first.
 
     Raises:
         EncenvError: If an encrypted value that the model uses cannot be decrypted. All failures are reported together,

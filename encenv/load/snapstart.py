@@ -74,7 +74,7 @@ def clear_all() -> None:
 
 
 def load_all() -> None:
-    """Load these objects again, each in place; raise the same errors as when it was made."""
+    """Load these objects again, each in place; raise the same errors as the first load."""
     _for_each(lambda settings, args, values: type(settings).__init__(settings, *args, **values))
 
 

@@ -55,7 +55,7 @@ class HiddenEnvFile(list[str]):
 class DecryptingVariables(Reader, Mapping[str, "str | None"]):
     """The `env_vars` of one source, decrypted when the source first reads one.
 
-    Of several *places* where the variables are, the last one wins.
+    The last of several *places* that have a variable wins.
     """
 
     def __init__(self, session: SettingsSession, source: EnvSettingsSource, places: Sequence[Place]) -> None:
@@ -297,7 +297,7 @@ def _reader(session: SettingsSession, source: Any) -> Reader | None:
 
 
 def _texts(session: SettingsSession, source: EnvSettingsSource) -> Sequence[Place]:
-    """Return what *source* reads from: the process environment, or folders; nothing if nothing there is encrypted."""
+    """Return what *source* reads, the process environment or folders; nothing if nothing there is encrypted."""
     # Names are in lower case unless the source compares cases.
     prefixes, variables = (ENTRY_PREFIX, ENTRY_PREFIX.lower()), source.env_vars.items()
     if not any(name.startswith(prefixes) or "encenv:" in (text or "") for name, text in variables):

@@ -120,10 +120,7 @@ def failure_of(operation: str, key: str, error: Exception) -> EncenvError:
 def no_answer(error: Exception) -> tuple[str, str]:
     """Return why boto3 got no answer when it raised *error*, and a hint."""
     nearest, *bases = (cls.__name__ for cls in type(error).__mro__)
-    if "ClientError" in (
-        nearest,
-        *bases,
-    ):  # AWS answered a question before the call: who may assume a role, say
+    if "ClientError" in (nearest, *bases):  # an answer to an earlier call, such as one to assume a role
         code = _printable_code(_code_of(error))
         return f"AWS gave no credentials: {code}", _TROUBLE_HINTS.get(code, _ROLE)
     if nearest not in _NO_ANSWER and any(word in nearest for word in _SIGN_IN_WORDS):

@@ -93,7 +93,7 @@ class KmsHttp:
         while_waiting: Callable[[], None] = lambda: None,
         wait: Callable[[float], None] = time.sleep,
     ) -> dict[str, Any]:
-        """Return the answer of KMS about *wrapped* and its whole *context*: ``KeyId``, and ``Plaintext`` in bytes.
+        """Return KMS's answer about *wrapped* under its whole *context*: ``KeyId``, and ``Plaintext`` in bytes.
 
         All attempts together take at most *seconds*, and *wait* waits between two of them. *while_waiting* is called in
         each attempt when the request is sent, before the answer is read.
@@ -186,9 +186,8 @@ class KmsHttp:
 
         if self.endpoint.scheme == "http":
             return send(None)
-        is_amazon = (
-            self.endpoint.is_usual and self.arn.split(":")[1] == "aws"
-        )  # other partitions use other authorities
+        # Other partitions use other authorities.
+        is_amazon = self.endpoint.is_usual and self.arn.split(":")[1] == "aws"
         with fork_waits():
             first = ca_store.tls(self.environ, is_amazon=is_amazon)
         try:
