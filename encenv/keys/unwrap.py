@@ -264,7 +264,7 @@ class Attempt:
         if is_right:
             return data_key
         return KeyRefusedError(
-            f"{request.wrapped_key.wrapping_key} gives another data key than {kid_of(request.commitment)}, which its key entry names",
+            f"{request.wrapped_key.wrapping_key} does not give the data key {kid_of(request.commitment)} that its key entry names",
             hint="restore the key entry from git",
         )
 
@@ -284,9 +284,8 @@ class _HedgedUnwrap:
         self._call = call
         self._pending = [*requests]  # not tried yet, or only with a replica of their wrapping key
         self._attempts: dict[UnwrapRequest, Attempt] = {}
-        self._originals: dict[
-            UnwrapRequest, UnwrapRequest
-        ] = {}  # the key entry's requests, by those for replicas
+        # The key entry's request, by the request that was made from it for a replica.
+        self._originals: dict[UnwrapRequest, UnwrapRequest] = {}
         self._next_at = 0.0
         self._result: UnwrapResult | None = None
         for request in requests:

@@ -426,7 +426,7 @@ class OwnError(KeyUnreachableError):
         (None, KeyRefusedError, "its key provider failed at envelope.py:"),
         (SECRET, KeyRefusedError, "not 32 bytes long"),
         (KEY[:31], KeyRefusedError, "not 32 bytes long"),
-        (bytes(32), KeyRefusedError, "gives another data key than"),
+        (bytes(32), KeyRefusedError, "does not give the data key"),
     ],
     ids=str,
 )
