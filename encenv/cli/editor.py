@@ -1,4 +1,4 @@
-"""Where and with what a person edits decrypted text: a private folder that is wiped, and the editor of their choice."""
+"""Let a person edit decrypted text, in a private folder that is wiped and with the editor of their choice."""
 
 import os
 import re
@@ -30,7 +30,7 @@ _NO_COPIES = ("-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup")
 
 @contextmanager
 def private_folder() -> Iterator[tuple[Path, bool]]:
-    """Yield a folder that only this user can enter, and whether it is in memory: if not, a disk gets what it holds.
+    """Yield a folder that only this user can enter, and whether it is in memory: if not, its content reaches a disk.
 
     It is wiped at the end, and on SIGTERM, SIGHUP and SIGQUIT. If this process is killed, another one wipes it.
     """
@@ -74,7 +74,8 @@ def _is_in_memory(folder: Path) -> bool:
         return False
     folder = folder.resolve()
     kinds = {Path(line[1]): line[2] for line in lines if len(line) > 2}
-    return next((kinds[path] for path in (folder, *folder.parents) if path in kinds), "") in _IN_MEMORY
+    kind = next((kinds[path] for path in (folder, *folder.parents) if path in kinds), "")
+    return kind in _IN_MEMORY
 
 
 def _overwrite(folder: Path) -> None:
@@ -109,6 +110,6 @@ def run_editor(path: Path) -> None:
         signal.signal(signal.SIGINT, before)
     if code:
         raise FileError(
-            f"the editor {printable(program.name)} ended with exit code {code}; nothing was changed",
+            f'the editor "{printable(program.name)}" ended with exit code {code}; nothing was changed',
             hint="set EDITOR to an editor that is installed and waits, for example: export EDITOR=nano",
         )

@@ -31,7 +31,7 @@ class EditorSession:
         return str(self.lines.file)
 
     def is_unedited(self, text: str) -> bool:
-        """Return whether *text* is the draft; many editors end the last line."""
+        """Return whether *text* is the draft; many editors add a newline at the end."""
         return text in (self.draft, self.draft + "\n")
 
 
@@ -43,19 +43,19 @@ def start_edit(text: str, writer: Writer, where: str = ".env") -> EditorSession:
         EncenvError: If a value does not decrypt, or it is unclear under which key a new one would be encrypted.
     """
     lines = classify(parse(text), where)
-    if not writer.keys:  # an error now, before somebody writes a value that cannot be encrypted
+    if not writer.keys:  # fail now, before somebody writes a value that cannot be encrypted
         agreed_keys(lines, writer)
     bindings = lines.file.bindings
     changes = {index: with_value(bindings[index], value) for index, value in lines.decrypt(writer).items()}
     for index in entry_kids(lines.file):
         blank, _, end = _parts(bindings[index].text)
-        comment = f"# {bindings[index].name}: leave this line, the key entry is here"
+        comment = f"# {bindings[index].name}: keep this line, which marks the place of the key entry"
         changes[index] = bindings[index]._replace(name=None, value=None, text=blank + comment + end)
     draft = "".join(changes.get(index, binding).text for index, binding in enumerate(bindings))
     file = parse(lines.file.head + draft)
     if len(file.bindings) != len(bindings):
         raise FileError(
-            f"{where} cannot be decrypted for an editor without changing how it reads",
+            f"{where} cannot be edited as plaintext, because python-dotenv would read it differently",
             hint="change it with encenv set",
         )
     return EditorSession(lines, str(file))
@@ -74,10 +74,11 @@ def finish_edit(
     """
     if session.is_unedited(text):
         return EncryptResult(session.text)
-    original, lines = session.lines, classify(parse(text), session.lines.where)
+    original = session.lines
+    lines = classify(parse(text), original.where)
     if lines.sealed:
         names = [name for name, _ in lines.sealed.values()]
-        failure = ConflictError("the value is encrypted already", hint="write the value itself")
+        failure = ConflictError("the value is encrypted already", hint="write its plaintext")
         raise combine([failure.of(*names)])
     changes, values = _compare(session, lines.file, must_encrypt)
     file = lines.file.replace(changes)

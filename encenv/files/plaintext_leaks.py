@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Iterator
 from encenv.files.document import Binding, after_value
 from encenv.format.sealed import entry_kid
 
-RANDOM_MIN = 12  # characters without a separator, in both cases and with digits: no such word is a name
+RANDOM_MIN = 12  # characters; a word of that length with digits and both cases is not a name
 
 # An assignment in a comment: directly after the #, maybe in a list or a quotation, or in a sentence. Repetitions are
-# bounded, so that a long line takes no long time.
+# bounded, so that a long line does not take long.
 _ASSIGNMENT = re.compile(
     r"""(#(?:[#\s;*`'"(\[>|]|//|-\s){0,40}+(?:export\s{1,9})?)?"""
     r"""(?<![\w.?&-])(?<!\w/)([^\W\d][\w.-]*)['"`]?[^\S\r\n]*=(?!=)"""
@@ -37,7 +37,7 @@ def may_be_secret(name: str) -> bool:
 
 def mask_name(name: str) -> str:
     """Return what to call the variable *name* in output that others may read."""
-    return "(masked)" if may_be_secret(name) else name
+    return "(not shown)" if may_be_secret(name) else name
 
 
 def _looks_random(text: str) -> bool:

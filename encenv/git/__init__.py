@@ -1,1 +1,1 @@
-"""What git runs, and what git says: the hook, the diff and merge drivers, the repository."""
+"""Start git and answer its calls: the repository, the hooks, the diff and merge drivers."""

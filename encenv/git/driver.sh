@@ -4,7 +4,7 @@
 python=@PYTHON@
 
 encenv_hook() {
-    # -P: nothing is imported from the current folder, which is a repository of anybody's.
+    # -P: nothing is imported from the current folder, which may be anybody's repository.
     if "$python" -P -c 'import encenv' 2>/dev/null; then
         "$python" -P -m encenv hook "$@"
     elif command -v encenv >/dev/null 2>&1; then
@@ -17,8 +17,8 @@ encenv_hook() {
 case $1 in
 textconv)
     encenv_hook textconv -- "$2" && exit 0
-    # Without encenv a diff shows no content at all, but that it has changed.
-    test $? -eq 127 && echo "masked: encenv is not found ($(git hash-object --no-filters -- "$2"))"
+    # Without encenv, a diff shows only that the file has changed.
+    test $? -eq 127 && echo "not shown: encenv is not found ($(git hash-object --no-filters -- "$2"))"
     ;;
 merge)
     shift

@@ -18,8 +18,8 @@ from encenv.git.repository import config, git, git_line, remove_config
 
 HOOKS = ("pre-commit", "pre-merge-commit")  # git calls the second for a merge that it commits by itself
 ENABLED = "encenv.hook"  # set in each clone, for a folder of hooks may serve other repositories as well
-PREVIOUS = ".before-encenv"  # behind the name of a hook that we found
-LEGACY = ".legacy"  # behind the name of a hook that pre-commit found; it calls that first
+PREVIOUS = ".before-encenv"  # added to the name of a hook that was there before
+LEGACY = ".legacy"  # added by pre-commit to the name of a hook that was there before; it calls that first
 _PRE_COMMIT = b"pre-commit.com"  # is in each hook that pre-commit writes
 _MARK = b"# encenv hook"
 _MODE = 0o777  # before the umask
@@ -32,7 +32,7 @@ def read_script(name: str) -> str:
 
 
 def install_hooks(top: Path) -> Iterator[str]:
-    """Install the hooks into the work tree *top*; yield what was done, nothing if all were installed."""
+    """Install the hooks into the work tree *top*; yield what was done, nothing if they were installed."""
     for name in HOOKS:
         yield from _install(_folder(top) / name, top)
     if config(ENABLED) != "true":

@@ -32,7 +32,7 @@ def install(project: Project) -> list[str]:
     for key, value in missing.items():
         git("config", "--local", key, value)
     if missing:
-        acts.append("git diff shows .env files masked, git merge merges them by variable: set for this clone")
+        acts.append("git config: git diff shows names instead of values, git merge works by variable")
     return [*acts, *add_attributes(_attributes_folder(project, top), project.files)]
 
 
@@ -46,7 +46,7 @@ def status(project: Project) -> dict[str, bool]:
     top = _top()
     return {
         **{f"the {name} hook": is_protected(top, name) for name in HOOKS},
-        "the diff and merge drivers": all(map(config, _drivers())),  # of whichever version of encenv
+        "the diff and merge drivers": all(map(config, _drivers())),  # of any version of encenv
         ATTRIBUTES: has_attributes(_attributes_folder(project, top), project.files),
     }
 
@@ -84,12 +84,12 @@ def _top() -> Path:
 
 
 def _attributes_folder(project: Project, top: Path) -> Path:
-    """Return the folder that the project's globs are relative to; without a pyproject.toml, all of the repository."""
+    """Return the folder that the project's globs are relative to; without a pyproject.toml, the top folder."""
     return project.folder if project.path else top
 
 
 def _drivers() -> dict[str, str]:
-    """Return the settings of git that are the drivers."""
+    """Return the settings of git that define the drivers."""
     driver = f"sh -c {shlex.quote(read_script('driver.sh'))} driver.sh"
     merge_driver = driver.replace("%", "%%")  # in a merge driver, git expands %O and the like
     return {
@@ -109,14 +109,14 @@ def _read(path: Path) -> str:
 def _missing(text: str, globs: Sequence[str]) -> list[str]:
     """Return the lines that *text* lacks.
 
-    Of all lines that match a path git takes the last, so lines in another order than *globs* do not count: from the
-    first glob without a line behind those of the globs before it, all lines are returned.
+    Git takes the last line that matches a path, so lines in another order than *globs* do not count: if the line of a
+    glob is not below those of the globs before it, its line and those of all later globs are returned.
     """
     present = iter(text.split("\n"))
     globs = [glob for glob in globs if glob != "!"]  # it excludes nothing, and git warns of an empty pattern
     lines = [(attribute_pattern(glob), _UNSET if glob.startswith("!") else _SET) for glob in globs]
     for number, (pattern, words) in enumerate(lines):
-        if not any(_gives(line, pattern, words) for line in present):  # takes the lines up to that one
+        if not any(_gives(line, pattern, words) for line in present):  # consumes the lines up to that one
             return [" ".join([pattern, *words]) for pattern, words in lines[number:]]
     return []
 

@@ -1,4 +1,4 @@
-"""Merge three texts of a .env file by variable: what either side changed is applied, whatever lines are beside it.
+"""Merge three texts of a .env file by variable: every change of either side is applied, whatever the lines beside it.
 
 Our text is patched with their changes. Only a variable that both sides changed, and differently, is a conflict.
 Nothing is decrypted; each encrypted value keeps the key entry that it needs. Pure: texts in, text out.
@@ -20,7 +20,7 @@ MARKER_SIZE = 7  # git's own, where no attribute sets another
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergeResult:
     """The outcome of a merge."""
 
     text: str  # of the file, with markers around conflicts
@@ -29,7 +29,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A statement, or a blank line. A value over several lines makes one of these.
+    """A statement, or a blank line. A value over several lines is in one of these.
 
     The line is recognized by its key in the three texts. The key of a variable is its name and how many of that name
     are above it; of a blank line, the line that follows and how many blank ones are between; of any other line, its
@@ -53,18 +53,18 @@ class _Part:
     conflict: str | None = None  # the name of that variable
 
 
-def merge(base: str, ours: str, theirs: str, *, marker_size: int = MARKER_SIZE) -> Merged:
+def merge(base: str, ours: str, theirs: str, *, marker_size: int = MARKER_SIZE) -> MergeResult:
     """Merge *ours* and *theirs*, which both come from *base*, or from nothing if that is empty.
 
     Lines keep our order, but a line that only their side moved goes where their side has it. What both sides added in
     one place is put one after the other, ours first. The newlines of the texts are untranslated.
 
-    With a quote that is left open, python-dotenv would read the result differently from its parts: a `FileError`.
+    A quote that is left open is a `FileError`: python-dotenv would read the result differently from its parts.
     """
     if theirs in (ours, base):
-        return Merged(ours, ())
+        return MergeResult(ours, ())
     if ours == base:
-        return Merged(theirs, ())
+        return MergeResult(theirs, ())
     files = [parse(text) for text in (base, ours, theirs)]
     sides = [_lines(file) for file in files]
     parts = _with_entries([*_Patch(*sides).parts()], *sides)
@@ -84,7 +84,8 @@ def merge(base: str, ours: str, theirs: str, *, marker_size: int = MARKER_SIZE) 
             text += mine
     if parts and parts[-1].conflict is None and not parts[-1].ours[-1].newline:
         text = text.removesuffix(newline)  # the last line of a file keeps what it has
-    return Merged(text, tuple(dict.fromkeys(part.conflict for part in parts if part.conflict is not None)))
+    conflicts = dict.fromkeys(part.conflict for part in parts if part.conflict is not None)
+    return MergeResult(text, tuple(conflicts))
 
 
 class _Patch:
@@ -123,7 +124,7 @@ class _Patch:
     def _insertions(self) -> defaultdict[int, list[_Line]]:
         """Return the lines of their side that we do not have, by the index of our line that they go before."""
         end = len(self._ours)
-        # For each line of the base, our line that goes below what is added above that line.
+        # For each line of the base, the index of our line that an addition above it goes before.
         place = [end] * (len(self._base) + 1)
         for origin in reversed(range(len(self._base))):
             place[origin] = self._in_ours.get(origin, place[origin + 1])
@@ -151,7 +152,7 @@ class _Patch:
         return insertions
 
     def _merged(self, lines: Iterable[_Line]) -> Iterator[_Part]:
-        """Yield what becomes of *lines*, one side's: of a variable, after looking at the other two texts."""
+        """Yield what becomes of *lines* of one side; a variable is compared with the other two texts."""
         for line in lines:
             if line.name is None:
                 yield from _clear(line)

@@ -1,4 +1,4 @@
-"""Find, in git history, plaintext that must be encrypted. Everyone who has a clone has it."""
+"""Find plaintext in git history that must be encrypted. Every clone has it."""
 
 import os
 from functools import cache
@@ -15,7 +15,7 @@ BLOB_MAX = 1024 * 1024  # bytes; a longer text is not a .env file
 
 
 def plaintext_history(project: Project) -> list[tuple[Version, str]]:
-    """Return each variable that is plaintext in a version of the .env files of *project*, after that version."""
+    """Return each version of a .env file of *project* with the name of a variable that is plaintext in it."""
     covers = cache(lambda path: project.covers(os.path.abspath(path)))  # noqa: PTH100 (a link stays one)
     versions = [version for version in history() if covers(version.path)]
     try:

@@ -63,7 +63,7 @@ class Version(NamedTuple):
 def git(*args: str, cwd: StrPath | None = None, stdin: bytes = b"", timeout: float = TIMEOUT) -> bytes:
     """Return what ``git *args*`` in the folder *cwd* writes to standard output, if it ends within *timeout* seconds.
 
-    Put text that a user gave behind ``--end-of-options`` or ``--``.
+    Put text from a user after ``--end-of-options`` or ``--``.
 
     Raises:
         GitError: If it fails.
@@ -107,7 +107,7 @@ def config(key: str) -> str | None:
 
 
 def remove_config(section: str) -> Iterator[str]:
-    """Remove a section from the configuration of this clone; yield that it was there."""
+    """Remove a section from the configuration of this clone; yield what was done, nothing if it was not there."""
     with suppress(GitError):
         git("config", "--local", "--remove-section", section)
         yield f"git config: the section {section} is removed"
@@ -143,8 +143,7 @@ def show(revision: str, path: str) -> bytes | None:
     except GitError as error:
         if error.complaint:
             raise
-        failure = FileError(f"git knows no revision {revision}", hint="see: git log --oneline --all")
-        raise failure from None
+        raise FileError(f"git knows no revision {revision}", hint="see: git log --oneline --all") from None
     return _content_of(r"blob (\w+)", git("ls-tree", "--full-tree", "-z", tree, "--", _tracked(path)))
 
 
@@ -154,7 +153,7 @@ def content(blob: str) -> bytes:
 
 
 def contents(blobs: Sequence[str]) -> Iterator[bytes]:
-    """Yield the content of each of *blobs*, a hundred of them for each start of git."""
+    """Yield the content of each of *blobs*; git is started once for a hundred of them."""
     for begin in range(0, len(blobs), 100):
         batch = blobs[begin : begin + 100]
         data = git("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in batch).encode())
@@ -172,7 +171,7 @@ def contents(blobs: Sequence[str]) -> Iterator[bytes]:
 def staged_files() -> Iterator[Version]:
     """Yield the files that a commit would add or change."""
     here = _prefix()  # this fails outside of a repository, where diff would compare files
-    # Whatever the user's own diff.relative and the like say.
+    # These override the user's own diff.relative and the like.
     options = ("--no-relative", "--ignore-submodules=all", "--no-ext-diff", "--no-textconv")
     yield from _versions(git("diff", "--cached", *_CHANGES, *options), here)
 
@@ -231,7 +230,7 @@ def _content_of(entry: str, output: bytes) -> bytes | None:
 
 
 def _versions(output: bytes, here: str) -> Iterator[Version]:
-    """Yield the files in the output of ``git diff --raw -z`` in the folder *here*; each commit comes before its own."""
+    """Yield the files in the output of ``git diff --raw -z`` in the folder *here*; a commit comes before its files."""
     commit = ""
     fields = iter(os.fsdecode(output).split("\0")[:-1])
     for one in fields:
@@ -245,7 +244,7 @@ def _versions(output: bytes, here: str) -> Iterator[Version]:
 
 
 def _key_owner(key: str) -> str:
-    """Return the last author who added the text *key* to a file of the project; "" if that is nobody else."""
+    """Return the last author who added the text *key* to a file of the project; "" if it is this user or nobody."""
     files = [name for name in _answer("grep", "-lzF", "-e", key, "--", *_KEY_FILES).split("\0") if name]
     if not files:  # searching the whole history for it would take long
         return ""
@@ -271,7 +270,7 @@ def _failure(code: int, complaint: str) -> GitError:
         message = "git does not trust this folder: it belongs to another user"
         hint = "if you trust it: git config --global --add safe.directory FOLDER"
     elif any(text in complaint for text in _NOT_FETCHED):
-        message = "this clone is a partial one, and encenv does not let git fetch what it lacks"
+        message = "this is a partial clone, and encenv does not let git fetch what it lacks"
         hint = "fetch it yourself: git fetch --refetch --no-filter"
     else:
         reasons = (one for one in complaint.splitlines() if one.strip() and not one.startswith("warning: "))

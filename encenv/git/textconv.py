@@ -13,7 +13,7 @@ from encenv.files.document import Binding, blank_lines, parse
 from encenv.files.plaintext_leaks import may_be_secret
 from encenv.format.sealed import KeyEntry, SealedValue, claims, entry_kid
 
-MARK_CHARACTERS = 8  # 32 bits: one change in four thousand million is missed
+MARK_CHARACTERS = 8  # 32 bits: one change in 4 billion is missed
 TEXT_MAX = 4 * 1024 * 1024  # characters; a longer text is not a .env file, and git waits for each of them
 # A comment is for people, unless it looks like an assignment, the header of a key, holds a word as long as a token, or
 # is a single word with a digit in it.
@@ -26,7 +26,7 @@ _COMMENT = re.compile(r"\s#.*")
 
 
 def mask(text: str, key: bytes) -> str:
-    """Return the .env file *text*, its newlines untranslated, with every value masked, a line for each statement.
+    """Return a line for each statement of the .env file *text*, newlines untranslated, with names instead of values.
 
     The *key* is at least 16 bytes that only this clone has, or none: then the marks of plaintexts are left out.
     """
@@ -47,14 +47,14 @@ def _lines(binding: Binding, key: bytes) -> Iterator[str]:
     if kid is not None:
         yield from _key(kid, value, key)
     elif binding.error:
-        yield f"a line that cannot be parsed, masked{_plaintext_mark(statement, key)}"
+        yield f"a line that cannot be parsed, not shown{_plaintext_mark(statement, key)}"
     elif name is None:
         if statement:
             yield _comment(statement, key)
     elif may_be_secret(name) or not _is_name(name, binding.value):
-        yield f"a line that may be part of a value, masked{_plaintext_mark(statement, key)}"
+        yield f"a line that may be part of a value, not shown{_plaintext_mark(statement, key)}"
     elif value and not claims(value):
-        yield f"{name}: plaintext, masked{_plaintext_mark(statement, key)}"
+        yield f"{name}: plaintext, not shown{_plaintext_mark(statement, key)}"
     else:
         comment = _COMMENT.search(statement)  # neither of these values has a # itself
         beside = f"  {_comment(comment[0].strip(), key)}" if comment else ""
@@ -89,7 +89,7 @@ def _key(kid: str, value: str, key: bytes) -> Iterator[str]:
 
 
 def _comment(text: str, key: bytes) -> str:
-    return f"# masked{_plaintext_mark(text, key)}" if _SUSPECT.search(text) else text
+    return f"# not shown{_plaintext_mark(text, key)}" if _SUSPECT.search(text) else text
 
 
 def _mark(text: str) -> str:

@@ -78,7 +78,7 @@ def test_edit_without_change(sealed):
     sealed.environ["VISUAL"] = "no-such-editor --wait"
     result = sealed.run("edit")  # the shell prints its own message first
     assert (
-        "encenv: error: the editor no-such-editor ended with exit code 127; nothing was changed\n"
+        'encenv: error: the editor "no-such-editor" ended with exit code 127; nothing was changed\n'
         in result.err
     )
     assert (result.code, "export EDITOR=" in result.err) == (1, True)
@@ -279,7 +279,7 @@ def test_vim_leaves_nothing(sealed, editor):
     (programs / "editor").symlink_to(VI)  # on many machines this command is another editor
     sealed.environ |= {"TERM": "xterm", "PATH": f"{programs}:{sealed.environ['PATH']}"}
     sealed.environ |= {"EDITOR": editor} if editor else {}
-    code, screen = on_a_terminal(sealed, [("leave this line", "/^B=\rddp:wq\r")], "edit")
+    code, screen = on_a_terminal(sealed, [("keep this line", "/^B=\rddp:wq\r")], "edit")
     assert code == 0, screen
     files = [path for path in sealed.root.rglob("*") if path.is_file()]
     assert [path.name for path in files if CANARY.encode() in path.read_bytes()] == []

@@ -16,7 +16,7 @@ from encenv.files.writer import Writer
 from encenv.format.cipher import KEY_BYTES
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, WrappedKey, claims, entry_kid
-from encenv.git.merge import Merged, merge
+from encenv.git.merge import MergeResult, merge
 from encenv.keys.local import TEXT_VARIABLE, LocalKeys, generate_key_text
 
 KEYS = LocalKeys({TEXT_VARIABLE: generate_key_text()})
@@ -178,7 +178,9 @@ def test_whatever_both_did(lines, newline):
 @given(ENV_TEXTS, ENV_TEXTS)
 def test_one_side_alone(base, side):
     """If only one side changed anything, or both did the same, the result is that side, to the byte."""
-    assert merge(base, side, base) == merge(base, base, side) == merge(base, side, side) == Merged(side, ())
+    assert (
+        merge(base, side, base) == merge(base, base, side) == merge(base, side, side) == MergeResult(side, ())
+    )
 
 
 @given(ENV_TEXTS, ENV_TEXTS, ENV_TEXTS)

@@ -1,4 +1,4 @@
-"""encenv.git.textconv: a masked file shows each change, and no plaintext."""
+"""encenv.git.textconv: the text for a diff shows each change, and no plaintext."""
 
 import re
 
@@ -35,20 +35,20 @@ MARK = r"\([0-9a-f]{8}\)"
         ),
         (f"{ENTRY.name}=1:x\n", rf"data key {DATA_KEY.kid}: damaged {MARK}\n"),
         (f"A={SEALED[:-3]}!\n", rf"A: a damaged encrypted value {MARK}\n"),
-        ("A='two\r\nlines'\r\n", rf"A: plaintext, masked {MARK}\n"),
+        ("A='two\r\nlines'\r\n", rf"A: plaintext, not shown {MARK}\n"),
         ("A=\n", "A: empty\n"),
         (
             "MIIEvQIBADAN\nshort\nAbCd==\nAbC=\n",
-            rf"(a line that may be part of a value, masked {MARK}\n){{4}}",
+            rf"(a line that may be part of a value, not shown {MARK}\n){{4}}",
         ),
-        ('"url":"a=b"\n', rf"a line that may be part of a value, masked {MARK}\n"),
-        ("# hunter2\n#aBc1\n", rf"# masked {MARK}\n# masked {MARK}\n"),
+        ('"url":"a=b"\n', rf"a line that may be part of a value, not shown {MARK}\n"),
+        ("# hunter2\n#aBc1\n", rf"# not shown {MARK}\n# not shown {MARK}\n"),
         ("A=1\0\n", rf"not a .env file {MARK}\n"),
         ("A=1\n" * (TEXT_MAX // 4 + 1), rf"not a .env file {MARK}\n"),
         ("\n\n# a note\n\n", "\n\n# a note\n\n"),
-        ("# A=old\n# -----BEGIN\n", rf"# masked {MARK}\n# masked {MARK}\n"),
-        ("# ghp_0123456789012345678901234567890\n", rf"# masked {MARK}\n"),
-        ("=x\n", rf"a line that cannot be parsed, masked {MARK}\n"),
+        ("# A=old\n# -----BEGIN\n", rf"# not shown {MARK}\n# not shown {MARK}\n"),
+        ("# ghp_0123456789012345678901234567890\n", rf"# not shown {MARK}\n"),
+        ("=x\n", rf"a line that cannot be parsed, not shown {MARK}\n"),
         ("", ""),
     ],
     ids=[
@@ -80,15 +80,15 @@ def test_lines(text, shown):
 def test_no_plaintext(secret, comment):
     """Only a mark of a plaintext is shown; another plaintext has another mark, and so has another clone."""
     shown = mask(f"A={quote(secret)}{comment}\n", KEY)
-    assert re.fullmatch(rf"A: plaintext, masked {MARK}\n", shown)
+    assert re.fullmatch(rf"A: plaintext, not shown {MARK}\n", shown)
     assert shown != mask(f"A={quote(secret + '1')}{comment}\n", KEY)
     assert shown != mask(f"A={quote(secret)}{comment}\n", b"l" * 32)
-    assert mask(f"A={quote(secret)}{comment}\n", b"") == "A: plaintext, masked\n"
+    assert mask(f"A={quote(secret)}{comment}\n", b"") == "A: plaintext, not shown\n"
 
 
 @given(ENV_TEXTS)
 def test_any_text(text):
-    """Any text is masked in printable characters, without any value of three characters or more."""
+    """Any text is shown in printable characters, without any value of three characters or more."""
     shown = mask(text, KEY)
     assert all(character.isprintable() or character == "\n" for character in shown)
     for binding in parse(text).bindings:

@@ -336,7 +336,7 @@ def test_linked_worktree(protected):
     protected.git("worktree add --quiet ../linked")
     (protected.root / "linked" / ".env").write_text(f"A={CANARY}\n")
     protected.git("-C ../linked commit -a -m plain", code=1)
-    assert "A: plaintext, masked" in protected.git("-C ../linked diff")
+    assert "A: plaintext, not shown" in protected.git("-C ../linked diff")
     assert "already" in protected.shell("cd ../linked && encenv hook install").err
 
 
@@ -358,7 +358,7 @@ def test_encenv_is_gone(protected):
     protected.environ["PATH"] = "/usr/bin:/bin"
     protected.write(".env", (protected.folder / ".env").read_text().replace("\nA=", "\nZ=") + f"P={CANARY}\n")
     shown = protected.git("diff")
-    assert "+masked: encenv is not found" in shown
+    assert "+not shown: encenv is not found" in shown
     assert CANARY not in shown
     assert "encenv is not found, so what is staged is not checked" in protected.git("commit -a -m x", code=1)
     protected.git("commit --quiet --no-verify -a -m ours")
@@ -397,8 +397,8 @@ def test_a_diff_needs_no_key(protected):
     expected = [
         r"-B: encrypted under \w{8} \(\w{8}\)",
         r"\+B: encrypted under \w{8} \(\w{8}\)",
-        r"\+P: plaintext, masked \(\w{8}\)",
-        r"\+# masked \(\w{8}\)",
+        r"\+P: plaintext, not shown \(\w{8}\)",
+        r"\+# not shown \(\w{8}\)",
         r"\+# a note",
     ]
     assert len(changed) == len(expected)
@@ -407,7 +407,7 @@ def test_a_diff_needs_no_key(protected):
     for command in ("show", "log -p", "blame .env", "diff HEAD~1"):
         assert CANARY not in protected.git(command)
     protected.shell("sed -i 's/^P=.*/P=other/' .env")
-    assert len(re.findall(r"^[+-]P: plaintext, masked", protected.git("diff"), re.MULTILINE)) == 2
+    assert len(re.findall(r"^[+-]P: plaintext, not shown", protected.git("diff"), re.MULTILINE)) == 2
 
 
 def test_marks_of_plaintext_are_of_this_clone(protected):
@@ -423,7 +423,7 @@ def test_marks_of_plaintext_are_of_this_clone(protected):
 
 def test_any_file_can_be_shown(protected):
     """A file that is not a .env file is in the output of git diff, too."""
-    for nul, said in ((b"", "a line that cannot be parsed, masked"), (b"\x00", "not a .env file")):
+    for nul, said in ((b"", "a line that cannot be parsed, not shown"), (b"\x00", "not a .env file")):
         text = b"\xff\xfe" + nul + b" \x1b[31m='open\nA='x\r\n\r\n\"\n-----BEGIN\n"
         (protected.folder / "odd.env").write_bytes(text)
         protected.git("add -N odd.env")
@@ -516,7 +516,7 @@ def test_odd_paths(repo, name):
         )
         path.write_text(text)
         repo.git("add .")
-        assert repo.git("diff --cached").count("plaintext, masked") >= 2
+        assert repo.git("diff --cached").count("plaintext, not shown") >= 2
         repo.git("commit --quiet --no-verify -m x")
     repo.git("merge --no-verify --no-edit new1")
     assert path.read_text() == "A=x\nB=y\n"

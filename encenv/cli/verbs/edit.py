@@ -32,11 +32,11 @@ from encenv.policy.project import project_of
 def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None:
     """Open FILE (.env) decrypted in your editor ($VISUAL, else $EDITOR), and encrypt what you change.
 
-    Values that you leave alone keep their bytes. A changed or new value is encrypted if it was, or if it must be: see
-    encenv check --help. The plaintext is in a folder that only you can enter, in memory where the system has such a
-    place, and is wiped when the editor ends. If the text cannot be saved, you can edit it again; if you do not, it is
-    kept, encrypted, in FILE.unsaved. Vim is told to leave no copies. An editor that keeps a history of files, as VS
-    Code does, keeps one of this text as well, unless you switch that off.
+    Unchanged values keep their bytes. A changed or new value is encrypted if it was, or if it must be: see encenv
+    check --help. The plaintext is in a folder that only you can enter, in memory if possible, and is wiped when the
+    editor ends. If the text cannot be saved, you can edit it again; if you do not, it is kept, encrypted, in
+    FILE.unsaved. Vim is told to leave no copies. Other editors may keep a history of the text, as VS Code does, unless
+    you switch that off.
 
     \b
     Example:
@@ -46,15 +46,16 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
     if file == STANDARD_INPUT:
         raise click.UsageError("only a file can be edited, not -")
     project = project_of(file)
-    writer, wanted = project.writer(keys, context, progress), project.policy().requires
+    writer = project.writer(keys, context, progress)
+    must_encrypt = project.policy().requires
     check_creatable(file, writer, f"encenv edit {shell_argument(place(file))}")
     write = rewrite if exists(file) else rewrite_or_create
     session = start_edit(_text(file), writer, place(file))
 
     def save(edited: str) -> EncryptResult:
-        outcome = finish_edit(session, edited, writer, wanted)
+        outcome = finish_edit(session, edited, writer, must_encrypt)
         if outcome.text != session.text:
-            write(file, lambda text: replace(outcome, text=_merged(file, session.text, outcome.text, text)))
+            write(file, lambda text: replace(outcome, text=_merge(file, session.text, outcome.text, text)))
         return outcome
 
     with private_folder() as (folder, in_memory):
@@ -116,16 +117,16 @@ def _keep(file: str, path: Path, session: EditorSession, writer: Writer) -> None
         warn(f"your text is kept, encrypted; to see it: encenv get {UNSAVED} -f {shell_argument(beside)}")
 
 
-def _merged(file: str, before: str, after: str, now: str) -> str:
+def _merge(file: str, before: str, after: str, now: str) -> str:
     """Return *after*, merged with what another program changed in *file* since it held *before*."""
     if now == before:
         return after
-    merged = merge(before, after, now)
-    if merged.conflicts:
-        names = ", ".join(map(printable, merged.conflicts))
+    result = merge(before, after, now)
+    if result.conflicts:
+        names = ", ".join(map(printable, result.conflicts))
         raise ConflictError(
             f"you and another program changed the same variables of {printable(file)}: {names}",
             hint="look at the file in another window; to keep its values, leave those lines unchanged",
         )
     say(f"{printable(file)}: merged with what another program changed in the meantime")
-    return merged.text
+    return result.text

@@ -1,4 +1,4 @@
-"""``encenv hook``: protect a clone without pre-commit; and what git calls in such a clone."""
+"""``encenv hook``: protect a clone without pre-commit. The hidden commands are those that git calls there."""
 
 import os
 from contextlib import suppress
@@ -20,7 +20,7 @@ from encenv.policy.project import project
 
 MASK_KEY = "encenv-mask.key"  # in the git folder, of this clone alone
 MASK_KEY_BYTES = 32
-DRIVER_FAILED = 129  # gitattributes(5): a status above 128 is no conflict but a failure
+DRIVER_FAILED = 129  # gitattributes(5): a status above 128 is a failure, not a conflict
 
 
 @click.group(no_args_is_help=False)
@@ -59,7 +59,7 @@ def uninstall() -> None:
 @command.command(hidden=True)
 @click.argument("file")
 def textconv(file: str) -> None:
-    """Write FILE masked; git calls it for a diff, and without its output there would be none."""
+    """Write FILE with names instead of values; git calls this for a diff, and fails without its output."""
     text = read(file).decode("utf-8", "surrogateescape")
     write(mask(text, _mask_key()).encode("utf-8", "backslashreplace"))
 
@@ -70,17 +70,17 @@ def textconv(file: str) -> None:
 @click.argument("path", default=".env")
 @click.pass_context
 def merge_driver(ctx: click.Context, texts: tuple[str, str, str], marker_size: int, path: str) -> None:
-    """Merge THEIRS into OURS, which git reads then; exit 1 tells it of a conflict."""
+    """Merge THEIRS into OURS, which git then reads; exit code 1 means a conflict."""
     base, ours, theirs = texts
     try:
-        merged = merge(*(read(file).decode() for file in texts), marker_size=marker_size)
+        result = merge(*(read(file).decode() for file in texts), marker_size=marker_size)
         # git's own temporary file, which git reads next: it needs no lock and no safe replacement.
-        Path(ours).write_bytes(merged.text.encode())
+        Path(ours).write_bytes(result.text.encode())
     except Exception:  # noqa: BLE001 (whatever it is, their changes must not be lost)
         say(f"{printable(path)}: merged as text, because it cannot be read variable by variable")
         ctx.exit(_as_text(ours, base, theirs, marker_size))
-    if merged.conflicts:
-        say(f"{printable(path)}: changed on both sides: {', '.join(map(printable, merged.conflicts))}")
+    if result.conflicts:
+        say(f"{printable(path)}: changed on both sides: {', '.join(map(printable, result.conflicts))}")
         ctx.exit(1)
 
 
