@@ -1,7 +1,7 @@
 """The final values of a .env file's variables, for a place that does not expand ``${NAME}``.
 
-Encrypted values stay encrypted. One whose text refers to others is expanded and encrypted again, and so is a plain
-value that refers to an encrypted one. No plaintext of an encrypted value is returned, unless it is asked for.
+Encrypted values stay encrypted. An encrypted value that refers to others is expanded and encrypted again, and so is a
+plain value that refers to an encrypted one. No plaintext of an encrypted value is returned, unless it is asked for.
 
 The functions take the *text* of the file and what messages call it, who encrypts, which variables are *chosen*, and
 which names the policy *requires* to be encrypted. One EncenvError reports all values that cannot be decrypted or,
@@ -51,7 +51,7 @@ class FinalValues:
 def plaintext_values(
     text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest
 ) -> FinalValues:
-    """Return the variables in plaintext, without key entries. What must be encrypted is a secret even if it is not."""
+    """Return the variables in plaintext, without key entries; those that must be encrypted are secrets in any case."""
     source = _Source(text, where, writer.environ, chosen)
     source.session.prepare(source.file.sealed_texts(source.raw))
     values = {name: source.file.value(name) or "" for name in source.raw}
@@ -64,7 +64,7 @@ def plaintext_values(
 def encrypted_values(
     text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest
 ) -> FinalValues:
-    """Return the variables with encrypted values encrypted. They are decrypted to see whether they refer to others."""
+    """Return the variables; encrypted values stay encrypted, and are decrypted to see whether they refer to others."""
     source = _Source(text, where, writer.environ, chosen)
     source.refuse_plaintext(requires)
     source.session.prepare(source.file.sealed_texts(source.raw))
@@ -94,7 +94,7 @@ def raw_values(text: str, where: str, writer: Writer, chosen: NameTest, requires
             values[name] = source.file.value(name) or ""
         elif not claims(raw):
             unexpanded.append(name)
-            source.session.decrypt(name, raw)  # notes a failure if an encrypted value is only a part of it
+            source.session.decrypt(name, raw)  # fails if an encrypted value is only a part of it
     source.raise_failures()
     undecrypted = tuple(name for name, value in values.items() if claims(value))
     return FinalValues(_with_entries(values, source), undecrypted=undecrypted, unexpanded=tuple(unexpanded))
@@ -156,7 +156,7 @@ def _encrypt(texts: Mapping[str, str], source: _Source, writer: Writer) -> dict[
 
 
 def _with_entries(values: Mapping[str, str], source: _Source) -> dict[str, str]:
-    """Return *values* with each key entry that they need before the first value that needs it.
+    """Return *values* with each key entry before the first value that needs it.
 
     All key entries of a data key become one: elsewhere, there is only one variable of a name.
     """

@@ -43,7 +43,7 @@ class Variables:
 
     values: Mapping[str, str] = field(repr=False)
     secret: frozenset[str] = frozenset()  # the names whose values are secrets in plaintext
-    title: str = ""  # the name of the whole, in formats that have one
+    title: str = ""  # the name of the function, variable or object, in formats that have one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Format:
     name: re.Pattern[str] | None = None  # of a variable; None for any
     takes: Callable[[str, str], bool] = _is_unicode  # given a name and a value
     reserves: Callable[[str], object] = lambda _: False  # true of the names that cannot be set
-    has_title: bool = False  # whether it has a name for the whole
+    has_title: bool = False  # whether the variables together have a name
 
     def write(self, variables: Variables) -> Output:
         """Return *variables* in this format; one MalformedError names all that the reader would refuse or change."""

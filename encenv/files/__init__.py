@@ -1,4 +1,4 @@
-"""A .env file on disk: read, understood, encrypted, edited and replaced.
+"""Read, inspect, encrypt, edit and replace .env files on disk.
 
 From the bottom up:
 disk · atomic: bytes on disk, and their text.

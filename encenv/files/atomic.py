@@ -32,7 +32,7 @@ _NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.
 
 
 class _State(NamedTuple):
-    """Everything of a file that a replacement keeps, and must not overwrite if another program changed it."""
+    """The content and permissions of a file when it was read; it is not replaced if one of them has changed since."""
 
     data: bytes
     mode: int
@@ -89,7 +89,7 @@ def edit_file(path: StrPath) -> Iterator[FileEdit]:
     Must not be nested for two files of one folder: the inner block would wait for the outer one.
 
     Raises:
-        ConflictError: If another writer keeps the folder for more than `LOCK_SECONDS`.
+        ConflictError: If another writer holds the lock for more than `LOCK_SECONDS`.
         FileError: If it cannot be read, or is not a regular file with one name.
     """
     path = Path(path)
@@ -101,8 +101,8 @@ def create(path: StrPath, data: bytes, mode: int = PRIVATE) -> None:
     """Create the file *path* with *data* in it; nobody sees it before it is whole. The umask applies to *mode*.
 
     Raises:
-        ConflictError: If something exists there, even a broken symbolic link; or as for `edit_file`.
-        FileError: If it cannot be written. Nothing exists there then.
+        ConflictError: If something exists there, even a broken symbolic link, or another writer holds the lock.
+        FileError: If it cannot be written. Then there is no such file.
     """
     path = Path(path)
     temporary = _temporary_beside(path)
@@ -233,7 +233,7 @@ def _copy_permissions(descriptor: int, path: Path, like: _State) -> None:
             mode = mode & ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3
     path.chmod(mode)
     for name, value in like.attributes:
-        with suppress(OSError):  # attributes that only the system may set, it sets itself
+        with suppress(OSError):  # the system itself sets those that only it may set
             os.setxattr(descriptor, name, value)
 
 

@@ -35,7 +35,9 @@ class Assignment:
     @property
     def form(self) -> Form:
         """Whether it is sealed, as its first characters say."""
-        return "bare" if self.text is None else "sealed" if claims(self.text) else "plain"
+        if self.text is None:
+            return "bare"
+        return "sealed" if claims(self.text) else "plain"
 
     @property
     def kid(self) -> str | None:
@@ -80,7 +82,7 @@ def compare(before: str, after: str) -> Comparison:
 def compare_plaintexts(
     differences: Iterable[Difference], before: Mapping[int, str], after: Mapping[int, str]
 ) -> tuple[Difference, ...]:
-    """Return *differences* with values that were sealed before and after compared by their plaintexts.
+    """Return *differences*; if a value was sealed before and after, its plaintexts decide whether it changed.
 
     *before* and *after* are the plaintexts of the two files, by the index of the assignment.
     """
@@ -130,7 +132,7 @@ def _change(old: Assignment | None, new: Assignment | None, rewrapped: Mapping[s
 
 
 def _changed_entries(before: EnvFile, after: EnvFile) -> dict[str, tuple[str, ...]]:
-    """Return, for each key entry that both files have and that differs, by KID, the parts removed and added."""
+    """Return the parts that were removed from and added to each key entry that both files have, by KID."""
     rewrapped = {}
     old_texts, new_texts = entries_of(before).texts(), entries_of(after).texts()
     for kid, texts in new_texts.items():

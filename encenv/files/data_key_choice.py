@@ -42,7 +42,8 @@ def choose_data_key(lines: FileLines, writer: Writer) -> EncryptionKey:
             exact = FileKey((new.entry,), {}).wrapping_keys
             candidates = [key for key in lines.keys if key.is_only_under(exact)]
     else:
-        keys, candidates = agreed_keys(lines, writer), lines.trusted_keys
+        keys = agreed_keys(lines, writer)
+        candidates = lines.trusted_keys
     context = tuple(sorted(_agreed_context(candidates, writer, lines.where)))
     session = writer.session(lines.entries)
     denial: KeyDeniedError | None = None
@@ -74,7 +75,8 @@ def wrapping_of_new_key(lines: FileLines, writer: Writer) -> tuple[Sequence[KeyN
     Raises:
         EncenvError: If the writer names none and those of the file differ or cannot be trusted.
     """
-    keys, trusted = writer.keys or agreed_keys(lines, writer), lines.trusted_keys
+    keys = writer.keys or agreed_keys(lines, writer)
+    trusted = lines.trusted_keys
     _check_wrapped_keys(trusted, writer, lines.where)
     return keys, _agreed_context(trusted, writer, lines.where)
 
@@ -134,7 +136,7 @@ def _check_wrapped_keys(file_keys: Iterable[FileKey], writer: Writer, where: str
         return
     for key in file_keys:
         requests = [UnwrapRequest(item, e.context, e.commitment) for e in key.entries for item in e.items]
-        if len(requests) == 1:  # there is no other to compare it with
+        if len(requests) == 1:  # there is no other one to compare it with
             continue
         results = unwrap([[request] for request in requests], writer.find, UNWRAP_SECONDS)
         for request, result in zip(requests, results, strict=True):

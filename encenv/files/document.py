@@ -13,7 +13,7 @@ from encenv.errors import FileError
 from encenv.files.disk import printable
 from encenv.files.dotenv_names import Reader, Statement, parse_key, parse_stream, parse_value
 
-# What may come before the name, between name and value, and after "=": the parser has no public names for these.
+# The text before the name, between name and value, and after "=": the parser has no public names for these.
 # If a later version had another grammar, the proof in `with_value` would fail and nothing would be written.
 _BEFORE_NAME = re.compile(r"\s*(?:export[^\S\r\n]+)?")
 _EQUALS = re.compile(r"[^\S\r\n]*=")

@@ -1,6 +1,6 @@
 """Every undocumented name of python-dotenv that encenv relies on, read in one place, without a default.
 
-If an update has renamed one, the error names it. That each does what is expected is proven for each text written.
+If an update has renamed one, the error names it. Each written text is parsed again, which proves that they still work.
 """
 
 from typing import TypeAlias

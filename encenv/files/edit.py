@@ -19,7 +19,7 @@ from encenv.files.opening import open_values, reading_session
 from encenv.files.writer import Writer
 from encenv.format.sealed import LOCAL_KEY_NAME, claims, entry_kid, kid_shown
 
-# New names are limited to what a shell, docker and systemd can use. A present one may be any.
+# New names are limited to those that a shell, docker and systemd can use; an existing name may be any.
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 
 
@@ -129,7 +129,7 @@ def _check_name(name: str) -> None:
     """Check that a new variable may be called *name*; the error does not show a wrong name, which may be a value."""
     if _NAME.fullmatch(name) is None:
         raise MalformedError(
-            "that is not the name of a variable", hint="choose a name of letters, digits and underscores"
+            "a variable cannot have this name", hint="choose a name of letters, digits and underscores"
         )
     if _is_key(name):
         raise ConflictError(f"{name} holds a key, and only encenv sets it", hint="choose another name")
@@ -144,7 +144,7 @@ def _indexes(file: EnvFile, name: str) -> list[int]:
 
 
 def _existing(file: EnvFile, name: str, where: str) -> list[int]:
-    """Return the indexes of the lines of the variable *name*; if there are none, the error has similar names."""
+    """Return the indexes of the lines of the variable *name*; if there are none, the error suggests similar names."""
     indexes = _indexes(file, name)
     if indexes:
         return indexes
@@ -156,5 +156,5 @@ def _existing(file: EnvFile, name: str, where: str) -> list[int]:
 
 
 def _bound_name(name: str) -> bytes:
-    """Return the name that a value is bound to: a to z as A to Z, and nothing else changed."""
+    """Return *name* as a value is bound to it: a to z in upper case, everything else unchanged."""
     return name.encode("utf-8", "surrogateescape").upper()

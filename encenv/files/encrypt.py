@@ -23,7 +23,7 @@ class EncryptResult:
 
     text: str = field(repr=False)  # the file's new text; plain values are in it
     names: tuple[str, ...] = ()  # the variables that were changed, in order
-    entry: KeyEntry | None = None  # the one they were encrypted under; None if nothing was encrypted
+    entry: KeyEntry | None = None  # the key entry they need; None if nothing was encrypted
     is_new: bool = False  # whether that entry was added
     unchanged: int = 0  # how many values `encrypt` found encrypted already
 
@@ -121,7 +121,7 @@ def encrypt_values(
     old_kids: Collection[str] = (),
     progress: Progress = iter,
 ) -> EncryptResult:
-    """Encrypt *values*, at least one, in *file*, and prove it in memory: a mistake here costs no file.
+    """Encrypt *values*, at least one, in *file*, and prove the result in memory: a mistake here costs no file.
 
     The values are plaintexts by the index of their lines. A new key entry is written above the first of them. The key
     entries of *old_kids* are dropped if no value uses them any more.

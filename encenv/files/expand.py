@@ -77,7 +77,7 @@ class Expansion:
     def _needs(
         self, indexes: Iterable[int], text_of: Callable[[int], str]
     ) -> dict[int, tuple[list[Atom], _Sources]]:
-        """Return all bindings that *indexes* need, as far as *text_of* shows it: their atoms and sources, by index."""
+        """Return atoms and sources of all bindings that *indexes* need, by index; *text_of* gives the texts to look at."""
         needs: dict[int, tuple[list[Atom], _Sources]] = {}
         waiting = list(indexes)  # not recursion: a chain of references may be as long as the file
         while waiting:

@@ -61,7 +61,7 @@ class Inspection:
     variables: tuple[Variable, ...]  # in order, without key entries; a name may occur several times
     entries: tuple[KeyEntry, ...]  # those that a load can use, one for each data key
     problems: tuple[Remark, ...]  # lines that cannot be parsed, bad or renamed key entries, a local key
-    warnings: tuple[Remark, ...]  # on lines that are not wrong
+    warnings: tuple[Remark, ...]  # about lines that are valid
     commented: tuple[tuple[str, int], ...]  # name and line of each plaintext value in a comment
     private_keys: tuple[int, ...]  # the lines on which the text of a private key begins
     size: int  # the bytes of all variables, key entries included, as AWS Lambda counts them
@@ -152,7 +152,7 @@ def _problems(bindings: Iterable[Binding]) -> Iterator[Remark]:
         if binding.error:
             text, hint = "the line cannot be parsed, and may hold a secret", PARSE_HINT
         elif entry_kid(name.upper()) is not None:
-            text, hint = f"{name} is a key entry whose name has another case", f"rename it to {name.upper()}"
+            text, hint = f"{name} must be in capitals to be a key entry", f"rename it to {name.upper()}"
         elif may_be_secret(name):
             text = "the name looks like a piece of a secret, and is not shown"
             hint = "put the whole value in quotes after NAME=, and encrypt it"

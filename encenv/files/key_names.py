@@ -1,4 +1,4 @@
-"""Wrapping keys and an encryption context as a user writes them: in an option or in pyproject.toml, with one meaning."""
+"""Parse wrapping keys and encryption contexts as a user writes them, in an option or in pyproject.toml."""
 
 import re
 from collections.abc import Iterable
@@ -80,7 +80,7 @@ def parse_context(pairs: Iterable[tuple[str, str]]) -> Pairs:
     """
     context = tuple(sorted(pairs))
     check_context(context, where="the encryption context")
-    if ADDED_BY_WRITER in context:  # of all values: each `set` would make a contributor's data key
+    if ADDED_BY_WRITER in context:  # then each `set` would make another contributor's data key
         raise MalformedError(
             f"the encryption context holds {'='.join(ADDED_BY_WRITER)}, which encenv alone may set",
             hint="leave that pair out",

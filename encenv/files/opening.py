@@ -9,7 +9,7 @@ from encenv.keys.entries import KeyEntries, embedded_value
 from encenv.keys.session import Session
 
 Values = Mapping[int, tuple[str, str]]  # name and value as in the file, by index
-# Yields the items, as `iter` does, and may show how far it is.
+# Yields the items, as `iter` does, and may show the progress.
 Progress = Callable[[Collection[Any]], Iterable[Any]]
 
 

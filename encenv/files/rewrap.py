@@ -35,7 +35,7 @@ class RewrapResult:
     added: tuple[KeyName, ...]  # they open the file now, and did not before
     removed: tuple[KeyName, ...]  # they opened the file before, and do not now
     refreshed: tuple[KeyName, ...]  # their wrapped key is new
-    stale: tuple[tuple[KeyName, EncenvError], ...]  # their wrapped key could not be refreshed and stays: why
+    stale: tuple[tuple[KeyName, EncenvError], ...]  # why their wrapped key could not be refreshed; it stays
 
 
 @frameless
@@ -51,7 +51,7 @@ def rewrap(
 
     Args:
         text: The file's text, newlines untranslated.
-        writer: Leads to the wrapping keys. If it has a context, every data key is wrapped again with that.
+        writer: Finds the wrapping keys. If it has a context, every data key is wrapped again with that.
         where: What messages call the file.
         add: The wrapping keys to wrap each data key under as well. If the data keys are under different wrapping
             keys, the writer, *add* or *remove* must name each of these.
@@ -60,7 +60,7 @@ def rewrap(
     Raises:
         KeyEntryError: If the file has no key entry.
         PolicyError: If no wrapped key would be left.
-        ConflictError: If a key to remove is absent or ambiguous, or nobody named one that a data key is under.
+        ConflictError: If a key to remove is absent or ambiguous, or a data key is under one that nobody named.
         EncenvError: If a key entry is malformed or a data key cannot be wrapped; the file must then stay unchanged.
             A refresh raises only if it can refresh nothing.
     """
@@ -115,9 +115,7 @@ class _Change:
     add: Sequence[KeyName]
     remove: Sequence[KeyName]
     where: str
-    stale: dict[KeyName, EncenvError] = field(
-        default_factory=dict
-    )  # the keys that no refresh reached, and why
+    stale: dict[KeyName, EncenvError] = field(default_factory=dict)  # why each key could not be refreshed
 
     def apply(self, entries: _Entries) -> dict[int, KeyEntry]:
         """Return the *entries* of one data key changed, without those that end up empty."""
@@ -159,7 +157,7 @@ class _Change:
     ) -> WrappedKey:
         """Return the data key of *entries* wrapped under *key* with *context*, first from the wrapped key *present*.
 
-        From others only if *key* is named: nothing else says that its owner may have the data key.
+        Other wrapped keys are used only if the user named *key*: nothing else says that its owner may decrypt.
         """
         sources = [(item, entry) for entry in entries.values() for item in entry.items]
         named_keys = (*self.writer.keys, *self.remove)
@@ -188,9 +186,9 @@ def _rewrap_by_provider(
     sources: Iterable[tuple[WrappedKey, KeyEntry]],
     context: Mapping[str, str],
 ) -> WrappedKey | None:
-    """Return the first of *sources* that *provider* re-wraps under *key*; None if they are too far apart.
+    """Return the first of *sources* that *provider* re-wraps under *key*; None if it can re-wrap none, as between regions.
 
-    If the provider fails, so does this: a data key that it could re-wrap is not unwrapped here.
+    An error of the provider is raised: a data key that it could re-wrap is not unwrapped here.
     """
     failure: EncenvError | None = None
     for item, entry in sources:
@@ -213,7 +211,7 @@ def _check_named(entries: Iterable[KeyEntry], named_keys: Sequence[KeyName], whe
             if not KeyName.of(item).is_among(named_keys):
                 raise ConflictError(
                     f"{where} has values under different keys, and nobody named {item.wrapping_key},"
-                    f" which {entry.name} is under",
+                    f" a key of {entry.name}",
                     hint="if it belongs there, name it too: --add KEY; if not, set the values of that key entry"
                     " again",
                 )

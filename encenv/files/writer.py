@@ -1,4 +1,4 @@
-"""Who encrypts: the wrapping keys, the encryption context, and the making of a new data key."""
+"""The writer of a .env file: its wrapping keys and encryption context, and how it makes a new data key."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class Writer:
     context: Pairs | None = None  # for new data keys; if None, the file's own, or none
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     providers: Sequence[KeyProvider] = ()  # to use instead of the built-in ones of their names
-    progress: Progress = iter  # iterates over the values that are worked on, and may show how far it is
+    progress: Progress = iter  # iterates over the values to work on, and may show the progress
 
     def session(self, entries: KeyEntries) -> Session:
         """Return a session that decrypts values for this writer, with only the key entries of the file."""

@@ -455,7 +455,7 @@ def test_github_masks(workspace):
     }
     # Sent into GITHUB_ENV with the variables, the masks would mask nothing and be shown.
     message, _ = in_words(workspace.call("export", "--format", "github", "--plaintext", "-o", "-"))
-    assert message == "standard output cannot take the masks for plaintext and the variables"
+    assert message == "standard output cannot take the variables and the commands that mask plaintext"
     assert "KEY=encenv:1:" in workspace.call("export", "--format", "github", "-o", "-").out
     target.write_text("EARLIER=1")  # another program left its line open
     workspace.call("export", "--format", "github", "--only", "DEBUG")

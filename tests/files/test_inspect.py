@@ -91,12 +91,12 @@ def test_a_second_key_entry_that_stops_a_load(change, fault, is_first):
 
 
 def test_an_entry_in_another_case():
-    """A key entry whose name has another case is a problem, and its values cannot be decrypted; a copy is not."""
+    """A key entry whose name is not in capitals is a problem, and its values cannot be decrypted; a copy is not."""
     entry, line = sealed("A=1\n").splitlines()
     name, _, value = entry.partition("=")
     facts = inspect(f"{name.lower()}={value}\n{line}\n")
     assert [remark.text for remark in facts.problems] == [
-        f"{name.lower()} is a key entry whose name has another case"
+        f"{name.lower()} must be in capitals to be a key entry"
     ]
     assert facts.variables[-1].state == "unopenable"
     assert inspect(f"{entry}\n{entry}\n{line}\n").problems == ()
