@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-# Where ** is not between slashes, it means what * means. Git agrees, but not if all text before it is plain.
+# Where ** is not between slashes, it means what * means. Git agrees, unless all text before it is plain.
 _WILDCARD = re.compile(r"((?:(?<=/)|^)\*\*+(?:/|\Z))|(\*+)|(\?)")
 _REGEXES = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 _SPECIAL = re.compile(r"[\\\[]|\A[!#]")  # more that git gives a meaning
@@ -52,6 +52,9 @@ def _split(pattern: str) -> Iterator[tuple[str, str]]:
     for match in _WILDCARD.finditer(pattern):
         yield pattern[end : match.start()], ""
         folders, star, _ = match.groups()
-        yield "", ("**/" if folders.endswith("/") else "**") if folders else "*" if star else "?"
+        if folders:
+            yield "", "**/" if folders.endswith("/") else "**"
+        else:
+            yield "", "*" if star else "?"
         end = match.end()
     yield pattern[end:], ""

@@ -1,7 +1,7 @@
 """Read and write ``[tool.encenv]`` of pyproject.toml: which files are encrypted, with which keys, and which variables.
 
-The table is taken from the nearest pyproject.toml that has one, from the file's folder upwards, but never from
-outside the git repository, and without a repository only from the folder itself: its author chooses the keys.
+The table is that of the nearest pyproject.toml that has one, from the file's folder up to the top of its git
+repository; without a repository, only the folder itself counts. Other folders do not: the table chooses the keys.
 """
 
 import json
@@ -113,8 +113,8 @@ class Projects:
 def write_keys(path: Path, keys: Sequence[str], context: Pairs, comment: str) -> None:
     """Add *keys* and *context* to the table, which has neither; make the table, and the file, where there is none.
 
-    An empty context is left out; a *comment* is written behind the keys. It is an error if the file would then say
-    anything but what it said before, and this.
+    An empty context is left out; a *comment* is written behind the keys. A FileError is raised if anything else in the
+    file would change.
     """
     settings: dict[str, object] = {"keys": [*keys]}
     lines = [f"keys = {json.dumps([*keys])}" + (f"  # {comment}" if comment else "")]
@@ -136,7 +136,7 @@ def write_keys(path: Path, keys: Sequence[str], context: Pairs, comment: str) ->
             is_safe, new = False, ""
         if not is_safe:
             raise FileError(
-                f"{printable(os.path.relpath(path))} cannot be changed without changing what else it says",
+                f"{printable(os.path.relpath(path))} cannot be changed without a change of its other settings",
                 hint=f"add this yourself: {TABLE} with {'; '.join(lines)}",
             )
         file.replace(new.encode())
@@ -172,11 +172,10 @@ def _read_table(path: Path, table: Mapping[str, Any]) -> Project:
         try:
             settings[name] = reader(value)
         except MalformedError as error:
-            fault = PolicyError(f"{where}: {name}: {error.message}", hint=error.hint)
-            raise fault from None
+            raise PolicyError(f"{where}: {name}: {error.message}", hint=error.hint) from None
         except TypeError:
-            fault = PolicyError(f"{where}: {name} has a wrong value", hint=f"write it as in: {example}")
-            raise fault from None
+            hint = f"write it as in: {example}"
+            raise PolicyError(f"{where}: {name} has a wrong value", hint=hint) from None
     return Project(path, path.parent, **settings)
 
 

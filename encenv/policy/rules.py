@@ -1,6 +1,6 @@
 """Decide which variables must be encrypted.
 
-All verbs ask this one rule. The first of these that decides, counts:
+All verbs use this one rule. The first step that decides counts:
 
 1. The settings class. A field whose type holds a `SecretStr`, `SecretBytes`, `Secret[...]` or a DSN must be
    encrypted, whatever the globs say; so must a nested model's field of such a type (``DB__PASSWORD``), and the
@@ -26,9 +26,7 @@ class FieldSecrecy:
     """Whether the fields of a settings class hold secrets: True, False (they cannot), or None (undecided)."""
 
     names: Mapping[str, bool | None]  # by the name of the variable
-    prefixes: Mapping[
-        str, bool | None
-    ]  # for what is in a dict, by the beginning of its name; the longest counts
+    prefixes: Mapping[str, bool | None]  # for items of a dict, by the start of a name; the longest counts
     case_sensitive: bool  # whether names are compared with their case; otherwise they are in lower case here
 
     def of(self, name: str) -> bool | None:

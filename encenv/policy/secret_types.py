@@ -76,8 +76,8 @@ def _classes(kind: Any) -> Iterator[tuple[type, tuple[Any, ...]]]:
         yield origin or kind, args
     else:
         names = ("__supertype__", "__value__", "__bound__")  # of NewType, type X = …, TypeVar
-        inner = next((one for name in names if (one := getattr(kind, name, None)) is not None), None)
-        yield from [(object, ())] if inner is None else _classes(inner)
+        inner = (getattr(kind, name, None) for name in names)
+        yield from _classes(next((one for one in inner if one is not None), object))
 
 
 def _of_class(cls: type, args: tuple[Any, ...], seen: frozenset[type]) -> Secrecy:
@@ -91,7 +91,7 @@ def _of_class(cls: type, args: tuple[Any, ...], seen: frozenset[type]) -> Secrec
         return _combined(secrecy(part, seen | {cls}) for part in parts.values())
     if args and issubclass(cls, Mapping):  # the keys of one are names
         key, value = (*args, Any)[:2]
-        return True if secrecy(key, seen) else secrecy(value, seen)
+        return secrecy(key, seen) or secrecy(value, seen)
     if args and issubclass(cls, Iterable):
         return _combined(secrecy(arg, seen) for arg in args if arg is not ...)
     return None
@@ -121,8 +121,10 @@ def _leads_to_service(metadata: Iterable[Any]) -> bool:
 
 def _combined(parts: Iterable[Secrecy]) -> Secrecy:
     """Return the secrecy of a whole: one secret is enough; it is harmless only if every part is."""
-    every = [*parts]
-    return True if True in every else None if None in every or not every else False
+    every = {*parts}
+    if True in every:
+        return True
+    return False if every == {False} else None
 
 
 def _nested(

@@ -3,7 +3,7 @@
 This program runs in the project's folder. Importing the class must not need the secrets, although a module often
 makes its ``settings = Settings()`` in the next line. So here, and only here, no settings class loads anything: its
 instances have their defaults and nothing else, and `load_dotenv`, `dotenv_values` and `decrypt_environ` find nothing.
-A module that fails nevertheless, because it goes on to use a value, is good enough if the class was defined before.
+A module that fails, because it uses a value that is missing, is good enough if it has defined the class by then.
 """
 
 import importlib
@@ -29,12 +29,12 @@ from encenv.policy.settings_import import NoAnswer
 
 def main(settings: str) -> None:
     """Write the answer for the class *settings* to standard output, and nothing else."""
-    answer_to = os.dup(1)
+    output = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # the application may print anything
         os.dup2(nowhere, stream)
     answer = json.dumps(asdict(_answer(settings))).encode()
-    with os.fdopen(answer_to, "wb") as file:
+    with os.fdopen(output, "wb") as file:
         file.write(answer)
     os._exit(0)  # without waiting for the application's threads and exit handlers
 
@@ -42,7 +42,7 @@ def main(settings: str) -> None:
 def _answer(settings: str) -> FieldSecrecy | NoAnswer:
     module, _, name = settings.partition(":")
     folder = Path.cwd()
-    sys.path[:0] = [str(folder), *([str(folder / "src")] if (folder / "src").is_dir() else [])]
+    sys.path[:0] = [str(path) for path in (folder, folder / "src") if path.is_dir()]
     _disable_loading()
     failure: BaseException | None = None
     try:
@@ -89,7 +89,7 @@ def _namespace_at(error: BaseException, module: str) -> dict[str, Any]:
 
 
 def _explain(failure: BaseException | None, module: str, name: str) -> NoAnswer:
-    """Return why the class is not there, and what to do."""
+    """Return why *module* has no class *name*, and what to do."""
     if failure is None:
         return NoAnswer(
             f"there is no {name} in {module}", 'write settings = "module:Class" as it is imported'

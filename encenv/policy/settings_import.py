@@ -1,6 +1,6 @@
 """Import the settings class that [tool.encenv] names, in a process of its own.
 
-So what the application's modules do when they are imported (read files, set variables, print) stays there.
+So the application's modules, which may read files, set variables and print, change nothing in this process.
 """
 
 import json
@@ -21,7 +21,7 @@ IMPORT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Why a settings class cannot be imported, and what to do."""
+    """The reason why a settings class cannot be imported, and what to do."""
 
     message: str
     hint: str
