@@ -1,7 +1,7 @@
-"""The command line. Only in this room is anything printed or exited.
+"""The command line. Only this room prints, and ends the process.
 
 From the bottom up:
-terminal · report · options · files: what a person sees and gives.
-editor · key_health: what one verb needs.
-group · main: the call itself. verbs/ has one file a verb.
+terminal · report · options · files: output and input, for all verbs.
+editor · key_health: parts of one verb.
+group · main: the call itself. verbs/ has one file for each verb.
 """

@@ -38,7 +38,7 @@ def for_each_file(files: Sequence[str], doing: str, act: Callable[[str], None]) 
 
 def read_text(path: str, hint: str = NOT_UTF8_HINT) -> str:
     """Return the text of the file *path*, with newlines unchanged; *hint* says what to do if it is not UTF-8."""
-    # Without a name for the bytes: the error would keep them with this frame.
+    # The bytes get no name here: an error would keep them with this frame.
     return decode(read_standard_input() if path == STANDARD_INPUT else read(path), place(path), hint=hint)
 
 
@@ -63,12 +63,12 @@ def write_text(path: str, text: str, mode: int = PRIVATE) -> None:
 
 
 def exists(path: str) -> bool:
-    """Return whether there is a file *path*; a link that leads nowhere is one that cannot be read."""
+    """Return whether there is a file *path*; a broken link counts as one that cannot be read."""
     return path == STANDARD_INPUT or os.path.lexists(path)
 
 
 def check_creatable(path: str, writer: Writer, command: str) -> None:
-    """Check that the file *path* exists or that a key for it is named; a hint adds one to *command*."""
+    """Check that the file *path* exists or that a key for it is named; the hint adds a key to *command*."""
     if not writer.keys and not exists(path):
         raise FileError(
             f"the file {printable(path)} does not exist",
@@ -77,7 +77,7 @@ def check_creatable(path: str, writer: Writer, command: str) -> None:
 
 
 def rewrite(path: str, change: Callable[[str], T]) -> T:
-    """Replace the text of *path* by what *change* makes of it; ``-`` is standard input, then standard output."""
+    """Replace the text of *path* by what *change* makes of it; ``-`` rewrites standard input to standard output."""
     if path == STANDARD_INPUT:
         outcome = change(read_text(path))
         write(outcome.text.encode())
@@ -103,8 +103,8 @@ def report(path: str, what: str, outcome: EncryptResult) -> None:
     if outcome.entry is None:
         say(f"{where}: {what}")
         return
-    key, names = "new data key under" if outcome.is_new else "key", sorted(key_texts(outcome.entry))
-    say(f"{where}: {what} ({key} {', '.join(names)})")
+    key = "new data key under" if outcome.is_new else "key"
+    say(f"{where}: {what} ({key} {', '.join(sorted(key_texts(outcome.entry)))})")
     if outcome.is_new and ADDED_BY_WRITER in outcome.entry.context:
         say(f"{where}: added as a contributor, because you may not decrypt; encenv rotate merges it")
 

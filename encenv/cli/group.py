@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     repository = lazily("encenv.git.repository")
 
-# In the order of a first visit. Each is imported when it is called, so neither another verb nor --help pays for it.
+# In the order that a newcomer needs them. Each is imported only when it is called: other verbs and --help start faster.
 _VERBS = {
     "init": "Set up this project for encrypted .env files.",
     "keygen": "Make a local key, for a laptop or for CI.",
@@ -102,9 +102,8 @@ def call(args: list[str] | None) -> int:
 def _called(error: click.UsageError, args: list[str] | None) -> str:
     if error.ctx is not None:
         return error.ctx.command_path
-    verb = next(
-        iter(sys.argv[1:] if args is None else args), ""
-    )  # an option without its value has no context
+    # An option without its value has no context.
+    verb = next(iter(sys.argv[1:] if args is None else args), "")
     return f"encenv {verb}" if verb in _VERBS else "encenv"
 
 

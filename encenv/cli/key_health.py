@@ -1,4 +1,4 @@
-"""Find out whether the keys that files and settings name can be used here. AWS decrypts nothing for it."""
+"""Find out whether the keys that files and settings name can be used here. AWS is not made to decrypt anything."""
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -33,11 +33,12 @@ def key_findings(
 ) -> Iterator[Finding]:
     """Yield whether the data keys of *entries* can be unwrapped here, and new ones made for the project.
 
-    The project has the wrapping *keys* and the encryption *context*. If *offline*, AWS is left alone.
+    The project has the wrapping *keys* and the encryption *context*. If *offline*, AWS is not contacted.
     """
     yield from _local_keys(keys)
     aws_keys = [key.key for key in keys if key.provider == AWS_KMS]
-    probe, reason = None, ""
+    probe = None
+    reason = ""
     if not aws_keys and not any(item.provider == AWS_KMS for entry in entries for item in entry.items):
         reason = ": no file and no setting names an AWS KMS key"
     elif offline:
@@ -124,7 +125,7 @@ def _dry_run(item: WrappedKey, context: dict[str, str], probe: KmsProbe, where: 
 
 
 def _bad_state(key: str, probe: KmsProbe) -> Finding | None:
-    """Return what is wrong with the state of *key*; None if nothing is, or the role may not ask, as most may not."""
+    """Return what is wrong with the state of *key*; None if nothing is, or the role may not ask, as is usual."""
     with suppress(EncenvError):
         state = probe.state(key)
         if state in _STATE_HINTS:

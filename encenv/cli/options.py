@@ -30,7 +30,7 @@ class Misuse(click.UsageError):
 
 
 def use_standard_input(context: click.Context, user: str) -> None:
-    """Note that this call uses standard input for *user*; a second use, which would find nothing left, is a Misuse."""
+    """Record that this call uses standard input for *user*; a second use is a Misuse, for it would find nothing."""
     first = context.meta.setdefault(_USED_BY, user)
     if first is not user:
         message = f"standard input cannot be used twice: {first} and {user}"
@@ -51,7 +51,7 @@ class _InputFile(click.Path):
         return path
 
 
-# What a path leads to is found out when it is opened; here it is only for shells to complete.
+# The file is looked at only when it is opened; this type lets shells complete its path.
 FILE = _InputFile(readable=False, allow_dash=True)
 
 file_argument = click.argument("file", metavar="[FILE]", default=DEFAULT_FILE, type=FILE)
@@ -111,7 +111,7 @@ def _parse_pairs(texts: tuple[str, ...]) -> Pairs | None:
 def _parsed_option(
     parse_texts: Callable[[tuple[str, ...]], Any], *names: str, **attributes: Any
 ) -> Callable[[F], F]:
-    """Add an option, which may be repeated, that *parse_texts* reads: what is malformed is a wrong call."""
+    """Add an option, which may be repeated, that *parse_texts* reads; malformed text is a wrong call."""
 
     def callback(_: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> Any:
         try:
@@ -139,12 +139,12 @@ def complete_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
 
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete_names)
 _globs_option = partial(click.option, metavar="GLOB", multiple=True, shell_complete=complete_names)
-only_option = _globs_option("--only", help="Only variables that match GLOB; repeat it for several.")
+only_option = _globs_option("--only", help="Take only variables that match GLOB; repeat it for several.")
 except_option = _globs_option("--except", "excepted", help="Skip variables that match GLOB.")
 
 
 def chooser(
     only: tuple[str, ...], excepted: tuple[str, ...], otherwise: Callable[[str], bool] = lambda _: True
 ) -> Callable[[str], bool]:
-    """Return whether a variable is chosen: by ``--only``, else by *otherwise*, and not by ``--except``."""
+    """Return the test of a variable's name: it is in ``--only``, else passes *otherwise*, and not in ``--except``."""
     return lambda name: (matches(name, only) if only else otherwise(name)) and not matches(name, excepted)

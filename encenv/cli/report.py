@@ -1,4 +1,4 @@
-"""Findings of `check` and `doctor`: what has to be fixed in a .env file, and how it is reported. No key is needed."""
+"""Findings of `check` and `doctor`: find what has to be fixed in a .env file, and report it. No key is needed."""
 
 import json
 from collections.abc import Iterable, Iterator

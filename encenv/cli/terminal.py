@@ -1,4 +1,4 @@
-"""What a person or a program gets to see. Only the standard library is used: this has to work when nothing else does.
+"""Write to the terminal and read from it. Only the standard library is used: this must work when nothing else does.
 
 Texts can hold paths and names that somebody else chose, so messages are escaped before they reach a terminal.
 """
@@ -106,13 +106,13 @@ def count(number: int, noun: str) -> str:
 
 
 def painted(text: str, style: str, stream: TextIO | None = None) -> str:
-    """Return *text* in *style*, if *stream* (None: standard output) is a terminal without https://no-color.org."""
+    """Return *text* in *style*, if *stream* (None: standard output) is a terminal and NO_COLOR is not set (https://no-color.org)."""
     is_painted = "NO_COLOR" not in os.environ and is_terminal(stream or sys.stdout)
     return f"\033[{style}m{text}\033[0m" if is_painted else text
 
 
 def _draw(bar: str) -> None:
-    """Draw *bar* in place of the one that is there; an empty one only wipes that."""
+    """Draw *bar* over the one on the screen; an empty *bar* only wipes that."""
     global _has_bar  # noqa: PLW0603 (one process has one standard error)
     if bar or _has_bar:
         _has_bar = False

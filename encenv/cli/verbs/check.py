@@ -1,4 +1,4 @@
-"""``encenv check``: fail, before a commit, a push or a release, on what must not be committed; it shows no value."""
+"""``encenv check``: fail if a file holds what must not be committed; for a hook, CI or a release. It shows no value."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -39,15 +39,15 @@ def command(
 ) -> int:
     """Fail if FILE (.env) holds what must not be committed, and name it by file, line and variable.
 
-    That is plaintext that must be encrypted (also in a commented-out assignment), the text of a private key, a line
+    It finds plaintext that must be encrypted (also in a commented-out assignment), the text of a private key, a line
     that cannot be parsed or looks like a piece of a secret, and an encrypted value that is damaged or has lost its
     key. Neither a key nor a network is needed, except for --open.
 
-    With --staged and --range, the project's .env files (files = in pyproject.toml) are checked, or FILE among them.
+    With --staged or --range, the project's .env files (files = in pyproject.toml) are checked, or FILE alone.
 
     [tool.encenv] in pyproject.toml says what must be encrypted. settings = "app.config:Settings" takes it from the
     types of a settings class: a SecretStr must be encrypted, a bool need not be. seal = ["*_KEY"] and
-    plain = ["LOG_*"] decide about other variables. What no rule decides must be encrypted.
+    plain = ["LOG_*"] decide about other variables. All others must be encrypted.
 
     \b
     Example:
@@ -68,8 +68,7 @@ def command(
         versions = [git.Version(path) for path in files or (DEFAULT_FILE,)]
     findings: dict[Finding, None] = {}
     for version in progress(versions, "checking"):
-        new = _findings(version, projects, is_opening=is_opening)
-        by_line = sorted(new, key=lambda one: one.line or 0)
+        by_line = sorted(_findings(version, projects, is_opening=is_opening), key=lambda one: one.line or 0)
         findings |= dict.fromkeys(replace(one, commit=version.commit[:SHORT] or None) for one in by_line)
     if as_json:
         write_json(report.as_json(findings))
@@ -86,7 +85,7 @@ def command(
 
 
 def _select(versions: Iterable[git.Version], files: tuple[str, ...], projects: Projects) -> list[git.Version]:
-    """Return those of *versions* that are of one of *files* or, without any, of a .env file of their project."""
+    """Return the *versions* of *files* or, if none is named, of the .env files of their project."""
     if files:
         paths = {_whole(file) for file in files}
         return [one for one in versions if _whole(one.path) in paths]
@@ -94,7 +93,7 @@ def _select(versions: Iterable[git.Version], files: tuple[str, ...], projects: P
 
 
 def _whole(path: str) -> Path:
-    """Return *path* from the root: a link on the way to the file is followed, the file's own is not."""
+    """Return the absolute *path*: links to its folder are followed, a link at its end is not."""
     whole = Path(os.path.abspath(path))  # noqa: PTH100 (a link stays one)
     return whole.parent.resolve() / whole.name
 
@@ -102,7 +101,8 @@ def _whole(path: str) -> Path:
 def _findings(version: git.Version, projects: Projects, *, is_opening: bool) -> Iterator[Finding]:
     """Yield what has to be fixed in one version of a file."""
     path, blob, commit = version
-    where, file = printable(path) if blob else place(path), shell_argument(place(path))
+    where = printable(path) if blob else place(path)
+    file = shell_argument(place(path))
     hint = f"run: encenv encrypt {file}" + (f" && git add {file}" if blob else "")
     try:
         text = decode(git.content(blob), where) if blob else read_text(path)
@@ -115,15 +115,15 @@ def _findings(version: git.Version, projects: Projects, *, is_opening: bool) -> 
     yield from report.plaintext(where, inspection, projects.policy(path), _REWRITE if commit else hint)
     yield from report.damage(where, inspection)
     if is_opening:
-        yield from _unopened(where, text, inspection)
+        yield from _decryption_failures(where, text, inspection)
 
 
-def _unopened(where: str, text: str, inspection: Inspection) -> Iterator[Finding]:
-    """Yield the encrypted values that cannot be decrypted, but for those that `damage` names."""
+def _decryption_failures(where: str, text: str, inspection: Inspection) -> Iterator[Finding]:
+    """Yield the encrypted values that cannot be decrypted, except those that `damage` names."""
     variables = [one for one in inspection.variables if one.state == "sealed"]
-    count_of_keys = len({one.kid for one in variables})
-    if count_of_keys > DATA_KEYS_MAX:
-        message = f"has {count_of_keys} data keys, and a program loads at most {DATA_KEYS_MAX}: no value was decrypted"
+    keys = len({one.kid for one in variables})
+    if keys > DATA_KEYS_MAX:
+        message = f"has {keys} data keys, and a program loads at most {DATA_KEYS_MAX}: no value was decrypted"
         yield Finding("error", where, message, f"run: encenv rotate {shell_argument(where)}")
         return
     lines = {one.name: one.line for one in variables}

@@ -58,7 +58,7 @@ def command() -> None:
         path.write_text(text)
         _show(text)
 
-        clear_cache()  # of the data key that encrypted: loading starts as in another process
+        clear_cache()  # forgets the data key that encrypted: loading starts as in a new process
         click.secho("\n3. Loaded by a settings class, from the file and from the environment", bold=True)
         _load(path, text, keys)
 

@@ -20,18 +20,19 @@ from encenv.format.sealed import claims
 from encenv.git import repository as git
 
 _SIGNS = {"added": "+", "removed": "-"}
+_STYLES = {"added": GREEN, "encrypted": GREEN, "removed": DIM}
 _WORDS = {
     "encrypted": "encrypted: was plaintext",
     "decrypted": "DECRYPTED: was encrypted, is plaintext",
     "re-encrypted": "re-encrypted: under another data key; the value may have changed",
     "re-wrapped": "re-wrapped: same value, other keys or context",
 }
-_WORDS_SHOWN = _WORDS | {"re-encrypted": "re-encrypted: same value"}
+_WORDS_OF_SHOW = _WORDS | {"re-encrypted": "re-encrypted: same value"}
 
 
 @dataclass(slots=True)
 class _Side:
-    """One of the two texts; with --show, the values that differ by their indexes, decrypted."""
+    """One of the two texts; with --show, also the decrypted values that differ, by index."""
 
     where: str
     text: str = field(repr=False)
@@ -50,7 +51,7 @@ class _Side:
 def command(before: str | None, after: str | None, show: bool, as_json: bool) -> None:
     """Show what happened to each variable from A to B, by name; no key is needed.
 
-    A and B are files, files in a git revision (REVISION:FILE; :FILE is what is staged), or revisions, which means
+    A and B are files, files in a git revision (REVISION:FILE; :FILE is the staged one), or revisions, which means
     their .env. Without B, a revision A is compared with the file as it is now, and a file A with its last commit.
     Without both, .env is compared with its last commit.
 
@@ -59,9 +60,9 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
       encenv diff HEAD
       encenv diff main:.env.prod .env.prod --show
     """
-    sides = first, second = [_side(text) for text in _names(before, after)]
+    first, second = [_side(text) for text in _names(before, after)]
     comparison = compare(first.text, second.text)
-    for side in sides:
+    for side in (first, second):
         for binding in parse(side.text).bindings:
             if binding.error:
                 say(f"{side.where}: line {binding.line} cannot be parsed, and is not compared")
@@ -82,7 +83,7 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
     width = max((len(printable(mask_name(one.name))) for one in differences), default=0)
     lines = []
     for one in differences:
-        lines.append(_line(one, width, _WORDS_SHOWN if show else _WORDS))
+        lines.append(_line(one, width, _WORDS_OF_SHOW if show else _WORDS))
         if show and one.change not in {"re-wrapped", "re-encrypted"}:
             lines += _value_lines(one, first, second)
     for kid, parts in comparison.rewrapped.items():
@@ -115,8 +116,9 @@ def _side(text: str) -> _Side:
             error.message = f"{printable(text)} is neither a file nor a revision: {error.message}"
         raise
     if data is None:
+        present = f"in the revision {printable(revision)}" if revision else "staged"
         raise FileError(
-            f"{printable(path)} is not {f'in the revision {printable(revision)}' if revision else 'staged'}",
+            f"{printable(path)} is not {present}",
             hint="name it as REVISION:FILE; see git ls-tree --name-only REVISION",
         )
     where = printable(f"{revision}:{path}")
@@ -143,10 +145,8 @@ def _line(one: Difference, width: int, words: Mapping[str, str]) -> str:
     word = words.get(one.change, one.change)
     if one.change in _SIGNS and value is not None and value.form == "plain":
         word = f"{one.change}, in plaintext"
-    if one.after is not None and one.after.form == "plain":
-        style = RED  # plaintext is new here
-    else:
-        style = GREEN if one.change in {"added", "encrypted"} else DIM if one.change == "removed" else YELLOW
+    has_new_plaintext = one.after is not None and one.after.form == "plain"
+    style = RED if has_new_plaintext else _STYLES.get(one.change, YELLOW)
     return f"{_SIGNS.get(one.change, '~')} {printable(mask_name(one.name)):<{width}}  {painted(word, style)}"
 
 

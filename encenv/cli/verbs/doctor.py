@@ -25,7 +25,7 @@ from encenv.git.repository import is_repository
 from encenv.policy.project import Project, project_of
 from encenv.policy.rules import Policy
 
-SHOWN_MAX = 5  # findings of one kind in one file
+FINDINGS_MAX = 5  # findings of one kind in one file
 _PACKAGES = ("pydantic-settings", "python-dotenv", "cryptography", "boto3")
 
 
@@ -37,7 +37,7 @@ def command(files: tuple[str, ...], offline: bool, as_json: bool) -> int:
     """Check everything that decrypting FILE (.env) needs; say what is wrong and what to do.
 
     It checks pyproject.toml, the files and their permissions, the local key, the AWS credentials and whose they are,
-    region and clock, whether each key is enabled and you may use it (as a dry run, nothing is decrypted), and the git
+    region and clock, whether each key is enabled and you may use it (as a dry run: nothing is decrypted), and the git
     hooks and drivers. It changes nothing and shows no value. The exit code is 1 if there is an error.
 
     \b
@@ -96,8 +96,8 @@ def _file(path: str, inspection: Inspection, policy: Policy) -> Iterator[Finding
     plaintext = report.plaintext(where, inspection, policy, f"run: encenv encrypt {file}")
     damage = sorted(report.damage(where, inspection), key=lambda one: one.line or 0)
     for findings in (damage, [replace(one, severity="warning") for one in plaintext]):
-        yield from findings[:SHOWN_MAX]
-        if more := findings[SHOWN_MAX:]:
+        yield from findings[:FINDINGS_MAX]
+        if more := findings[FINDINGS_MAX:]:
             yield Finding(more[0].severity, where, f"{len(more)} more", f"see them all: encenv check {file}")
     encrypted = sum(one.state == "sealed" for one in inspection.variables)
     yield Finding("ok", where, f"{encrypted} of {count(len(inspection.variables), 'variable')} encrypted")
@@ -118,7 +118,9 @@ def _git(here: Project) -> Iterator[Finding]:
         return
     try:
         for part, is_there in status(here).items():
-            missing = Finding("warning", "git", f"{part}: not in place", "run: encenv hook install")
-            yield Finding("ok", "git", f"{part}: in place") if is_there else missing
+            if is_there:
+                yield Finding("ok", "git", f"{part}: in place")
+            else:
+                yield Finding("warning", "git", f"{part}: not in place", "run: encenv hook install")
     except EncenvError as error:
         yield failure("git", error)

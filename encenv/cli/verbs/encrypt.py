@@ -13,7 +13,7 @@ from encenv.policy.project import project_of
 @click.command()
 @options.files_argument
 @options.key_options
-@options.output_option("Write a copy there instead, with a data key of its own; - is standard output.")
+@options.output_option("Write a copy to FILE instead, with its own data key; - is standard output.")
 @options.only_option
 @options.except_option
 @options.quiet
@@ -25,11 +25,11 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     only: tuple[str, ...],
     excepted: tuple[str, ...],
 ) -> None:
-    """Encrypt every value in FILE (.env) that must be encrypted and is plaintext.
+    """Encrypt every plaintext value in FILE (.env) that must be encrypted.
 
     The file is rewritten in place; comments and order stay. With -, standard input is encrypted to standard output.
-    KEY is local, the ARN of a KMS key, or alias/<name>. It can be left out if the file has encrypted values, because
-    the file then keeps its key, or if pyproject.toml names it.
+    KEY is local, the ARN of an AWS KMS key, or alias/<name>. It can be left out if pyproject.toml names it, or if the
+    file has encrypted values: the file then keeps its key.
 
     Every value must be encrypted, unless pyproject.toml says otherwise: see encenv check --help. With --only, the
     values that match are encrypted instead.
@@ -46,12 +46,12 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     def encrypt_file(path: str) -> None:
         project = project_of(path)
         writer = project.writer(keys, context, progress)
-        wanted = options.chooser(only, excepted, (lambda _: True) if only else project.policy().requires)
+        selects = options.chooser(only, excepted, (lambda _: True) if only else project.policy().requires)
         to = path if output is None else output
         if output is None and path != options.STANDARD_INPUT:
-            outcome = rewrite(path, lambda text: encrypt(text, writer, place(path), wanted))
+            outcome = rewrite(path, lambda text: encrypt(text, writer, place(path), selects))
         else:
-            outcome = reencrypt(read_text(path), writer, place(path), wanted)
+            outcome = reencrypt(read_text(path), writer, place(path), selects)
             write_text(to, outcome.text, FILE_MODE)
         already = f" ({count(outcome.unchanged, 'value')} encrypted already)" if outcome.unchanged else ""
         done = f"encrypted {count(len(outcome.names), 'value')}"

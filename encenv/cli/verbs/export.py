@@ -20,7 +20,7 @@ from encenv.export.formats import FORMATS, Variables
 from encenv.files.disk import printable
 from encenv.policy.project import project_of
 
-ENCRYPTED_MODE, PLAINTEXT_MODE = 0o644, 0o600  # without the umask
+ENCRYPTED_MODE, PLAINTEXT_MODE = 0o644, 0o600  # before the umask
 GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step appends variables to
 
 
@@ -58,7 +58,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     docker     for docker --env-file
     lambda     for aws lambda update-function-configuration --cli-input-json file://FILE
     terraform  a map in a .tfvars file; --name is the variable, environment by default
-    github     for GITHUB_ENV, which it is appended to; masks for plaintext go to standard output
+    github     appended to GITHUB_ENV; commands that mask plaintext in the log go to standard output
     systemd    for EnvironmentFile=
     k8s        a ConfigMap, with --plaintext a Secret; --name is the object
 
@@ -79,7 +79,9 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         )
     text, where = str(read_every_line(file)), place(file)
     project = project_of(file)
-    values_of = plaintext_values if plaintext else raw_values if as_is else encrypted_values
+    values_of = raw_values if as_is else encrypted_values
+    if plaintext:
+        values_of = plaintext_values
     writer = project.writer(progress=progress)
     try:
         final = values_of(text, where, writer, options.chooser(only, excepted), project.policy().requires)
@@ -95,7 +97,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     if formatted.masks and to == options.STANDARD_OUTPUT:
         # Sent to GITHUB_ENV, the masks would be variables, or be shown in an error, and mask nothing.
         raise PolicyError(
-            "standard output cannot take the masks for plaintext and the variables",
+            "standard output cannot take the variables and the commands that mask plaintext",
             hint="run it in a step without -o, or give the file to append to: -o FILE",
         )
     if form == "github" and to != options.STANDARD_OUTPUT:

@@ -29,10 +29,10 @@ CHARACTERS_MAX = 6144  # IAM and AWS STS quotas: a managed policy, white space n
 @click.option("--region", "regions", metavar="REGION", multiple=True, help="Also allow replicas in REGION.")
 @quiet
 def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...]) -> None:
-    """Print the IAM policy, as JSON, that a role needs to decrypt FILE (.env); no key and no network is needed.
+    """Print the IAM policy, as JSON, that a role needs to decrypt FILE (.env); it takes no key and no network.
 
     It allows kms:Decrypt with the AWS KMS keys of FILE and its encryption context, and nothing else. With
-    --contributor it allows kms:GenerateDataKey with that context and encenv-add=1 instead: such a role can add values
+    --contributor it allows kms:GenerateDataKey with that context and encenv-add=1 instead: the role can then add values
     with encenv set, and read none. Replicas of multi-Region keys are allowed in each --region that you name.
 
     \b
@@ -52,7 +52,7 @@ def command(files: tuple[str, ...], contributor: bool, regions: tuple[str, ...])
         )
     text = json.dumps(policy, indent=2)
     if len("".join(text.split())) > CHARACTERS_MAX:
-        say(f"the policy has more than IAM's {CHARACTERS_MAX:,} characters: make one for each file")
+        say(f"the policy is longer than IAM's {CHARACTERS_MAX:,} characters: make one for each file")
     arns = {item.reference for entry in entries for item in entry.items if item.provider == AWS_KMS}
     for arn in sorted(arn for arn in arns if ":key/mrk-" in arn and not regions):
         say(f"{arn} is a multi-Region key; to allow its replicas too: --region {aws_region(arn)} …")

@@ -53,12 +53,11 @@ def command(keys: tuple[KeyName, ...], context: Pairs | None, yes: bool) -> None
     for line in protect_clone(here):
         say(line)
     _say_what_is_next(here)
-    found = plaintext_history(here)
-    if found:
-        commits = count(len({version.commit for version, _ in found}), "commit")
-        files = listed([*dict.fromkeys(version.path for version, _ in found)])
+    if past := plaintext_history(here):
+        commits = count(len({version.commit for version, _ in past}), "commit")
+        files = listed([*dict.fromkeys(version.path for version, _ in past)])
         say(f"plaintext in history ({commits}, {files}):")
-        say(f"  {listed([*dict.fromkeys(name for _, name in found)])}")
+        say(f"  {listed([*dict.fromkeys(name for _, name in past)])}")
         say("change these where they were issued: every clone still has them")
 
 

@@ -1,4 +1,4 @@
-"""``encenv rewrap``: other wrapping keys for .env files whose values do not change."""
+"""``encenv rewrap``: change the wrapping keys of .env files, and no value."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def command(
         raise click.UsageError("--add and --remove name the same key")
 
     def rewrap_file(path: str) -> None:
-        # The project's own context is not used: without --context each copy keeps the one that it has.
+        # The project's context is not used: without --context, each copy keeps its own.
         writer = dataclasses.replace(project_of(path).writer(progress=progress), context=context)
         where = place(path)
         _report(where, rewrite(path, lambda text: rewrap(text, writer, where, add=add, remove=remove)))

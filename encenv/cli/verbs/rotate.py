@@ -19,8 +19,8 @@ from encenv.policy.project import project_of
 def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | None) -> None:
     """Encrypt all encrypted values of FILE (.env) again, under a new data key that replaces all others.
 
-    What contributors added is merged. KEY and the context can change; if they are left out, those of pyproject.toml
-    are used, else the file's. No other key opens the file afterwards; rotate names each that did. Plaintext stays
+    Values that contributors added are merged. KEY and the context can change; if they are left out, those of pyproject.toml
+    are used, else the file's. No other key opens the file afterwards; a warning names each that did. Plaintext stays
     plaintext.
 
     People who could decrypt before can still decrypt the versions in git. When someone leaves, change the secrets
@@ -35,16 +35,17 @@ def command(files: tuple[str, ...], keys: tuple[KeyName, ...], context: Pairs | 
 
     def rotate_file(path: str) -> None:
         writer = project_of(path).writer(keys, context, progress)
-        before: set[str] = set()  # the keys that opened it, except of what contributors added
+        before: set[str] = set()  # the keys that opened it, without those of contributors' entries
 
         def change(text: str) -> EncryptResult:
             for entry in inspect(text).entries:
-                before.update(() if ADDED_BY_WRITER in entry.context else key_texts(entry))
+                if ADDED_BY_WRITER not in entry.context:
+                    before.update(key_texts(entry))
             return rotate(text, writer, place(path))
 
         outcome = rewrite(path, change)
         if outcome.entry is None:
-            say(f"{place(path)}: nothing to rotate: no value is encrypted")
+            say(f"{place(path)}: no value is encrypted, so there is nothing to rotate")
             return
         rotated.append(path)
         report(path, f"rotated {count(len(outcome.names), 'value')}", outcome)

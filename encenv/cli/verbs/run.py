@@ -40,7 +40,7 @@ def command(files: tuple[str, ...], override: bool, program: tuple[str, ...]) ->
     if not program or not program[0]:
         raise click.UsageError("there is no COMMAND to run")
     files = files or ((DEFAULT_FILE,) if is_file_or_fifo(DEFAULT_FILE) else ())
-    # Every line: a service is not started with one that nobody understands.
+    # Every line is read: a service is not started if one of them cannot be parsed.
     texts = [(str(read_every_line(path)), place(path)) for path in files]
     environ = child_environ(texts, os.environ, override=override)
     # Python ignores these at its start. COMMAND would ignore them too, and yes | head -1 in it would fail.

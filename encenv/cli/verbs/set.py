@@ -35,12 +35,12 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
 ) -> None:
     """Encrypt a value as the variable NAME of the file (.env), without decrypting any other.
 
-    You are asked for the value and it is not shown. It is never an argument, because other programs and the shell's
+    You are asked for the value, which is not shown. It is never an argument, because other programs and the shell's
     history would see it. One newline at its end is dropped. A variable that exists keeps its line, a new one is added
     at the end, and nothing else changes. ${OTHER} in a value is replaced when it is loaded, as in any .env file.
 
     Without permission to decrypt you can still set a value: you then add it as a contributor. A file that does not
-    exist is created if a KEY is given.
+    exist is created if you give a KEY, or if pyproject.toml names one.
 
     \b
     Example:
@@ -48,7 +48,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
       pass show api-key | encenv set API_KEY --stdin
       encenv set TLS_KEY --from-file server.pem -f .env.staging
     """
-    if values or "=" in name:  # told without the value
+    if values or "=" in name:  # the message does not repeat the value
         raise options.Misuse(
             "a value is never an argument",
             "give the name alone and enter the value when asked; this one is in your shell's history, so change it",

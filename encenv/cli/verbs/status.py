@@ -28,7 +28,7 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
     """Show which variables of FILE (.env) are encrypted, and which must be; no value is shown.
 
     It also shows the data key and the size of each value, and for the file its keys, their encryption context, and
-    what is left of the 4,096 bytes that an AWS Lambda function may have. Neither a key nor a network is needed.
+    what is left of the 4,096 bytes that AWS Lambda allows for all variables. Neither a key nor a network is needed.
     pyproject.toml says what must be encrypted: see encenv check --help.
 
     \b
@@ -40,7 +40,8 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         write_json({"files": [_as_json(*one) for one in reports]})
     else:
-        write_lines(line for i, one in enumerate(reports) for line in ([""] if i else []) + [*_lines(*one)])
+        lines = [line for one in reports for line in ("", *_lines(*one))]
+        write_lines(lines[1:])  # an empty line between two files
 
 
 def _as_json(path: str, inspection: Inspection, policy: Policy) -> dict[str, Any]:
