@@ -70,10 +70,8 @@ def exists(path: str) -> bool:
 def check_creatable(path: str, writer: Writer, command: str) -> None:
     """Check that the file *path* exists or that a key for it is named; the hint adds a key to *command*."""
     if not writer.keys and not exists(path):
-        raise FileError(
-            f"the file {printable(path)} does not exist",
-            hint=f"check the path, or create the file by naming a key: {command} --key local",
-        )
+        hint = f"check the path, or create the file by naming a key: {command} --key local"
+        raise FileError(f"the file {printable(path)} does not exist", hint=hint)
 
 
 def rewrite(path: str, change: Callable[[str], T]) -> T:

@@ -180,17 +180,13 @@ def _read_regular(path: Path) -> _State:
     name = printable(path)
     if stat.S_ISLNK(status.st_mode):
         target = printable(os.path.realpath(path))
-        raise FileError(
-            f"{name} is a symbolic link to {target}",
-            hint=f"give {target} instead, if that is the file to change",
-        )
+        hint = f"give {target} instead, if that is the file to change"
+        raise FileError(f"{name} is a symbolic link to {target}", hint=hint)
     if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):  # reading a folder fails
         state, status = attempt("read", path, lambda: _read_state(path))
     if not stat.S_ISREG(status.st_mode):
-        raise FileError(
-            f"{name} is a pipe or a device, not a file that can be replaced",
-            hint="write its content into a regular file and give that",
-        )
+        hint = "write its content into a regular file and give that"
+        raise FileError(f"{name} is a pipe or a device, not a file that can be replaced", hint=hint)
     if status.st_nlink > 1:
         raise FileError(
             f"{name} has another name too (a hard link), which would keep the old content",

@@ -90,16 +90,13 @@ def agreed_keys(lines: FileLines, writer: Writer) -> tuple[KeyName, ...]:
     """
     trusted, where = lines.trusted_keys, lines.where
     if len({frozenset(key.wrapping_keys) for key in trusted}) > 1:
-        raise ConflictError(
-            f"{where} has values under more than one key", hint="name the one to use: --key …"
-        )
+        hint = "name the one to use: --key …"
+        raise ConflictError(f"{where} has values under more than one key", hint=hint)
     if trusted:
         return trusted[0].wrapping_keys
     if lines.keys:
-        raise PolicyError(
-            f"no key is named, and contributors added all values in {where}",
-            hint="name the one to use: --key …",
-        )
+        hint = "name the one to use: --key …"
+        raise PolicyError(f"no key is named, and contributors added all values in {where}", hint=hint)
     file = shell_argument(where)
     hint = (
         f"run: encenv keygen && encenv encrypt --key local {file}   or, with AWS KMS: "
@@ -119,10 +116,8 @@ def _agreed_context(file_keys: Iterable[FileKey], writer: Writer, where: str) ->
         return writer.context
     contexts = {context for key in file_keys for context in key.contexts}
     if len(contexts) > 1:
-        raise ConflictError(
-            f"{where} has values under more than one encryption context",
-            hint="name the one to use: --context key=value",
-        )
+        hint = "name the one to use: --context key=value"
+        raise ConflictError(f"{where} has values under more than one encryption context", hint=hint)
     return next(iter(contexts), ())
 
 

@@ -95,10 +95,8 @@ class EnvFile(NamedTuple):
         if _readings(file.bindings) == _readings(expected):
             return file
         where = next((f"line {binding.line}" for binding in self.bindings if binding.error), "the quotes")
-        raise FileError(
-            "the change would alter how python-dotenv reads other lines of the file",
-            hint=f"fix {where} first, which python-dotenv cannot parse",
-        )
+        hint = f"fix {where} first, which python-dotenv cannot parse"
+        raise FileError("the change would alter how python-dotenv reads other lines of the file", hint=hint)
 
 
 def parse(text: str) -> EnvFile:
@@ -177,10 +175,8 @@ def _file(text: str, statements: Iterable[tuple[Statement, str]]) -> EnvFile:
     file = EnvFile(tuple(bindings), _BOM if text.startswith(_BOM) else "")
     if str(file) == text:
         return file
-    raise FileError(
-        "python-dotenv does not account for every character of the file",
-        hint="install a version of python-dotenv that encenv supports",
-    )
+    hint = "install a version of python-dotenv that encenv supports"
+    raise FileError("python-dotenv does not account for every character of the file", hint=hint)
 
 
 def _untranslated(text: str, statements: Iterable[str]) -> Iterator[str]:

@@ -34,9 +34,8 @@ def get_value(text: str, name: str, where: str, environ: Mapping[str, str]) -> s
     index = _existing(file, name, where)[-1]
     value = file.bindings[index].value
     if value is None:
-        raise FileError(
-            f"{name} has no value in {where}", hint=f"give it one: encenv set {name}{shell_option(where)}"
-        )
+        hint = f"give it one: encenv set {name}{shell_option(where)}"
+        raise FileError(f"{name} has no value in {where}", hint=hint)
     return open_values({index: (name, value)}, reading_session(file, environ))[index]
 
 
@@ -110,10 +109,8 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
         if name != old or _is_key(name):
             _check_name(name)
     if old != new and _indexes(file, new):
-        raise ConflictError(
-            f"{where} has a variable {new} already",
-            hint=f"choose another name, or remove that one first: encenv unset {new}{shell_option(where)}",
-        )
+        hint = f"choose another name, or remove that one first: encenv unset {new}{shell_option(where)}"
+        raise ConflictError(f"{where} has a variable {new} already", hint=hint)
     new_file = file.replace({index: with_name(file.bindings[index], new) for index in indexes})
     sealed = [index for index in indexes if claims(file.bindings[index].value or "")]
     if not sealed or _bound_name(old) == _bound_name(new):
@@ -128,9 +125,8 @@ def rename(text: str, old: str, new: str, writer: Writer, where: str = ".env") -
 def _check_name(name: str) -> None:
     """Check that a new variable may be called *name*; the error does not show a wrong name, which may be a value."""
     if _NAME.fullmatch(name) is None:
-        raise MalformedError(
-            "a variable cannot have this name", hint="choose a name of letters, digits and underscores"
-        )
+        hint = "choose a name of letters, digits and underscores"
+        raise MalformedError("a variable cannot have this name", hint=hint)
     if _is_key(name):
         raise ConflictError(f"{name} holds a key, and only encenv sets it", hint="choose another name")
 

@@ -151,10 +151,8 @@ def encrypt_values(
     if key.is_new:
         after.remove((key.entry.name, str(key.entry)))
     if after != before:
-        raise FileError(
-            "the encrypted file would not give the same values back",
-            hint="report this bug; the file is unchanged",
-        )
+        hint = "report this bug; the file is unchanged"
+        raise FileError("the encrypted file would not give the same values back", hint=hint)
     text = drop_unused_entries(str(new_file), old_kids) if old_kids else str(new_file)
     names = tuple(file.bindings[index].name or "" for index in sorted(values))
     return EncryptResult(text, names, key.entry, is_new=key.is_new)

@@ -42,10 +42,8 @@ class KeyName:
         provider, _, key = text.partition(":")
         if key and _PROVIDER.fullmatch(provider) and (provider != AWS_KMS or _AWS_KEY.fullmatch(key)):
             return cls(provider, key)
-        raise MalformedError(
-            f"{text.removeprefix(f'{AWS_KMS}:')!r} does not name a key",
-            hint="name local, arn:aws:kms:<region>:<account>:key/<id>, alias/<name>, or <provider>:<key>",
-        )
+        hint = "name local, arn:aws:kms:<region>:<account>:key/<id>, alias/<name>, or <provider>:<key>"
+        raise MalformedError(f"{text.removeprefix(f'{AWS_KMS}:')!r} does not name a key", hint=hint)
 
     def __str__(self) -> str:
         """Return the text that `parse` takes."""

@@ -73,10 +73,8 @@ def rewrap(
         if (value := file.bindings[index].value) is not None
     }
     if not before:
-        raise KeyEntryError(
-            f"there is no key entry in {where}",
-            hint=f"encrypt the file first: encenv encrypt --key KEY {shell_argument(where)}",
-        )
+        hint = f"encrypt the file first: encenv encrypt --key KEY {shell_argument(where)}"
+        raise KeyEntryError(f"there is no key entry in {where}", hint=hint)
     old = _wrapped_by_key(before)
     for key in remove:
         _check_removable(key, old, where)
@@ -222,10 +220,8 @@ def _check_removable(key: KeyName, present: Iterable[KeyName], where: str) -> No
     names = {name: f"{name.provider}:{name.key}" for name in present}
     matches = [names[name] for name in names if key.covers(name)]
     if len(matches) > 1:
-        raise ConflictError(
-            f"{where} is encrypted under {len(matches)} {key.provider} keys",
-            hint=f"name one of them: {', '.join(matches)}",
-        )
+        hint = f"name one of them: {', '.join(matches)}"
+        raise ConflictError(f"{where} is encrypted under {len(matches)} {key.provider} keys", hint=hint)
     if not matches:
         raise ConflictError(
             f"{where} is not encrypted under {f'{key.provider}:{key.key}'.rstrip(':')}",

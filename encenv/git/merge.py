@@ -294,10 +294,8 @@ def _prove(lines: Sequence[_Line], head: str, newline: str) -> None:
     bindings = parse(head + _text(lines, newline)).bindings
     expected = [(line.name, line.value) for line in lines if line.name is not None or line.error]
     if expected != [(one.name, one.value) for one in bindings if one.name is not None or one.error]:
-        raise FileError(
-            "the file cannot be merged by variable: a quote in it is left open",
-            hint="merge it as text, and fix the line that python-dotenv cannot parse",
-        )
+        hint = "merge it as text, and fix the line that python-dotenv cannot parse"
+        raise FileError("the file cannot be merged by variable: a quote in it is left open", hint=hint)
 
 
 def _text(lines: Iterable[_Line], newline: str) -> str:

@@ -155,9 +155,8 @@ def _table(path: Path) -> Mapping[str, Any] | None:
     else:
         if table is None or isinstance(table, dict):
             return table
-    raise FileError(
-        f"{_path_text(path)} is not valid TOML", hint="fix its syntax: other tools that read it name the line"
-    )
+    hint = "fix its syntax: other tools that read it name the line"
+    raise FileError(f"{_path_text(path)} is not valid TOML", hint=hint)
 
 
 def _read_table(path: Path, table: Mapping[str, Any]) -> Project:
@@ -165,9 +164,8 @@ def _read_table(path: Path, table: Mapping[str, Any]) -> Project:
     where = Project(path).where
     for name, value in table.items():
         if name not in _READERS:
-            raise PolicyError(
-                f"{where} has the unknown setting {name!r}", hint=f"use one of: {', '.join(_READERS)}"
-            )
+            hint = f"use one of: {', '.join(_READERS)}"
+            raise PolicyError(f"{where} has the unknown setting {name!r}", hint=hint)
         reader, example = _READERS[name]
         try:
             settings[name] = reader(value)

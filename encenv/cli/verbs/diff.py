@@ -117,10 +117,8 @@ def _side(text: str) -> _Side:
         raise
     if data is None:
         present = f"in the revision {printable(revision)}" if revision else "staged"
-        raise FileError(
-            f"{printable(path)} is not {present}",
-            hint="name it as REVISION:FILE; see git ls-tree --name-only REVISION",
-        )
+        hint = "name it as REVISION:FILE; see git ls-tree --name-only REVISION"
+        raise FileError(f"{printable(path)} is not {present}", hint=hint)
     where = printable(f"{revision}:{path}")
     return _Side(where, decode(data, where))
 

@@ -73,10 +73,8 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         raise click.UsageError(f"{form} has no use for --name")
     to = output or (os.environ.get(GITHUB_FILE) if form == "github" else options.STANDARD_OUTPUT)
     if not to:
-        raise PolicyError(
-            f"{GITHUB_FILE} is not set: this is not a step of a GitHub workflow",
-            hint="run it in a step, or give the file to append to: -o FILE",
-        )
+        hint = "run it in a step, or give the file to append to: -o FILE"
+        raise PolicyError(f"{GITHUB_FILE} is not set: this is not a step of a GitHub workflow", hint=hint)
     text, where = str(read_every_line(file)), place(file)
     project = project_of(file)
     values_of = raw_values if as_is else encrypted_values

@@ -65,10 +65,8 @@ def _try_keys(here: Project, keys: tuple[KeyName, ...]) -> None:
     """Say which keys the project has, and whether they can be used here."""
     names = ", ".join(map(str, here.keys))
     if keys and {*keys} != {*here.keys}:
-        raise ConflictError(
-            f"{here.where} names other keys: {names}",
-            hint="change them there, then run: encenv rewrap --add KEY --remove KEY for each file",
-        )
+        hint = "change them there, then run: encenv rewrap --add KEY --remove KEY for each file"
+        raise ConflictError(f"{here.where} names other keys: {names}", hint=hint)
     say(f"{here.where}: files are encrypted with {names}")
     try:
         here.writer().new_key(here.keys, here.context or ())

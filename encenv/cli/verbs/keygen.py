@@ -37,10 +37,8 @@ def command(output: str | None) -> None:
     usual = Path(os.environ.get(FILE_VARIABLE) or default_path(os.environ)).expanduser()
     path = Path(output) if output else usual
     if path == usual and os.path.lexists(path):
-        raise ConflictError(
-            f"there is a local key already: {printable(path)}",
-            hint="use it: encenv encrypt --key local .env   or make another one: encenv keygen -o FILE",
-        )
+        hint = "use it: encenv encrypt --key local .env   or make another one: encenv keygen -o FILE"
+        raise ConflictError(f"there is a local key already: {printable(path)}", hint=hint)
     folder = path.parent
     attempt("write", folder, lambda: folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True), "folder")
     write_text(str(path), f"{text}\n")
