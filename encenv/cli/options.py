@@ -140,11 +140,11 @@ def complete_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete_names)
 _globs_option = partial(click.option, metavar="GLOB", multiple=True, shell_complete=complete_names)
 only_option = _globs_option("--only", help="Take only variables that match GLOB; repeat it for several.")
-except_option = _globs_option("--except", "excepted", help="Skip variables that match GLOB.")
+except_option = _globs_option("--except", "exclude", help="Skip variables that match GLOB.")
 
 
 def chooser(
-    only: tuple[str, ...], excepted: tuple[str, ...], otherwise: Callable[[str], bool] = lambda _: True
+    only: tuple[str, ...], exclude: tuple[str, ...], otherwise: Callable[[str], bool] = lambda _: True
 ) -> Callable[[str], bool]:
     """Return the test of a variable's name: it is in ``--only``, else passes *otherwise*, and not in ``--except``."""
-    return lambda name: (matches(name, only) if only else otherwise(name)) and not matches(name, excepted)
+    return lambda name: (matches(name, only) if only else otherwise(name)) and not matches(name, exclude)

@@ -3,9 +3,9 @@
 Encrypted values stay encrypted. An encrypted value that refers to others is expanded and encrypted again, and so is a
 plain value that refers to an encrypted one. No plaintext of an encrypted value is returned, unless it is asked for.
 
-The functions take the *text* of the file and what messages call it, who encrypts, which variables are *chosen*, and
-which names the policy *requires* to be encrypted. One EncenvError reports all values that cannot be decrypted or,
-unless plaintext is asked for, that must be encrypted and are not.
+In all functions *text* is the file's, messages call the file *where*, *writer* encrypts, *selects* accepts the names to
+take, and *requires* the names that the policy wants encrypted. One EncenvError reports all values that cannot be
+decrypted or, unless plaintext is asked for, that must be encrypted and are not.
 """
 
 from collections.abc import Mapping
@@ -49,10 +49,10 @@ class FinalValues:
 
 @frameless
 def plaintext_values(
-    text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest
+    text: str, where: str, writer: Writer, selects: NameTest, requires: NameTest
 ) -> FinalValues:
     """Return the variables in plaintext, without key entries; those that must be encrypted are secrets in any case."""
-    source = _Source(text, where, writer.environ, chosen)
+    source = _Source(text, where, writer.environ, selects)
     source.session.prepare(source.file.sealed_texts(source.raw))
     values = {name: source.file.value(name) or "" for name in source.raw}
     source.raise_failures()
@@ -62,10 +62,10 @@ def plaintext_values(
 
 @frameless
 def encrypted_values(
-    text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest
+    text: str, where: str, writer: Writer, selects: NameTest, requires: NameTest
 ) -> FinalValues:
     """Return the variables; encrypted values stay encrypted, and are decrypted to see whether they refer to others."""
-    source = _Source(text, where, writer.environ, chosen)
+    source = _Source(text, where, writer.environ, selects)
     source.refuse_plaintext(requires)
     source.session.prepare(source.file.sealed_texts(source.raw))
     values = dict(source.raw)
@@ -83,9 +83,9 @@ def encrypted_values(
 
 
 @frameless
-def raw_values(text: str, where: str, writer: Writer, chosen: NameTest, requires: NameTest) -> FinalValues:
+def raw_values(text: str, where: str, writer: Writer, selects: NameTest, requires: NameTest) -> FinalValues:
     """Return the variables without a key: encrypted values, and those that refer to them, as the file has them."""
-    source = _Source(text, where, writer.environ, chosen)
+    source = _Source(text, where, writer.environ, selects)
     source.refuse_plaintext(requires)
     values = dict(source.raw)
     unexpanded = []
@@ -109,14 +109,14 @@ def needs_a_key(failure: EncenvError) -> bool:
 class _Source:
     """The chosen variables of a file, within one session."""
 
-    def __init__(self, text: str, where: str, environ: Mapping[str, str], chosen: NameTest) -> None:
+    def __init__(self, text: str, where: str, environ: Mapping[str, str], selects: NameTest) -> None:
         self.text = text
         self.where = where
         self.session = Session(environ, entries=KeyEntries(where=where))
         self.file = LoadedFile(self.session, text, where)
         self.session.entries.add(environ.items())
         raws = ((name, self.file.raw(name)) for name in self.file.last)
-        self.raw = {name: raw for name, raw in raws if raw is not None and chosen(name)}
+        self.raw = {name: raw for name, raw in raws if raw is not None and selects(name)}
 
     def refuse_plaintext(self, requires: NameTest) -> None:
         """Raise if a value is plaintext that *requires* to be encrypted."""

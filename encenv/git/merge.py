@@ -107,19 +107,19 @@ class _Patch:
         count = Counter(line.key for lines in (self._ours, *insertions.values()) for line in lines)
         count.subtract(line.key for line in self._theirs)
         for index, line in enumerate(self._ours):
-            yield from self._merged(insertions[index])
+            yield from self._merge_lines(insertions[index])
             origin = origins.get(index)
             if line.key in self._moves:
                 continue
             if line.name is not None or origin is None:
-                yield from self._merged([line])
+                yield from self._merge_lines([line])
             elif origin in self._in_theirs:
                 yield from _clear(_choose(self._base[origin], line, self._theirs[self._in_theirs[origin]]))
             elif count[line.key] > 0:  # their side has removed it
                 count[line.key] -= 1
             else:  # their side has removed another of several equal lines, and so have we: both kept one
                 yield from _clear(line)
-        yield from self._merged(insertions[len(self._ours)])
+        yield from self._merge_lines(insertions[len(self._ours)])
 
     def _insertions(self) -> defaultdict[int, list[_Line]]:
         """Return the lines of their side that we do not have, by the index of our line that they go before."""
@@ -151,7 +151,7 @@ class _Patch:
                     insertions[here].append(line)
         return insertions
 
-    def _merged(self, lines: Iterable[_Line]) -> Iterator[_Part]:
+    def _merge_lines(self, lines: Iterable[_Line]) -> Iterator[_Part]:
         """Yield what becomes of *lines* of one side; a variable is compared with the other two texts."""
         for line in lines:
             if line.name is None:
@@ -162,7 +162,7 @@ class _Patch:
                 yield from _clear(_choose(base, ours, theirs))
                 continue
             kid = entry_kid(line.name)
-            entry = None if kid is None else _merged_entry(kid, base, ours, theirs)
+            entry = None if kid is None else _merge_entry(kid, base, ours, theirs)
             if entry is not None:
                 yield from _clear(entry)
             elif kid is None or (ours is not None and theirs is not None):
@@ -222,7 +222,7 @@ def _line(text: str) -> _Line:
     return _Line(("text", body), None, None, body, text[len(body) :], error=False)
 
 
-def _merged_entry(kid: str, base: _Line | None, ours: _Line | None, theirs: _Line | None) -> _Line | None:
+def _merge_entry(kid: str, base: _Line | None, ours: _Line | None, theirs: _Line | None) -> _Line | None:
     """Return the line of a key entry with the wrapped copies that either side added or removed.
 
     None if they cannot be merged: another data key, another context, no wrapped copy left or too many, no key entry.

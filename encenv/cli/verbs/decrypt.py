@@ -18,7 +18,7 @@ from encenv.files.encrypt import decrypt
 @options.except_option
 @options.quiet
 def command(
-    files: tuple[str, ...], output: str | None, only: tuple[str, ...], excepted: tuple[str, ...]
+    files: tuple[str, ...], output: str | None, only: tuple[str, ...], exclude: tuple[str, ...]
 ) -> None:
     """Print FILE (.env) with its values decrypted; - is standard input.
 
@@ -34,7 +34,7 @@ def command(
     output = options.STANDARD_OUTPUT if output is None else output
     if output != options.STANDARD_OUTPUT and len(files) > 1:
         raise click.UsageError("-o takes one FILE")
-    selects = options.chooser(only, excepted)
+    selects = options.chooser(only, exclude)
     texts: list[str] = []
 
     def decrypt_file(path: str) -> None:

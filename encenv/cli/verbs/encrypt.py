@@ -23,7 +23,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     context: Pairs | None,
     output: str | None,
     only: tuple[str, ...],
-    excepted: tuple[str, ...],
+    exclude: tuple[str, ...],
 ) -> None:
     """Encrypt every plaintext value in FILE (.env) that must be encrypted.
 
@@ -46,7 +46,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     def encrypt_file(path: str) -> None:
         project = project_of(path)
         writer = project.writer(keys, context, progress)
-        selects = options.chooser(only, excepted, (lambda _: True) if only else project.policy().requires)
+        selects = options.chooser(only, exclude, (lambda _: True) if only else project.policy().requires)
         to = path if output is None else output
         if output is None and path != options.STANDARD_INPUT:
             outcome = rewrite(path, lambda text: encrypt(text, writer, place(path), selects))

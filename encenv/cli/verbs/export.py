@@ -44,7 +44,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
     name: str,
     output: str | None,
     only: tuple[str, ...],
-    excepted: tuple[str, ...],
+    exclude: tuple[str, ...],
 ) -> None:
     """Print the variables of FILE (.env) in the FORMAT of another place, encrypted values with their key entries.
 
@@ -82,7 +82,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         values_of = plaintext_values
     writer = project.writer(progress=progress)
     try:
-        final = values_of(text, where, writer, options.chooser(only, excepted), project.policy().requires)
+        final = values_of(text, where, writer, options.chooser(only, exclude), project.policy().requires)
     except EncenvError as error:
         if values_of is encrypted_values and needs_a_key(error):
             error.hint += "; or, if no value refers to others by ${NAME}: --as-is"
