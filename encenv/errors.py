@@ -130,31 +130,31 @@ def combine(
     Returns:
         An error of the class that all failures share, else a `LoadError`.
     """
-    grouped: dict[tuple[type[EncenvError], str, str, str], dict[str, None]] = {}
+    groups: dict[tuple[type[EncenvError], str, str, str], dict[str, None]] = {}
     for failure in failures:
         kind = type(failure), failure.message, failure.hint, failure.missing_key
-        grouped.setdefault(kind, {}).update(dict.fromkeys(failure.variables))
-    merged = [
+        groups.setdefault(kind, {}).update(dict.fromkeys(failure.variables))
+    reports = [
         cls(
             f"{listed([*names])}: {message}" if names else message,
             hint=hint,
             variables=names,
             missing_key=missing_key,
         )
-        for (cls, message, hint, missing_key), names in grouped.items()
+        for (cls, message, hint, missing_key), names in groups.items()
     ]
-    if len(merged) == 1:
-        return merged[0]
-    kinds = {type(failure) for failure in merged}
-    lines = "".join(f"\n  {failure.message}\n    hint: {failure.hint}" for failure in merged)
-    variables = [name for failure in merged for name in failure.variables]
+    if len(reports) == 1:
+        return reports[0]
+    kinds = {type(failure) for failure in reports}
+    lines = "".join(f"\n  {failure.message}\n    hint: {failure.hint}" for failure in reports)
+    variables = [name for failure in reports for name in failure.variables]
     what = f"{len({*variables})} variables" if len({*variables}) > 1 else whole
     shared = next((kind for kind in kinds if all(issubclass(other, kind) for other in kinds)), LoadError)
     return shared(
         f"{what} cannot be {done}:{lines}",
         hint=f"fix each of them; nothing was {done}",
         variables=variables,
-        failures=merged,
+        failures=reports,
     )
 
 
@@ -193,12 +193,12 @@ def frameless(function: "Callable[P, R]") -> "Callable[P, R]":
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 (raised again below, outside of this block and its context)
-            raised = error
+            exception = error
         del args, kwargs
-        if isinstance(raised, Exception) and not isinstance(raised, EncenvError):
-            raised.add_note(f"raised {place_of(raised)}")  # instead of the frames
-        raised.__cause__ = raised.__context__ = None
-        raise raised.with_traceback(None)
+        if isinstance(exception, Exception) and not isinstance(exception, EncenvError):
+            exception.add_note(f"raised {place_of(exception)}")  # instead of the frames
+        exception.__cause__ = exception.__context__ = None
+        raise exception.with_traceback(None)
 
     return call
 

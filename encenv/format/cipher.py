@@ -29,8 +29,8 @@ def derive(key: bytes, info: bytes) -> bytes:
 
     It uses the standard library's `hmac`, which a request to KMS imports anyway; cryptography's HKDF needs three more imports.
     """
-    extracted = hmac.digest(bytes(KEY_BYTES), key, "sha256")  # 2.2: without a salt, zeros as long as the hash
-    return hmac.digest(extracted, info + b"\x01", "sha256")  # 2.3: one block suffices; this is its number
+    prk = hmac.digest(bytes(KEY_BYTES), key, "sha256")  # 2.2: without a salt, zeros as long as the hash
+    return hmac.digest(prk, info + b"\x01", "sha256")  # 2.3: one block suffices; this is its number
 
 
 def is_derived(key: bytes, info: bytes, expected: bytes) -> bool:

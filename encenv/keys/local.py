@@ -70,22 +70,22 @@ class LocalKeys:
         self, data_key: bytes, key: str, context: Mapping[str, str], nonce: bytes | None = None
     ) -> WrappedKey:
         """Return *data_key* wrapped under the local key with the id *key* (empty: the only one)."""
-        chosen = self._choose(key)
-        if isinstance(chosen, EncenvError):
-            raise chosen
-        reference, wrapping = chosen
+        choice = self._choose(key)
+        if isinstance(choice, EncenvError):
+            raise choice
+        reference, wrapping = choice
         nonce = os.urandom(NONCE_BYTES) if nonce is None else nonce
         return WrappedKey(self.name, cipher.encrypt(wrapping, data_key, _aad(context), nonce), reference)
 
     @fork_waits()
     def unwrap(self, wrapped_key: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:  # noqa: ARG002 (no I/O to bound)
         """Return the data key in *wrapped_key*."""
-        chosen = self._choose(wrapped_key.reference)
-        if isinstance(chosen, EncenvError):
-            raise chosen
+        choice = self._choose(wrapped_key.reference)
+        if isinstance(choice, EncenvError):
+            raise choice
         if len(wrapped_key.wrapped) == LOCAL_WRAPPED_BYTES:
             try:
-                return cipher.decrypt(chosen[1], wrapped_key.wrapped, _aad(context))
+                return cipher.decrypt(choice[1], wrapped_key.wrapped, _aad(context))
             except AuthenticationError:
                 pass
         raise KeyRefusedError(

@@ -105,13 +105,13 @@ def find_provider(name: str, environ: Mapping[str, str], own: Sequence[KeyProvid
 
     if name in _BUILT_IN:
         module, attribute = _BUILT_IN[name]
-        built: KeyProvider = getattr(importlib.import_module(module), attribute)(environ)
-        return built
+        built_in: KeyProvider = getattr(importlib.import_module(module), attribute)(environ)
+        return built_in
     import importlib.metadata  # the scan takes 30 ms, and only unknown names need it
 
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
-        plugged: KeyProvider = point.load()(environ)
-        return plugged
+        plug_in: KeyProvider = point.load()(environ)
+        return plug_in
     raise KeyRefusedError(
         f"no key provider is called {name}",
         hint=f"install the package that provides {name}, or upgrade encenv",

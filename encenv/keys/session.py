@@ -42,7 +42,7 @@ class Session:
 
     Attributes:
         failures: What went wrong, in order; each names its variables.
-        decrypted: How many values were decrypted.
+        decrypted_count: How many values were decrypted.
         needed_a_key: Whether a data key was needed, so that frames of this session may hold it, or a value.
     """
 
@@ -60,7 +60,7 @@ class Session:
         self.environ = environ
         self.entries = KeyEntries() if entries is None else entries
         self.failures: list[EncenvError] = []
-        self.decrypted = 0
+        self.decrypted_count = 0
         self.needed_a_key = False
         self._trust = trust
         self._key_providers = providers
@@ -71,7 +71,7 @@ class Session:
         self._values: dict[str, SealedValue] = {}  # the first of each KID, by its text: it is parsed once
         self._keys: dict[str, UnwrapResult | EncenvError] = {}
 
-    def unwrapped(self) -> "dict[str, UnwrapResult]":
+    def unwrapped_keys(self) -> "dict[str, UnwrapResult]":
         """Return the data keys that were unwrapped, by KID."""
         return {kid: key for kid, key in self._keys.items() if not isinstance(key, EncenvError)}
 
@@ -148,7 +148,7 @@ class Session:
         except EncenvError as error:
             self.fail(name, error)
             return None
-        self.decrypted += 1
+        self.decrypted_count += 1
         return plain
 
     def fail(self, name: str, failure: EncenvError) -> None:
@@ -180,7 +180,7 @@ class Session:
         refusal: EncenvError | None = None
         for entry in self.entries.of(kid):
             try:
-                wrapped_keys = entry.items if self._trust is None else self._trust.accepted(entry)
+                wrapped_keys = entry.items if self._trust is None else self._trust.accepted_keys(entry)
             except PolicyError as error:
                 refusal = error.of()
                 continue

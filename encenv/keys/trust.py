@@ -66,7 +66,7 @@ class Trust(NamedTuple):
             raise PolicyError(error.message, hint=error.hint) from None
         return cls(keys, tuple(sorted(context)))
 
-    def accepted(self, entry: KeyEntry) -> tuple[WrappedKey, ...]:
+    def accepted_keys(self, entry: KeyEntry) -> tuple[WrappedKey, ...]:
         """Return the wrapped keys of *entry* that may be tried; at least one.
 
         Raises:

@@ -56,7 +56,7 @@ class ReaderSession(Session):
     @property
     def has_decrypted(self) -> bool:
         """Whether this load, or a load inside of it, decrypted anything."""
-        return bool(self.decrypted) or self.inner_has_decrypted
+        return bool(self.decrypted_count) or self.inner_has_decrypted
 
     def without_prefix(
         self, variables: Sequence[tuple[str, str | None]], wanted_names: Container[str] | None = None
@@ -85,11 +85,11 @@ class ReaderSession(Session):
             outer.inner_has_decrypted = True
         if self.failures:
             return combine(self.failures)
-        if self.decrypted:
-            keys = self.unwrapped()
+        if self.decrypted_count:
+            keys = self.unwrapped_keys()
             logger.info(
                 "decrypted %d variables under data keys %s: %d unwrapped by %s, %.1f ms",
-                self.decrypted,
+                self.decrypted_count,
                 ", ".join(keys),
                 sum(not key.cached for key in keys.values()),
                 ", ".join(dict.fromkeys(key.provider for key in keys.values())),
@@ -132,7 +132,7 @@ class SettingsSession(ReaderSession):
         self.lost_paths: set[tuple[str, ...]] = set()
         self.in_hook = False  # whether `settings_customise_sources` is running
         self.hook_arguments: Sequence[object] = ()  # the sources that pydantic-settings has made
-        self.built: Sequence[Any] = ()  # those that `CliApp` has built
+        self.cli_sources: Sequence[Any] = ()  # those that `CliApp` has made
         self.sources: Sequence[Any] = ()  # those of the load, highest first
         self.order: list[Reader | None] = []  # their readers; None where only a call tells the values
         # Each source with its reader, if it has one, by the id of the source. The source is kept: as long as it lives,

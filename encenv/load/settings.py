@@ -117,23 +117,23 @@ class EncryptedSettings(BaseSettings):
             if args:
                 values = _by_name(__pydantic_self__, *args, **values)
             session = _start_session(cls, values)
-            raised: BaseException | None = None
+            exception: BaseException | None = None
             token = loading.set(session)
             try:
                 super().__init__(**values)
             except BaseException as error:  # noqa: BLE001 (raised again below, outside of this block and its context)
-                raised = error
+                exception = error
             finally:
                 loading.reset(token)
             failure = session.end()
             # Ctrl-C, which no failure replaces.
-            is_stop = raised is not None and not isinstance(raised, Exception)
+            is_stop = exception is not None and not isinstance(exception, Exception)
             has_values = session.may_hold_values if is_stop else session.has_decrypted
             if failure is not None and not is_stop:
-                raised = failure
-            elif raised is not None and (has_values or isinstance(raised, EncenvError)):
-                raised = safe_errors.safe_error(raised, cls, session)
-            if raised is not None:
+                exception = failure
+            elif exception is not None and (has_values or isinstance(exception, EncenvError)):
+                exception = safe_errors.safe_error(exception, cls, session)
+            if exception is not None:
                 # The exception keeps only this frame of the load. The frame must hold no values, nor must the objects
                 # that its callers hold: the instance, and the sources that `CliApp` built.
                 if session.may_hold_values:
@@ -141,7 +141,7 @@ class EncryptedSettings(BaseSettings):
                     if is_new:
                         snapstart.clear(__pydantic_self__)
                 del __pydantic_self__, args, values, session, token
-                raise raised
+                raise exception
             if HAS_SNAPSHOT and session.has_decrypted and snapstart.mark_decrypted(__pydantic_self__):
                 forget(session)  # what `CliApp` hands over is kept for the next load
 
@@ -182,7 +182,7 @@ def _call_hook(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], source
     if session is None or session.settings_cls is not cls:
         session = SettingsSession(cls)  # CliApp makes the sources before the instance
     is_outermost, session.in_hook = not session.in_hook, True
-    raised: BaseException | None = None
+    exception: BaseException | None = None
     token = loading.set(session)
     try:
         # Before the hook, so that a source of the application's which wraps one of these reads encrypted values too.
@@ -190,17 +190,17 @@ def _call_hook(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], source
         result = hook(*args, **sources)
         adopt(session, result)
     except BaseException as error:  # noqa: BLE001 (raised again below, as in EncryptedSettings.__init__)
-        raised = error
+        exception = error
     finally:
         loading.reset(token)
         session.in_hook = not is_outermost
-    if raised is None:
+    if exception is None:
         return result + (LastSource(session),) if is_outermost else result  # noqa: RUF005 (another type stays an error)
     if is_outermost and session.may_hold_values:
-        raised = safe_errors.safe_error(raised, cls, session)
+        exception = safe_errors.safe_error(exception, cls, session)
         forget(session)
         del hook, args, sources, session, token
-    raise raised
+    raise exception
 
 
 def _by_name(*args: Any, **values: Any) -> dict[str, Any]:
@@ -212,23 +212,23 @@ def _by_name(*args: Any, **values: Any) -> dict[str, Any]:
 
 def _start_session(cls: type[BaseSettings], values: dict[str, Any]) -> SettingsSession:
     """Return the session of an instance of *cls*, and change the arguments *values* so that its sources decrypt."""
-    built = values.get("_build_sources")
-    if built is None:
+    pair = values.get("_build_sources")
+    if pair is None:
         session = SettingsSession(cls)
         env_file = values.get("_env_file", ENV_FILE_SENTINEL)
         env_file = cls.model_config.get("env_file") if env_file == ENV_FILE_SENTINEL else env_file
         if env_file is not None:
             values["_env_file"] = HiddenEnvFile(env_file)
         return session
-    last = next((one for one in built[0] if isinstance(one, LastSource) and "session" in vars(one)), None)
+    last = next((one for one in pair[0] if isinstance(one, LastSource) and "session" in vars(one)), None)
     if last is not None:
         session = last.session
     else:  # no hook was called, or the sources have served another load
         session = SettingsSession(cls)
-        sources = tuple(source for source in built[0] if not isinstance(source, LastSource))
+        sources = tuple(source for source in pair[0] if not isinstance(source, LastSource))
         adopt(session, sources)
-        values["_build_sources"] = (*sources, LastSource(session)), built[1]
-    session.built = values["_build_sources"][0]
+        values["_build_sources"] = (*sources, LastSource(session)), pair[1]
+    session.cli_sources = values["_build_sources"][0]
     return session
 
 

@@ -264,7 +264,7 @@ def states(session: SettingsSession) -> dict[str, dict[str, Any]]:
 
 def forget(session: SettingsSession) -> None:
     """Remove decrypted values from the sources, because frames of `CliApp` keep these after the load."""
-    for source in (*session.sources, *session.built):
+    for source in (*session.sources, *session.cli_sources):
         if isinstance(source, PydanticBaseSettingsSource):
             clear_state(source)
             vars(source).pop("session", None)

@@ -266,9 +266,9 @@ def entry_of(*items, context=()):
 def test_only_trusted_keys_are_left():
     """Keys that are not trusted are left out, and the order is kept; if none is left that is an error."""
     items = [aws(KEY), aws(MRK), WrappedKey("local", b"", "ABCDEFGH")]
-    assert Trust.of(["local:*", KEY]).accepted(entry_of(*items)) == (items[0], items[2])
+    assert Trust.of(["local:*", KEY]).accepted_keys(entry_of(*items)) == (items[0], items[2])
     with pytest.raises(PolicyError, match=r"none of the keys in ENCENV_KEY_[A-Z2-7]{8} is trusted"):
-        Trust.of(["999999999999"]).accepted(entry_of(*items))
+        Trust.of(["999999999999"]).accepted_keys(entry_of(*items))
 
 
 @pytest.mark.parametrize(
@@ -289,10 +289,10 @@ def test_required_context(required, accepted):
     entry = entry_of(aws(KEY), context=(("app", "shop"), ("stage", "prod")))
     trust = Trust.of(None, required)
     if accepted:
-        assert trust.accepted(entry) == (aws(KEY),)
+        assert trust.accepted_keys(entry) == (aws(KEY),)
     else:
         with pytest.raises(PolicyError, match="does not carry the required context"):
-            trust.accepted(entry)
+            trust.accepted_keys(entry)
 
 
 @pytest.mark.parametrize(

@@ -522,7 +522,7 @@ def test_the_place_is_the_applications_and_not_the_librarys(environ):
 def test_without_frames_of_the_application():
     """An exception that no code of the application's is to blame for is still named."""
     load = SettingsSession(Settings)
-    load.decrypted = 1
+    load.decrypted_count = 1
     made = safe_error(RuntimeError(CANARY), Settings, load)
     assert made.message == f"RuntimeError was raised in the application's code; its text is {WITHHELD}"
 

@@ -32,15 +32,15 @@ def tls(environ: Mapping[str, str], *, is_amazon: bool) -> ssl.SSLContext:
     """
     context, paths = _context(), ssl.get_default_verify_paths()
     try:
-        if named := next(filter(None, map(environ.get, _BUNDLES)), None):
-            kind = "capath" if Path(named).is_dir() else "cafile"
-            context.load_verify_locations(**{kind: named})
+        if store := next(filter(None, map(environ.get, _BUNDLES)), None):
+            kind = "capath" if Path(store).is_dir() else "cafile"
+            context.load_verify_locations(**{kind: store})
         elif any(environ.get(name) for name in _EXPLICIT):
             context.set_default_verify_paths()
         elif paths.capath and _has_hashed_names(paths.capath):
             context.load_verify_locations(capath=paths.capath)
-        elif paths.cafile and is_amazon and (few := b"".join(_amazon(Path(paths.cafile).read_bytes()))):
-            context.load_verify_locations(cadata=few)
+        elif paths.cafile and is_amazon and (roots := b"".join(_amazon(Path(paths.cafile).read_bytes()))):
+            context.load_verify_locations(cadata=roots)
         else:
             context.load_verify_locations(cafile=paths.cafile or _botocore_bundle())
     except FileNotFoundError:

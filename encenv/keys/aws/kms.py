@@ -94,7 +94,7 @@ class AwsKms:
                     KeyId=arn, CiphertextBlob=blob, EncryptionContext=dict(context)
                 )
 
-        plaintext: bytes = _checked("Decrypt", arn, request)["Plaintext"]
+        plaintext: bytes = _answer_to("Decrypt", arn, request)["Plaintext"]
         return plaintext
 
     def rewrap(
@@ -141,7 +141,7 @@ class AwsKms:
             with boto3_client.no_debug_log():
                 return request(self._client_for(key))
 
-        return _checked(operation, key, call)
+        return _answer_to(operation, key, call)
 
     def _client_for(self, key: str) -> "KMSClient":
         region = region_of(key) or self.own_region()
@@ -165,7 +165,7 @@ class AwsKms:
         return self._client
 
 
-def _checked(operation: str, key: str, request: Callable[[], Any]) -> dict[str, Any]:
+def _answer_to(operation: str, key: str, request: Callable[[], Any]) -> dict[str, Any]:
     """Return the answer to *request* if it is complete and about *key*; else raise an error without its frames."""
     failure: EncenvError | None
     try:

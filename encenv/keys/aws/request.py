@@ -116,11 +116,11 @@ class KmsHttp:
                 return outcome
             attempt += 1
             longest = min(pause * 2 ** min(attempt - 1, _DOUBLINGS), PAUSE_MAX)
-            jittered = _random() * longest  # full jitter
+            delay = _random() * longest  # full jitter
             # Do not wait for an attempt after the deadline: the failure of this one says more than a timeout.
-            if not pause or attempt == self.attempts or time.monotonic() + jittered >= until:
+            if not pause or attempt == self.attempts or time.monotonic() + delay >= until:
                 raise outcome
-            wait(jittered)
+            wait(delay)
 
     def _attempt(
         self, body: bytes, until: float, seconds: float, while_waiting: Callable[[], None]
