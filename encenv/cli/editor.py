@@ -38,7 +38,8 @@ def private_folder() -> Iterator[tuple[Path, bool]]:
     with ExitStack() as stack:
         for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
             if number := getattr(signal, name, None):  # Windows lacks some
-                stack.callback(signal.signal, number, signal.signal(number, _end))
+                before = signal.signal(number, _end)
+                stack.callback(signal.signal, number, before)
         private = TemporaryDirectory(prefix="encenv-", dir=parent, ignore_cleanup_errors=True)  # mode 0700
         folder = Path(stack.enter_context(private))
         watcher = subprocess.Popen(  # noqa: S603 (this very Python)

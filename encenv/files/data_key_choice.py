@@ -27,7 +27,7 @@ from encenv.keys.unwrap import UnwrapRequest, UnwrapResult, unwrap
 
 
 def choose_data_key(lines: FileLines, writer: Writer) -> EncryptionKey:
-    """Return the data key to encrypt more values under: one of the file's if the rule permits, else a new one.
+    """Return the data key for further values: one of the file's if the rule permits it, else a new one.
 
     Raises:
         EncenvError: If no data key is permitted, or a value under it does not decrypt.

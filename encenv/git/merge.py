@@ -46,7 +46,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A piece of the result: one line for both sides, or the lines of each side if a variable is in conflict."""
+    """A piece of the result: the same line for both sides, or different lines if a variable is in conflict."""
 
     ours: Sequence[_Line]
     theirs: Sequence[_Line]

@@ -130,10 +130,11 @@ def write_keys(path: Path, keys: Sequence[str], context: Pairs, comment: str) ->
             text = file.data.decode()
             new = _with_lines(text, lines)
             tool = tomllib.loads(text).get("tool", {})
-            expected = tomllib.loads(text) | {"tool": tool | {"encenv": tool.get("encenv", {}) | settings}}
+            table = tool.get("encenv", {}) | settings
+            expected = tomllib.loads(text) | {"tool": tool | {"encenv": table}}
             is_safe = tomllib.loads(new) == expected
         except (ValueError, TypeError, AttributeError):  # TOML's and UTF-8's errors; tool is not a table
-            is_safe, new = False, ""
+            is_safe = False
         if not is_safe:
             raise FileError(
                 f"{printable(os.path.relpath(path))} cannot be changed without a change of its other settings",

@@ -50,7 +50,7 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
 
     The service decrypts them when it starts, as it would those of FILE. No other place expands ${NAME}. So a value
     that refers to encrypted ones is expanded and encrypted again, which needs the key; with --as-is it keeps its
-    ${NAME}, and no key is needed. Values that may be plaintext stay plaintext.
+    ${NAME}, which needs no key. Values that may be plaintext stay plaintext.
 
     \b
     json       {"NAME": "value"}

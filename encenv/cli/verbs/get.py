@@ -17,8 +17,8 @@ from encenv.files.edit import get_value
 def command(name: str, file: str) -> None:
     """Print the decrypted value of the variable NAME of the file (.env).
 
-    Nothing is added to it, except a newline on a terminal. ${OTHER} in it is not replaced. Only the key that this
-    value needs is asked for.
+    Nothing is added to it, except a newline on a terminal. ${OTHER} in it is not replaced. Only the key of this
+    value is needed.
 
     \b
     Example:
