@@ -14,7 +14,7 @@ from encenv.errors import ConflictError, FileError
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
 Doing = Literal["read", "write"]
-NOT_UTF8_HINT = "save the file as UTF-8; a loader can also be given another encoding"
+NOT_UTF8_HINT = "save the file as UTF-8, or give the loader its encoding"
 
 _NO_SPACE = (
     "no space is left to write {name}",

@@ -50,7 +50,7 @@ def remove_hooks(top: Path) -> Iterator[str]:
             attempt("write", previous, previous.unlink, "hook")
         if os.path.lexists(previous):
             attempt("write", path, lambda: previous.replace(path), "hook")  # noqa: B023 (called at once)
-            yield f"{_label(path, top)}: the hook that was there before is back"
+            yield f"{_label(path, top)}: the earlier hook is back"
         else:
             attempt("write", path, path.unlink, "hook")
             yield f"{_label(path, top)}: removed"
