@@ -18,6 +18,7 @@ from encenv.files.disk import printable
 
 _IN_MEMORY = ("tmpfs", "ramfs")
 _MOUNTS = Path("/proc/self/mounts")  # proc(5): device, folder, kind, …
+_OCTAL = re.compile(r"\\([0-7]{3})")  # a space in a path is written \040 there
 # Waits until the process that started it is gone, then removes the folder. With -I -S, no code of the user's is imported.
 _WATCHER = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"
 
@@ -73,8 +74,9 @@ def _is_in_memory(folder: Path) -> bool:
         lines = [line.split(" ") for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()]
     except OSError:
         return False
-    folder = folder.resolve()
-    kinds = {Path(line[1]): line[2] for line in lines if len(line) > 2}
+    folder, kinds = folder.resolve(), {}
+    for _, path, kind, *_ in (line for line in lines if len(line) > 2):
+        kinds[Path(_OCTAL.sub(lambda match: chr(int(match[1], 8)), path))] = kind
     kind = next((kinds[path] for path in (folder, *folder.parents) if path in kinds), "")
     return kind in _IN_MEMORY
 

@@ -221,9 +221,12 @@ def test_no_folder_in_memory(monkeypatch, tmp_path):
 
 
 def test_which_places_are_in_memory(monkeypatch, tmp_path):
-    """A folder counts as in memory if the system says so of its file system."""
+    """A folder counts as in memory if the system says so of its file system, whatever characters are in its path."""
     mounts = tmp_path / "mounts"
-    mounts.write_text(f"x / ext4 rw 0 0\nx {tmp_path} tmpfs rw 0 0\nx {tmp_path}/disk ext4 rw 0 0\nshort\n")
+    tmp_path /= "a folder \\ of ü"
+    tmp_path.mkdir()
+    memory = str(tmp_path).replace("\\", r"\134").replace(" ", r"\040")  # as proc(5) writes them
+    mounts.write_text(f"x / ext4 rw 0 0\nx {memory} tmpfs rw 0 0\nx {memory}/disk ext4 rw 0 0\nshort\n")
     monkeypatch.setattr(private, "_MOUNTS", mounts)
     (tmp_path / "disk").mkdir()
     (tmp_path / "inner").mkdir()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import stat
 import sys
 import traceback
@@ -188,7 +189,7 @@ def test_own_file_open_to_others(key_file, key_text, mode):
     error = failure(LocalKeys({}, path=key_file), key_text)
     assert type(error) is FileError
     assert error.message == f"the local key file {key_file} can be read or written by others"
-    assert error.hint == f"run: chmod 600 {key_file}"
+    assert error.hint == f"run: chmod 600 {shlex.quote(str(key_file))}"
 
 
 def test_the_command_can_be_pasted(tmp_path, key_text):
