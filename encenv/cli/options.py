@@ -66,7 +66,13 @@ files_option = _file_option("files", multiple=True, help="A .env file; a later o
 def output_option(text: str) -> Callable[[F], F]:
     """Add ``-o``: a new file to write, or standard output; *text* is its help."""
     output = click.Path(readable=False, allow_dash=True)
-    return click.option("-o", "--output", metavar="FILE", type=output, help=text)
+    return click.option("-o", "--output", metavar="FILE", type=output, callback=_check_not_empty, help=text)
+
+
+def _check_not_empty(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
+    if path == "":  # such as "$OUT" where OUT is not set
+        raise click.BadParameter("the name of the file is empty")
+    return path
 
 
 # Reports
