@@ -96,7 +96,7 @@ def test_staged_with_settings_of_git(repo, setting):
     git(repo, "add", "-A")
     result = repo.shell("cd sub && encenv check --staged")
     assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be encrypted\n")
-    result = repo.shell(f"cd sub && encenv check --staged {repo.folder}/.env")
+    result = repo.shell(f"cd sub && encenv check --staged '{repo.folder}/.env'")
     assert (result.code, result.out) == (1, "../.env:1: A: plaintext that must be encrypted\n")
 
 

@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from support.programs import needs, needs_posix
@@ -66,7 +68,14 @@ COMMANDS = (
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
+def programs():
+    """A folder for the programs and for what they write, without a space in its path: git starts some with a shell."""
+    with TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory, programs):
     """A repository in which every setting and every hook starts a program that writes down its own name."""
     workspace = Workspace(tmp_path_factory.mktemp("template"))
     workspace.environ |= {
@@ -96,10 +105,10 @@ def template(tmp_path_factory):
     objects = "git rev-list --objects --filter=blob:none --all | cut -c1-40"
     sh(f"touch .git/objects/pack/pack-$({objects} | git pack-objects -q .git/objects/pack/pack).promisor")
 
-    folder = workspace.root / "programs"
+    folder = programs / "programs"
     for path in [*(folder / name for name in PROGRAMS), *(folder / "hooks" / name for name in HOOKS)]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f'#!/bin/sh\necho "{path.name} $*" >> {workspace.root}/canary\n')
+        path.write_text(f'#!/bin/sh\necho "{path.name} $*" >> {programs}/canary\n')
         path.chmod(0o755)
     shutil.copytree(folder / "hooks", workspace.folder / ".git" / "hooks", dirs_exist_ok=True)
     settings = {name: f"!{folder / name}" if "alias." in name else str(folder / name) for name in PROGRAMS}
@@ -113,9 +122,9 @@ def template(tmp_path_factory):
 
 
 @pytest.fixture
-def hostile(template, workspace):
+def hostile(template, programs, workspace):
     """A new copy of the template, for a developer who has another key."""
-    (template.root / "canary").unlink(missing_ok=True)
+    (programs / "canary").unlink(missing_ok=True)
     workspace.environ |= template.environ | {"ENCENV_LOCAL_KEY": generate_key_text()}
     shutil.copytree(template.folder, workspace.folder, dirs_exist_ok=True)
     os.utime(workspace.folder / ".env", (0, 0))  # so that git's index is out of date, and would be refreshed
@@ -123,9 +132,9 @@ def hostile(template, workspace):
 
 
 @pytest.fixture
-def started(template):
+def started(programs):
     """Return a function that returns the programs that were started, with their arguments."""
-    canary = template.root / "canary"
+    canary = programs / "canary"
     return lambda: canary.read_text() if canary.exists() else ""
 
 

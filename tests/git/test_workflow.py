@@ -318,7 +318,7 @@ def test_a_hook_is_kept_already(repo):
 def test_hooks_path(repo):
     """The folder of core.hooksPath gets the hook, which does nothing in other repositories with that folder."""
     shared = repo.root / "hooks"
-    repo.git(f"config --global core.hooksPath {shared}")
+    repo.git(f"config --global core.hooksPath '{shared}'")
     assert repo.shell("encenv hook install").code == 0
     assert (shared / "pre-commit").exists()
     repo.write(".env", "A=1\n")
