@@ -38,7 +38,7 @@ class DataKey:
     __slots__ = ("_cipher", "_head", "_key", "_prefix", "commitment", "kid")
 
     def __init__(self, key: bytes) -> None:
-        if len(key) != cipher.KEY_BYTES:
+        if not isinstance(key, bytes) or len(key) != cipher.KEY_BYTES:
             raise KeyRefusedError(
                 f"the unwrapped data key is not {cipher.KEY_BYTES} bytes long",
                 hint="restore the ENCENV_KEY_… line from git; this is not a data key of encenv",

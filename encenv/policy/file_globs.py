@@ -24,7 +24,7 @@ def covers(globs: Sequence[str], path: str) -> bool:
     for glob in globs:
         pattern = glob.removeprefix("!")
         text = path if "/" in pattern else posixpath.basename(path)
-        if _regex(pattern.removeprefix("/")).fullmatch(text):
+        if _regex(pattern.removeprefix("/")).fullmatch(text.encode("utf-8", "surrogateescape")):
             is_selected = not glob.startswith("!")
     return is_selected
 
@@ -39,11 +39,14 @@ def attribute_pattern(glob: str) -> str:
 
 
 @cache
-def _regex(pattern: str) -> re.Pattern[str]:
-    """Return *pattern* compiled. It ignores case, as some file systems do: there ``.ENV`` is read for ``.env``."""
+def _regex(pattern: str) -> re.Pattern[bytes]:
+    """Return *pattern* compiled, for bytes as in git: there ``?`` is one byte.
+
+    It ignores the case of ASCII letters, as some file systems do: there ``.ENV`` is read for ``.env``.
+    """
     parts = _split(pattern)
     regex = "".join(_REGEXES[wildcard] if wildcard else re.escape(text) for text, wildcard in parts)
-    return re.compile(regex, re.DOTALL | re.IGNORECASE)
+    return re.compile(regex.encode("utf-8", "surrogateescape"), re.DOTALL | re.IGNORECASE)
 
 
 def _split(pattern: str) -> Iterator[tuple[str, str]]:

@@ -423,7 +423,7 @@ class OwnError(KeyUnreachableError):
         (RuntimeError(SECRET), KeyRefusedError, "its key provider failed at test_unwrap.py:"),
         (SystemExit(SECRET), KeyRefusedError, "its key provider failed at test_unwrap.py:"),
         (KeyboardInterrupt(SECRET), KeyRefusedError, "its key provider failed at test_unwrap.py:"),
-        (None, KeyRefusedError, "its key provider failed at envelope.py:"),
+        (None, KeyRefusedError, "not 32 bytes long"),
         (SECRET, KeyRefusedError, "not 32 bytes long"),
         (KEY[:31], KeyRefusedError, "not 32 bytes long"),
         (bytes(32), KeyRefusedError, "does not give the data key"),

@@ -23,6 +23,7 @@ PIECES = (
     ".env",
     ".",
     "é",
+    "É",
     " ",
     '"',
     "\\",
@@ -62,6 +63,8 @@ GLOBS = st.builds(
         ([".envs/**"], [".envs/a", ".envs/a/b"], [".envs", "x/.envs/a"]),
         (["a**/.env"], ["ab/.env"], ["a/b/.env", ".env"]),
         ([".env.[ab]"], [".env.[ab]"], [".env.a"]),
+        ([".env.?"], [".env.a"], [".env.é"]),  # two bytes of UTF-8
+        ([".env.é"], [".env.é", ".ENV.é"], [".env.É"]),
         (["*.env", "!b.env", "x/b.env"], ["a.env", "x/b.env"], ["b.env", "y/b.env"]),
     ],
 )
