@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def test_links_lead_to_files(page):
     """Every relative link of a page leads to a file or a folder."""
     for link in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_into_the_source_distribution(page):
+    """The source distribution holds every file that a page links to."""
+    targets = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        top = (page.parent / link).resolve().relative_to(ROOT).parts[0]
+        assert f"/{top}" in targets["sdist"]["include"], link
 
 
 def test_named_functions_exist():
