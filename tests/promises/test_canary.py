@@ -82,7 +82,6 @@ from encenv.errors import (
     frameless,
 )
 from encenv.export import final_values
-from encenv.export.final_values import plaintext_values
 from encenv.files.writer import Writer
 from encenv.format.envelope import DataKey
 from encenv.format.sealed import KeyEntry, SealedValue, WrappedKey
@@ -1110,7 +1109,7 @@ def test_what_a_frameless_function_raises(kind):
 def export_of(text):
     """Return the error of exporting what *text* returns, so that no frame of the test holds the file."""
     nothing = Writer((), environ={})
-    return caught(lambda: plaintext_values(text(), ".env", nothing, bool, bool))
+    return caught(lambda: final_values.final_values(text(), ".env", nothing, bool, bool, "plaintext"))
 
 
 def test_a_failing_export_keeps_no_file(monkeypatch):

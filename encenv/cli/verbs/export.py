@@ -9,13 +9,7 @@ from encenv.cli import options
 from encenv.cli.files import place, read_every_line, write_text
 from encenv.cli.terminal import progress, say, warn, write
 from encenv.errors import EncenvError, FileError, PolicyError, listed
-from encenv.export.final_values import (
-    FinalValues,
-    encrypted_values,
-    needs_a_key,
-    plaintext_values,
-    raw_values,
-)
+from encenv.export.final_values import FinalValues, Form, final_values, needs_a_key
 from encenv.export.formats import FORMATS, Variables
 from encenv.files.disk import printable
 from encenv.policy.project import project_of
@@ -77,14 +71,12 @@ def command(  # noqa: PLR0913, PLR0917 (one for each option)
         raise PolicyError(f"{GITHUB_FILE} is not set: this is not a step of a GitHub workflow", hint=hint)
     text, where = str(read_every_line(file)), place(file)
     project = project_of(file)
-    values_of = raw_values if as_is else encrypted_values
-    if plaintext:
-        values_of = plaintext_values
-    writer = project.writer(progress=progress)
+    writer, selects = project.writer(progress=progress), options.chooser(only, exclude)
+    values_form: Form = "plaintext" if plaintext else "as-is" if as_is else "encrypted"
     try:
-        final = values_of(text, where, writer, options.chooser(only, exclude), project.policy().requires)
+        final = final_values(text, where, writer, selects, project.policy().requires, values_form)
     except EncenvError as error:
-        if values_of is encrypted_values and needs_a_key(error):
+        if values_form == "encrypted" and needs_a_key(error):
             error.hint += "; or, if no value refers to others by ${NAME}: --as-is"
         raise
     formatted = FORMATS[form].write(Variables(final.values, final.secret, name))
