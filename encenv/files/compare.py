@@ -55,19 +55,12 @@ class Difference:
     after: Assignment | None
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All differences of two files."""
+def compare(before: str, after: str) -> tuple[list[Difference], dict[str, list[str]]]:
+    """Return the differences from the .env text *before* to *after*, and those of the key entries that both have.
 
-    # In the order of the second file; removed ones follow what they followed.
-    differences: tuple[Difference, ...]
-    # For key entries that both files have, by KID: the wrapping keys and context pairs that were added ("+ …") and
-    # removed ("- …").
-    rewrapped: Mapping[str, tuple[str, ...]]
-
-
-def compare(before: str, after: str) -> Comparison:
-    """Return the differences from the .env text *before* to *after*."""
+    The differences are in the order of *after*; removed variables follow what they followed. For key entries, by KID:
+    the wrapping keys and context pairs that were added ("+ …") and removed ("- …").
+    """
     old_file, new_file = parse(before), parse(after)
     old, new = _assignments(old_file), _assignments(new_file)
     rewrapped = _changed_entries(old_file, new_file)
@@ -76,23 +69,19 @@ def compare(before: str, after: str) -> Comparison:
         change = _change(old.get(place), new.get(place), rewrapped)
         if change is not None:
             differences.append(Difference(place[0], change, old.get(place), new.get(place)))
-    return Comparison(tuple(differences), rewrapped)
+    return differences, rewrapped
 
 
-def compare_plaintexts(
-    differences: Iterable[Difference], before: Mapping[int, str], after: Mapping[int, str]
-) -> tuple[Difference, ...]:
-    """Return *differences*; if a value was sealed before and after, its plaintexts decide whether it changed.
+def compare_plaintexts(one: Difference, before: Mapping[int, str], after: Mapping[int, str]) -> Difference:
+    """Return *one* difference; if its value was sealed before and after, the plaintexts decide whether it changed.
 
     *before* and *after* are the plaintexts of the two files, by the index of the assignment.
     """
-    result = list(differences)
-    for place, one in enumerate(result):
-        old, new = one.before, one.after
-        if old and new and old.form == new.form == "sealed" and one.change != "re-wrapped":
-            is_same = before[old.index] == after[new.index]
-            result[place] = replace(one, change="re-encrypted" if is_same else "changed")
-    return tuple(result)
+    old, new = one.before, one.after
+    if old and new and old.form == new.form == "sealed" and one.change != "re-wrapped":
+        is_same = before[old.index] == after[new.index]
+        return replace(one, change="re-encrypted" if is_same else "changed")
+    return one
 
 
 def _assignments(file: EnvFile) -> dict[_Place, Assignment]:
@@ -131,15 +120,15 @@ def _change(old: Assignment | None, new: Assignment | None, rewrapped: Mapping[s
     return "decrypted" if old.form == "sealed" else "changed"
 
 
-def _changed_entries(before: EnvFile, after: EnvFile) -> dict[str, tuple[str, ...]]:
+def _changed_entries(before: EnvFile, after: EnvFile) -> dict[str, list[str]]:
     """Return the parts that were removed from and added to each key entry that both files have, by KID."""
-    rewrapped = {}
+    rewrapped: dict[str, list[str]] = {}
     old_texts, new_texts = entries_of(before).texts(), entries_of(after).texts()
     for kid, texts in new_texts.items():
         if kid in old_texts and {*texts} != {*old_texts[kid]}:
             old, new = _parts(kid, old_texts[kid]), _parts(kid, texts)
             parts = [f"- {part}" for part in sorted(old - new)] + [f"+ {part}" for part in sorted(new - old)]
-            rewrapped[kid] = tuple(parts) or ("the wrapped keys were refreshed",)
+            rewrapped[kid] = parts or ["the wrapped keys were refreshed"]
     return rewrapped
 
 

@@ -61,22 +61,21 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
       encenv diff main:.env.prod .env.prod --show
     """
     first, second = [_side(text) for text in _names(before, after)]
-    comparison = compare(first.text, second.text)
+    differences, rewrapped = compare(first.text, second.text)
     for side in (first, second):
         for binding in parse(side.text).bindings:
             if binding.error:
                 say(f"{side.where}: line {binding.line} cannot be parsed, and is not compared")
-    differences = comparison.differences
     if show:
         first.values = _decrypted(first, (one.before for one in differences))
         second.values = _decrypted(second, (one.after for one in differences))
-        differences = compare_plaintexts(differences, first.values, second.values)
+        differences = [compare_plaintexts(one, first.values, second.values) for one in differences]
     if as_json:
         report = {
             "from": first.where,
             "to": second.where,
             "variables": [_as_json(one, first, second, show=show) for one in differences],
-            "rewrapped": {kid: list(parts) for kid, parts in comparison.rewrapped.items()},
+            "rewrapped": rewrapped,
         }
         write_json(report)
         return
@@ -86,7 +85,7 @@ def command(before: str | None, after: str | None, show: bool, as_json: bool) ->
         lines.append(_line(one, width, _WORDS_OF_SHOW if show else _WORDS))
         if show and one.change not in {"re-wrapped", "re-encrypted"}:
             lines += _value_lines(one, first, second)
-    for kid, parts in comparison.rewrapped.items():
+    for kid, parts in rewrapped.items():
         lines += [f"* data key {kid}: re-wrapped", *(f"    {part}" for part in parts)]
     if not lines:
         say(f"{first.where} and {second.where} hold the same variables")
