@@ -210,7 +210,7 @@ OWNERS = {
     "click": {"cli.options", "cli.group", "cli.verbs"},
     "cryptography": {"format.cipher", "testing.keys"},
     "dotenv": {"files.dotenv_names"},
-    "mypy_boto3_kms": {"keys.aws.kms", "keys.aws.probe"},  # for the type checker
+    "mypy_boto3_kms": {"keys.aws.kms"},  # for the type checker
     "pydantic": {
         "load.pydantic_names",
         "load.field_names",

@@ -13,10 +13,10 @@ from encenv.keys.process_safety import fork_waits, lazily
 
 if TYPE_CHECKING:
     import boto3
-    from botocore import config as botocore_config
+    import botocore.config
 else:
     boto3 = lazily("boto3")
-    botocore_config = lazily("botocore.config")
+    botocore = lazily("botocore")
 
 # boto3 takes 140 ms. It would import the others in the middle of a call.
 _IMPORTS = ("boto3", "botocore.config", "_strptime", "encodings.idna", "stringprep")
@@ -69,9 +69,14 @@ class ClientPool:
         place = service, region
         with self._own_lock():  # a session cannot make clients in several threads at a time
             if place not in self._clients:
-                session, config = self.session(), botocore_config.Config(**self._config)
+                session, config = self.session(), botocore.config.Config(**self._config)
                 self._clients[place] = session.client(service, region_name=region, config=config)  # type: ignore[call-overload]
             return self._clients[place]
+
+    def call(self, region: str | None, operation: str, **parameters: Any) -> Any:
+        """Return the answer of AWS KMS in *region* to *operation*, such as ``Decrypt``; its debug records are suppressed."""
+        with no_debug_log():
+            return getattr(self.client(region), botocore.xform_name(operation))(**parameters)
 
     def _own_lock(self) -> "threading.RLock":
         """Return the lock of this process: a forked child must not share connections, nor wait for its parent's lock."""

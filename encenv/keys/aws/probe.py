@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from encenv.errors import EncenvError, KeyUnreachableError
 from encenv.format.sealed import WrappedKey
@@ -17,9 +17,6 @@ from encenv.keys.aws.client import ClientPool, no_debug_log
 from encenv.keys.aws.endpoint import region_of
 from encenv.keys.aws.errors import NO_CREDENTIALS, failure_of, no_answer
 from encenv.keys.aws.kms import DATA_KEY_BYTES, AwsKms
-
-if TYPE_CHECKING:
-    from mypy_boto3_kms import KMSClient
 
 CONNECT_SECONDS = 2.0  # there may be no network
 READ_SECONDS = 5.0
@@ -87,41 +84,28 @@ class KmsProbe:
 
     def state(self, key: str) -> str:
         """Return the state of *key*, an ARN or ``alias/<name>``, such as ``Enabled`` (DescribeKey)."""
-        answer = self._ask("DescribeKey", key, lambda client: client.describe_key(KeyId=key))
+        answer = self._ask("DescribeKey", key)
         return str(answer.get("KeyMetadata", {}).get("KeyState", "unknown"))
 
     def may_unwrap(self, wrapped_key: WrappedKey, context: Mapping[str, str]) -> None:
         """Raise an error if *wrapped_key* would not be unwrapped (Decrypt, as a dry run)."""
-        self._ask(
-            "Decrypt",
-            wrapped_key.reference,
-            lambda client: client.decrypt(
-                KeyId=wrapped_key.reference,
-                CiphertextBlob=wrapped_key.wrapped,
-                EncryptionContext=dict(context),
-                DryRun=True,
-            ),
-        )
+        request = {"CiphertextBlob": wrapped_key.wrapped, "EncryptionContext": dict(context)}
+        self._ask("Decrypt", wrapped_key.reference, **request, DryRun=True)
 
     def may_generate(self, key: str, context: Mapping[str, str]) -> None:
         """Raise an error if no data key would be generated under *key* (GenerateDataKey, as a dry run)."""
-        self._ask(
-            "GenerateDataKey",
-            key,
-            lambda client: client.generate_data_key(
-                KeyId=key, NumberOfBytes=DATA_KEY_BYTES, EncryptionContext=dict(context), DryRun=True
-            ),
-        )
+        request = {"NumberOfBytes": DATA_KEY_BYTES, "EncryptionContext": dict(context)}
+        self._ask("GenerateDataKey", key, **request, DryRun=True)
 
-    def _ask(self, operation: str, key: str, request: "Callable[[KMSClient], Any]") -> dict[str, Any]:
+    def _ask(self, operation: str, key: str, **parameters: Any) -> dict[str, Any]:
+        """Return the answer to *operation* with *key* and the other *parameters*; empty if a dry run would succeed."""
         answer: dict[str, Any] = {}
         failure: EncenvError | None = None
         region = region_of(key) or self.region
         if region in self._silent:
             raise self._silent[region].of()
         try:
-            with no_debug_log():
-                answer = request(self._pool.client(region))
+            answer = self._pool.call(region, operation, KeyId=key, **parameters)
         except Exception as error:  # noqa: BLE001 (as for credentials)
             answer = getattr(error, "response", None) or {}
             if answer.get("Error", {}).get("Code") != _WOULD_SUCCEED:
