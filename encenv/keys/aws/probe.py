@@ -98,14 +98,13 @@ class KmsProbe:
         self._ask("GenerateDataKey", key, **request, DryRun=True)
 
     def _ask(self, operation: str, key: str, **parameters: Any) -> dict[str, Any]:
-        """Return the answer to *operation* with *key* and the other *parameters*; empty if a dry run would succeed."""
-        answer: dict[str, Any] = {}
+        """Return the answer to *operation* with *key* and *parameters*, even one that says a dry run would succeed."""
         failure: EncenvError | None = None
         region = region_of(key) or self.region
         if region in self._silent:
             raise self._silent[region].of()
         try:
-            answer = self._pool.call(region, operation, KeyId=key, **parameters)
+            answer: dict[str, Any] = self._pool.call(region, operation, KeyId=key, **parameters)
         except Exception as error:  # noqa: BLE001 (as for credentials)
             answer = getattr(error, "response", None) or {}
             if answer.get("Error", {}).get("Code") != _WOULD_SUCCEED:
