@@ -96,10 +96,6 @@ def _lines(line: Callable[[str, str], str]) -> Callable[[Variables], Output]:
     return lambda variables: Output("".join(line(*one) for one in variables.values.items()))
 
 
-def _json(variables: Variables) -> Output:
-    return Output(json.dumps(dict(variables.values), indent=2) + "\n")
-
-
 def _takes_docker(name: str, value: str) -> bool:
     # There are no quotes and no escapes: everything after the = is the value.
     line = f"{name}={value}"
@@ -210,7 +206,7 @@ def _check_title(title: str, pattern: re.Pattern[str], what: str, letters: str) 
 
 
 FORMATS = {
-    "json": Format("JSON", _json),
+    "json": Format("JSON", lambda variables: Output(json.dumps(dict(variables.values), indent=2) + "\n")),
     "shell": Format(
         "a shell",
         _lines(lambda name, value: f"export {name}={shlex.quote(value)}\n"),

@@ -89,13 +89,12 @@ def agreed_keys(lines: FileLines, writer: Writer) -> tuple[KeyName, ...]:
         PolicyError: If there are none.
     """
     trusted, where = lines.trusted_keys, lines.where
+    hint = "name the one to use: --key …"
     if len({frozenset(key.wrapping_keys) for key in trusted}) > 1:
-        hint = "name the one to use: --key …"
         raise ConflictError(f"{where} has values under more than one key", hint=hint)
     if trusted:
         return trusted[0].wrapping_keys
     if lines.keys:
-        hint = "name the one to use: --key …"
         raise PolicyError(f"no key is named, and contributors added all values in {where}", hint=hint)
     file = shell_argument(where)
     hint = (

@@ -67,11 +67,6 @@ class Inspection:
     size: int  # the bytes of all variables, key entries included, as AWS Lambda counts them
 
     @property
-    def bytes_left(self) -> int:
-        """How many of Lambda's bytes are left; below 0 if the file has too many."""
-        return LAMBDA_BYTES - self.size
-
-    @property
     def entries_in_use(self) -> tuple[KeyEntry, ...]:
         """The well-formed key entries of data keys that values name."""
         kids = {variable.kid for variable in self.variables}

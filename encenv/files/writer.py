@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,10 +64,8 @@ class Writer:
         except KeyDeniedError as error:
             refusal = error
         if ADDED_BY_WRITER not in context:
-            try:
+            with suppress(EncenvError):
                 return self._generate(keys, (*context, ADDED_BY_WRITER))
-            except EncenvError:
-                pass
         raise refusal
 
     def _generate(self, keys: Sequence[KeyName], context: Pairs) -> EncryptionKey:

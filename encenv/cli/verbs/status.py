@@ -74,7 +74,7 @@ def _as_json(path: str, inspection: Inspection, policy: Policy) -> dict[str, Any
             {"line": one.line, "problem": one.text} for one in (*inspection.problems, *inspection.warnings)
         ],
         "lambda_bytes": inspection.size,
-        "lambda_bytes_left": inspection.bytes_left,
+        "lambda_bytes_left": LAMBDA_BYTES - inspection.size,
     }
 
 
@@ -91,7 +91,7 @@ def _lines(path: str, inspection: Inspection, policy: Policy) -> Iterator[str]:
         first, *others = (item.wrapping_key for item in entry.items)
         yield f"  {entry.kid}  {first}  {', '.join(about)}"
         yield from (f"  {'':{len(entry.kid)}}  {other}" for other in others)
-    left = inspection.bytes_left
+    left = LAMBDA_BYTES - inspection.size
     rest = f"{left:,} left" if left >= 0 else painted(f"{-left:,} too many", RED)
     yield f"  {inspection.size:,} of AWS Lambda's {LAMBDA_BYTES:,} bytes, {rest}"
     yield from _table(inspection.variables, policy)
