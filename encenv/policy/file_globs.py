@@ -7,11 +7,12 @@ means itself. A ``!`` before a glob excludes files. The last glob that matches d
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 # Where ** is not between slashes, it means what * means. Git agrees, unless all text before it is plain.
-_WILDCARD = re.compile(r"((?:(?<=/)|^)\*\*+(?:/|\Z))|(\*+)|(\?)")
+_STARS = re.compile(r"((?<![^/])\*\*+(?![^/]))|\*+")
+_WILDCARD = re.compile(r"(\*\*/?|[*?])")
 _REGEXES = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 _SPECIAL = re.compile(r"[\\\[]|\A[!#]")  # more that git gives a meaning
 # Git reads a pattern with one of these only if it is quoted as a string in C.
@@ -31,8 +32,7 @@ def covers(globs: Sequence[str], path: str) -> bool:
 
 def attribute_pattern(glob: str) -> str:
     """Return *glob*, without its ``!``, as a line of .gitattributes begins with it."""
-    parts = _split(glob.removeprefix("!"))
-    pattern = "".join(wildcard or _SPECIAL.sub(r"\\\g<0>", text) for text, wildcard in parts)
+    pattern = "".join(_SPECIAL.sub(r"\\\g<0>", part) for part in _split(glob.removeprefix("!")))
     if not _QUOTED.search(pattern):
         return pattern
     return '"' + re.sub(r'[\0-\x1f"\\\x7f]', lambda match: f"\\{ord(match[0]):03o}", pattern) + '"'
@@ -44,20 +44,10 @@ def _regex(pattern: str) -> re.Pattern[bytes]:
 
     It ignores the case of ASCII letters, as some file systems do: there ``.ENV`` is read for ``.env``.
     """
-    parts = _split(pattern)
-    regex = "".join(_REGEXES[wildcard] if wildcard else re.escape(text) for text, wildcard in parts)
+    regex = "".join(_REGEXES.get(part) or re.escape(part) for part in _split(pattern))
     return re.compile(regex.encode("utf-8", "surrogateescape"), re.DOTALL | re.IGNORECASE)
 
 
-def _split(pattern: str) -> Iterator[tuple[str, str]]:
-    """Yield plain texts and wildcards in turn, each beside an empty string."""
-    end = 0
-    for match in _WILDCARD.finditer(pattern):
-        yield pattern[end : match.start()], ""
-        folders, star, _ = match.groups()
-        if folders:
-            yield "", "**/" if folders.endswith("/") else "**"
-        else:
-            yield "", "*" if star else "?"
-        end = match.end()
-    yield pattern[end:], ""
+def _split(pattern: str) -> list[str]:
+    """Return plain texts and wildcards in turn."""
+    return _WILDCARD.split(_STARS.sub(lambda stars: "**" if stars[1] else "*", pattern))

@@ -148,12 +148,9 @@ def _folder_of(file: str) -> Path:
 
 
 def _table(path: Path) -> Mapping[str, Any] | None:
-    try:
+    with suppress(ValueError):  # TOMLDecodeError and UnicodeDecodeError
         tool = tomllib.loads(read(path).decode()).get("tool", {})
         table = tool.get("encenv") if isinstance(tool, dict) else None
-    except ValueError:  # TOMLDecodeError and UnicodeDecodeError
-        pass
-    else:
         if table is None or isinstance(table, dict):
             return table
     hint = "fix its syntax: other tools that read it name the line"
