@@ -103,12 +103,6 @@ class EncryptedSettings(BaseSettings):
 
     if not TYPE_CHECKING:  # a type checker sees the signatures of BaseSettings
 
-        @classmethod
-        def settings_customise_sources(cls, *args: Any, **sources: Any) -> Any:
-            """Define the sources and their order, as `BaseSettings.settings_customise_sources` does."""
-            # Defined here because bases behind this one in the MRO may have a hook.
-            return _call_hook(super().settings_customise_sources, cls, args, sources)
-
         @functools.wraps(BaseSettings.__init__)
         def __init__(__pydantic_self__, *args: Any, **values: Any) -> None:  # noqa: N805 (a field may be called self)
             cls = type(__pydantic_self__)
@@ -164,7 +158,7 @@ def _wrap_hook(cls: type[BaseSettings]) -> None:
     name = BaseSettings.settings_customise_sources.__name__
     resolver = next(base for base in cls.__mro__ if name in base.__dict__)
     original = resolver.__dict__[name]
-    if resolver is EncryptedSettings or isinstance(original, _DecryptingHook):
+    if isinstance(original, _DecryptingHook):
         return
 
     @functools.wraps(getattr(cls, name))
@@ -174,6 +168,9 @@ def _wrap_hook(cls: type[BaseSettings]) -> None:
         return _call_hook(hook, sub, args, sources)
 
     setattr(cls, name, _DecryptingHook(settings_customise_sources))
+
+
+_wrap_hook(EncryptedSettings)  # it calls the hook of the bases behind it in the MRO
 
 
 def _call_hook(hook: Any, cls: type[BaseSettings], args: tuple[Any, ...], sources: dict[str, Any]) -> Any:
