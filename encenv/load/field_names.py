@@ -61,7 +61,9 @@ class ModelNames:
         try:
             self.fields = {
                 # A source takes long to find a field: a third as long as all other work for the field's variable.
-                name: _named_itself(source, name)
+                name: FieldNames(
+                    name, (fold(source, name),), {name: False}, ((name,), (name,)), has_nested=False
+                )
                 if has_plain_names and field.validation_alias is None
                 else names_from_source(source, name, field)
                 for name, field in source.settings_cls.model_fields.items()
@@ -167,11 +169,6 @@ def _is_read_by_name(config: Mapping[str, Any]) -> bool:
 def fold(source: EnvSettingsSource | SecretsSettingsSource, name: str) -> str:
     """Return *name* as *source* compares names."""
     return name if source.case_sensitive else name.lower()
-
-
-def _named_itself(source: EnvSettingsSource, name: str) -> FieldNames:
-    """Return the names of a field without an alias, prefix and delimiter: it is read from the variable of its name."""
-    return FieldNames(name, (fold(source, name),), {name: False}, ((name,), (name,)), has_nested=False)
 
 
 def names_from_source(source: EnvSettingsSource, name: str, field: FieldInfo) -> FieldNames:

@@ -53,23 +53,15 @@ def prefetch(
 
 def _unwrap(session: ReaderSession, paths: "Sequence[StrPath]", variables: list[tuple[str, str]]) -> None:
     lines: list[tuple[str, str | None]] = []
-    try:
+    with suppress(Exception):  # the load reports it
         for path in paths:
-            lines += _lines(path)
+            file = os.path.expanduser(path)  # noqa: PTH111 (not pathlib's, which raises where there is no home)
+            if os.path.isfile(file):  # noqa: PTH113 (of any path); a FIFO can be read only once
+                bindings = document.parse(disk.read_text(file)).bindings
+                lines += [(one.name, one.value) for one in bindings if one.name is not None]
         lines += variables
         session.entries.add(lines)
         session.prepare(value for _, value in lines if value is not None)
-    except Exception:  # noqa: BLE001, S110 (the load reports it)
-        pass
-
-
-def _lines(path: "StrPath") -> list[tuple[str, str | None]]:
-    path = os.path.expanduser(path)  # noqa: PTH111 (not pathlib's, which raises where there is no home)
-    if not os.path.isfile(path):  # noqa: PTH113 (of any path); a FIFO can be read only once
-        return []
-    return [
-        (one.name, one.value) for one in document.parse(disk.read_text(path)).bindings if one.name is not None
-    ]
 
 
 # Makes a snapshot wait for the thread: it may be the first to import keys.unwrap, whose hook drops the data keys.

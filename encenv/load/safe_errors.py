@@ -62,12 +62,10 @@ def safe_error(error: BaseException, model: type[BaseSettings], session: Setting
 
     The *session* of the load knows what was decrypted and what was plaintext.
     """
-    try:
+    with suppress(Exception):  # an object of the application in the error raises when it is shown
         rebuilt = _rebuild(error, model, session)
-    except Exception:  # noqa: BLE001 (an object of the application in the error raises when it is shown)
-        rebuilt = None
-    if rebuilt is not None:
-        return rebuilt
+        if rebuilt is not None:
+            return rebuilt
     return UserCodeError(
         f"{type(error).__name__} was raised {_place(error.__traceback__)}; its text is {WITHHELD}",
         hint="debug it with plaintext values, or catch it where it is raised",

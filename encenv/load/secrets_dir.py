@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource, SecretsSettingsSource
@@ -20,12 +20,6 @@ else:
     disk = lazily("encenv.files.disk")
 
 
-class _SecretFile(NamedTuple):
-    name: str  # the name that the source looked up
-    path: Path
-    plaintext: Path | None  # the file that it would replace
-
-
 class SecretFiles(Reader):
     """The files that a `SecretsSettingsSource` reads."""
 
@@ -33,7 +27,8 @@ class SecretFiles(Reader):
         self._session, self._source = session, source
         release(source)
         self._get, self._find = source.get_field_value, source.find_case_path
-        self._file: _SecretFile | None = None  # the file that was looked up last
+        # What was looked up last: the name, the file, and the plaintext file that it would replace.
+        self._file: tuple[str, Path, Path | None] | None = None
         self._results: dict[str, tuple[Any, str, bool]] = {}
         self._plain: dict[str, str] = {}  # by field
         # Replaces the public methods that read and find a file.
@@ -64,7 +59,7 @@ class SecretFiles(Reader):
     def _read(self, state: Mapping[str, Any]) -> dict[str, tuple[Any, str, bool]]:
         session, fields = self._session, self._source.settings_cls.model_fields
         results: dict[str, tuple[Any, str, bool]] = {}
-        encrypted_files: dict[str, tuple[_SecretFile, str]] = {}
+        encrypted_files: dict[str, tuple[Path, Path | None, str]] = {}
         for field_name, field in fields.items():
             self._file = None
             text, key, is_complex = results[field_name] = self._get(field, field_name)
@@ -74,18 +69,19 @@ class SecretFiles(Reader):
                 self._plain[field_name] = text
                 continue
             results[field_name] = None, key, is_complex
+            name, path, plaintext = self._file
             names = self._model.fields[field_name]
-            role = names.roles[names.names.index(self._file.name)]
+            role = names.roles[names.names.index(name)]
             is_given = bool(state) and self._model.is_given(role, state, ())
             if (field_name,) not in session.lost_paths and not is_given:
-                encrypted_files[field_name] = self._file, text
+                encrypted_files[field_name] = path, plaintext, text
         if encrypted_files:
             session.before_read(self, state)
-            session.prepare(text for _, text in encrypted_files.values())
-        for field_name, (file, text) in encrypted_files.items():
-            if file.plaintext is not None:
-                session.fail(file.plaintext.name, both_set(file.plaintext.name, file.path.name))
-            value = session.decrypt(file.path.name, text)
+            session.prepare(text for *_, text in encrypted_files.values())
+        for field_name, (path, plaintext, text) in encrypted_files.items():
+            if plaintext is not None:
+                session.fail(plaintext.name, both_set(plaintext.name, path.name))
+            value = session.decrypt(path.name, text)
             session.decrypted_keys.update(self._model.fields[field_name].loc_keys)
             if value is not None:
                 # Stripped after decryption, too, as the source strips the text of a plain file.
@@ -97,12 +93,11 @@ class SecretFiles(Reader):
         own, prefix = self._find(folder, name, case_sensitive), self._session.prefix
         other = self._find(folder, prefix + name, case_sensitive) if prefix else None
         if other is not None and other.name.startswith(prefix) and self._supplies_another(other):
-            self._file = _SecretFile(name, other, own)
-        elif own is not None:
-            self._file = _SecretFile(name, own, None)
-        else:
-            return None
-        return self._file.path
+            self._file = name, other, own
+            return other
+        if own is not None:
+            self._file = name, own, None
+        return own
 
     def _supplies_another(self, file: Path) -> bool:
         if not file.is_file() or not claims(disk.read_text(file).strip()):
