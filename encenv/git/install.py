@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from encenv.errors import FileError
 from encenv.files.atomic import create, edit_file
 from encenv.files.disk import read
 from encenv.git.hooks import HOOKS, install_hooks, is_protected, read_script, remove_hooks
@@ -26,7 +25,7 @@ _MODE = 0o666  # before the umask
 
 def install(project: Project) -> list[str]:
     """Protect this clone; return what was done, in sentences, none if it was protected already."""
-    top = _top()
+    top = top_level()
     acts = [*install_hooks(top)]
     missing = {key: value for key, value in _drivers().items() if config(key) != value}
     for key, value in missing.items():
@@ -38,12 +37,12 @@ def install(project: Project) -> list[str]:
 
 def remove() -> list[str]:
     """Remove the hooks and the drivers from this clone; return what was done. The lines in .gitattributes stay."""
-    return [*remove_hooks(_top()), *remove_config("diff.encenv"), *remove_config("merge.encenv")]
+    return [*remove_hooks(top_level()), *remove_config("diff.encenv"), *remove_config("merge.encenv")]
 
 
 def status(project: Project) -> dict[str, bool]:
     """Return what protects a clone, and whether each is in place here."""
-    top = _top()
+    top = top_level()
     return {
         **{f"the {name} hook": is_protected(top, name) for name in HOOKS},
         "the diff and merge drivers": all(map(config, _drivers())),  # of any version of encenv
@@ -73,14 +72,6 @@ def add_attributes(folder: Path, globs: Sequence[str]) -> Iterator[str]:
 def has_attributes(folder: Path, globs: Sequence[str]) -> bool:
     """Return whether the .gitattributes of *folder* has the lines for *globs*."""
     return not _missing(_read(folder / ATTRIBUTES), globs)
-
-
-def _top() -> Path:
-    top = top_level()
-    if top is None:
-        hint = "go to one, or make a repository here: git init"
-        raise FileError("this folder is not in a git work tree", hint=hint)
-    return top
 
 
 def _attributes_folder(project: Project, top: Path) -> Path:

@@ -113,20 +113,24 @@ def remove_config(section: str) -> Iterator[str]:
         yield f"git config: the section {section} is removed"
 
 
-def top_level() -> Path | None:
-    """Return the top folder of the work tree that the current folder is in; None outside a work tree."""
+def top_level() -> Path:
+    """Return the top folder of the work tree that the current folder is in; outside a work tree, a FileError."""
     try:
         return Path(git_line("rev-parse", "--show-toplevel"))
     except GitError as error:
-        if "not a git repository" in error.complaint or "must be run in a work tree" in error.complaint:
-            return None
-        raise  # git refuses to look, for example into a folder of another user
+        if (
+            "not a git repository" not in error.complaint
+            and "must be run in a work tree" not in error.complaint
+        ):
+            raise  # git refuses to look, for example into a folder of another user
+    hint = "go to one, or make a repository here: git init"
+    raise FileError("this folder is not in a git work tree", hint=hint)
 
 
 def is_repository() -> bool:
     """Return whether the current folder is in a git work tree; False also if git is not installed."""
     with suppress(EncenvError):
-        return top_level() is not None
+        return bool(top_level())
     return False
 
 

@@ -131,12 +131,14 @@ def test_outside(repo, tmp_path, monkeypatch):
     """Outside of a repository, in a bare one, and without git, the functions say so."""
     assert repository.is_repository()
     monkeypatch.chdir(tmp_path)
-    assert repository.top_level() is None
+    with pytest.raises(FileError, match="not in a git work tree"):
+        repository.top_level()
     with pytest.raises(FileError, match="not in a git repository"):
         repository.staged(".env")
     run("init", "--quiet", "--bare", "bare")
     monkeypatch.chdir("bare")
-    assert repository.top_level() is None
+    with pytest.raises(FileError, match="not in a git work tree"):
+        repository.top_level()
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileError, match="git was not found"):
         repository.git("version")
