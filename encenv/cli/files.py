@@ -74,24 +74,21 @@ def check_creatable(path: str, writer: Writer, command: str) -> None:
         raise FileError(f"the file {printable(path)} does not exist", hint=hint)
 
 
-def rewrite(path: str, change: Callable[[str], T]) -> T:
-    """Replace the text of *path* by what *change* makes of it; ``-`` rewrites standard input to standard output."""
+def rewrite(path: str, change: Callable[[str], T], *, may_create: bool = False) -> T:
+    """Replace the text of *path* by what *change* makes of it; ``-`` rewrites standard input to standard output.
+
+    If it *may_create* the file, one that does not exist is created, as if it were empty.
+    """
     if path == STANDARD_INPUT:
         outcome = change(read_text(path))
         write(outcome.text.encode())
+    elif may_create and not exists(path):
+        outcome = change("")
+        create(path, outcome.text.encode(), FILE_MODE)
     else:
         with edit_file(path) as file:
             outcome = change(decode(file.data, place(path)))
             file.replace(outcome.text.encode())
-    return outcome
-
-
-def rewrite_or_create(path: str, change: Callable[[str], T]) -> T:
-    """Do as `rewrite`; a file that does not exist is created, as if it were empty."""
-    if exists(path):
-        return rewrite(path, change)
-    outcome = change("")
-    create(path, outcome.text.encode(), FILE_MODE)
     return outcome
 
 

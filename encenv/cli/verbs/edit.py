@@ -4,13 +4,14 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import click
 
 from encenv.cli.editor import private_folder, run_editor
-from encenv.cli.files import check_creatable, exists, place, report, rewrite, rewrite_or_create
+from encenv.cli.files import check_creatable, exists, place, report, rewrite
 from encenv.cli.options import DEFAULT_FILE, STANDARD_INPUT, file_argument, key_options, quiet
 from encenv.cli.terminal import count, fail, is_terminal, progress, say, warn
 from encenv.errors import ConflictError, EncenvError
@@ -49,13 +50,14 @@ def command(file: str, keys: tuple[KeyName, ...], context: Pairs | None) -> None
     writer = project.writer(keys, context, progress)
     must_encrypt = project.policy().requires
     check_creatable(file, writer, f"encenv edit {shell_argument(place(file))}")
-    write = rewrite if exists(file) else rewrite_or_create
+    may_create = not exists(file)
     session = start_edit(_text(file), writer, place(file))
 
     def save(edited: str) -> EncryptResult:
         outcome = finish_edit(session, edited, writer, must_encrypt)
         if outcome.text != session.text:
-            write(file, lambda text: replace(outcome, text=_merge(file, session.text, outcome.text, text)))
+            merged = partial(_merge, file, session.text, outcome.text)
+            rewrite(file, lambda text: replace(outcome, text=merged(text)), may_create=may_create)
         return outcome
 
     with private_folder() as (folder, in_memory):

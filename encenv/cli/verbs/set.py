@@ -5,7 +5,7 @@ import sys
 import click
 
 from encenv.cli import options
-from encenv.cli.files import check_creatable, place, read_text, report, rewrite_or_create
+from encenv.cli.files import check_creatable, place, read_text, report, rewrite
 from encenv.cli.terminal import is_terminal, progress, say, warn
 from encenv.errors import PolicyError
 from encenv.files.disk import printable, shell_option
@@ -62,7 +62,7 @@ def command(  # noqa: PLR0913, PLR0917 (its options)
     check_creatable(file, writer, f"encenv set {printable(name)}{shell_option(place(file))}")
     path = options.STANDARD_INPUT if from_stdin else from_file
     value = _ask(name) if path is None else _read(path)
-    outcome = rewrite_or_create(file, lambda text: set_value(text, name, value, writer, place(file)))
+    outcome = rewrite(file, lambda text: set_value(text, name, value, writer, place(file)), may_create=True)
     if not outcome.names:
         say(f"{place(file)}: {printable(name)} has that value already")
         return
