@@ -63,16 +63,17 @@ file_option = _file_option(default=DEFAULT_FILE, show_default=True, help="The fi
 files_option = _file_option("files", multiple=True, help="A .env file; a later one wins over an earlier one.")
 
 
-def output_option(text: str) -> Callable[[F], F]:
-    """Add ``-o``: a new file to write, or standard output; *text* is its help."""
-    output = click.Path(readable=False, allow_dash=True)
-    return click.option("-o", "--output", metavar="FILE", type=output, callback=_check_not_empty, help=text)
-
-
 def _check_not_empty(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
     if path == "":  # such as "$OUT" where OUT is not set
         raise click.BadParameter("the name of the file is empty")
     return path
+
+
+# A new file to write, or standard output.
+_output = click.Path(readable=False, allow_dash=True)
+output_option = partial(
+    click.option, "-o", "--output", metavar="FILE", type=_output, callback=_check_not_empty
+)
 
 
 # Reports
@@ -89,22 +90,6 @@ quiet = click.option(
 
 
 # Keys
-
-
-def key_option(*names: str, text: str) -> Callable[[F], F]:
-    """Add an option that names wrapping keys; *text* is its help."""
-    return _parsed_option(parse_keys, *names, metavar="KEY", help=text)
-
-
-def context_option(text: str) -> Callable[[F], F]:
-    """Add ``--context``, None if it is not given; *text* is its help."""
-    return _parsed_option(_parse_pairs, "--context", metavar="KEY=VALUE", help=text)
-
-
-def key_options(command: F) -> F:
-    """Add ``--key`` and ``--context``: what to encrypt with."""
-    command = context_option("Add a pair to the encryption context.")(command)
-    return key_option("--key", "keys", text="Encrypt with KEY; repeat it for several keys.")(command)
 
 
 def _parse_pairs(texts: tuple[str, ...]) -> Pairs | None:
@@ -126,6 +111,16 @@ def _parsed_option(
             raise Misuse(f"{option.opts[0]}: {error.message}", error.hint) from None
 
     return click.option(*names, multiple=True, callback=callback, **attributes)
+
+
+key_option = partial(_parsed_option, parse_keys, metavar="KEY")
+context_option = partial(_parsed_option, _parse_pairs, "--context", metavar="KEY=VALUE")
+
+
+def key_options(command: F) -> F:
+    """Add ``--key`` and ``--context``: what to encrypt with."""
+    command = context_option(help="Add a pair to the encryption context.")(command)
+    return key_option("--key", "keys", help="Encrypt with KEY; repeat it for several keys.")(command)
 
 
 # Names of variables

@@ -13,7 +13,7 @@ from encenv.files.encrypt import decrypt
 
 @click.command()
 @options.files_argument
-@options.output_option("Write to FILE instead, which only you can read; - is standard output.")
+@options.output_option(help="Write to FILE instead, which only you can read; - is standard output.")
 @options.only_option
 @options.except_option
 @options.quiet

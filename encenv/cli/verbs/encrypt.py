@@ -13,7 +13,7 @@ from encenv.policy.project import project_of
 @click.command()
 @options.files_argument
 @options.key_options
-@options.output_option("Write a copy to FILE instead, with its own data key; - is standard output.")
+@options.output_option(help="Write a copy to FILE instead, with its own data key; - is standard output.")
 @options.only_option
 @options.except_option
 @options.quiet

@@ -26,7 +26,7 @@ GITHUB_FILE = "GITHUB_ENV"  # GitHub's "Workflow commands": the file that a step
 @click.option("--plaintext", is_flag=True, help="Export plaintext, without the key entries.")
 @click.option("--as-is", is_flag=True, help="Don't decrypt anything; needs no key.")
 @click.option("--name", metavar="NAME", default="", help="The name of the function, variable or object.")
-@options.output_option("Write there; for github, append there.")
+@options.output_option(help="Write there; for github, append there.")
 @options.only_option
 @options.except_option
 @options.quiet

@@ -17,7 +17,7 @@ FOLDER_MODE = 0o700
 
 
 @click.command()
-@output_option("Write it to FILE instead; - is standard output.")
+@output_option(help="Write it to FILE instead; - is standard output.")
 def command(output: str | None) -> None:
     """Make a local key, which is a file, for a laptop or for CI.
 

@@ -14,9 +14,9 @@ from encenv.policy.project import project_of
 
 @click.command()
 @files_argument
-@key_option("--add", text="Also let KEY open the file.")
-@key_option("--remove", text="No longer let KEY open the file.")
-@context_option("Change the encryption context to these pairs, for every key.")
+@key_option("--add", help="Also let KEY open the file.")
+@key_option("--remove", help="No longer let KEY open the file.")
+@context_option(help="Change the encryption context to these pairs, for every key.")
 @quiet
 def command(
     files: tuple[str, ...], add: tuple[KeyName, ...], remove: tuple[KeyName, ...], context: Pairs | None
