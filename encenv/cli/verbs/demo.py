@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -14,9 +13,9 @@ from encenv.files.document import parse
 from encenv.files.encrypt import encrypt
 from encenv.files.key_names import KeyName
 from encenv.files.writer import Writer
-from encenv.format.sealed import WrappedKey
 from encenv.keys.local import TEXT_VARIABLE, LocalKeys, generate_key_text
 from encenv.keys.unwrap import clear_cache
+from encenv.load.dotenv import dotenv_values
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 (nobody's)
 PLAIN = f"""\
@@ -30,24 +29,13 @@ ALLOWED_HOSTS=["shop.example", "www.shop.example"]
 COLUMNS = 79  # a terminal has 80
 
 
-class _CountingKeys(LocalKeys):
-    """A local key that counts how often it unwraps a data key."""
-
-    unwraps = 0
-
-    def unwrap(self, item: WrappedKey, context: Mapping[str, str], timeout: float) -> bytes:
-        """Count, and return the data key in *item*."""
-        self.unwraps += 1
-        return super().unwrap(item, context, timeout)
-
-
 @click.command()
 def command() -> None:
     """Show encenv at work: encrypt a .env file, load it as typed settings, and change an encrypted value.
 
     Everything happens in a temporary folder, with a key that exists only as long as the demo.
     """
-    keys = _CountingKeys({TEXT_VARIABLE: generate_key_text()})
+    keys = LocalKeys({TEXT_VARIABLE: generate_key_text()})
     with TemporaryDirectory(prefix="encenv-demo-") as folder, patch.dict(os.environ, clear=True):
         path = Path(folder, ".env")
         click.secho("\n1. A plain .env file", bold=True)
@@ -66,12 +54,16 @@ def command() -> None:
         first_characters = r"(SECRET_KEY=encenv:1:\w{8}:.{20})(.)"
         changed = re.sub(first_characters, lambda m: m[1] + ("B" if m[2] == "A" else "A"), text)
         path.write_text(changed)
-        _fail(path, keys)
+        try:
+            dotenv_values(path, key_providers=[keys])
+        except EncenvError as error:
+            for label, line in (("error", error.message), ("hint", error.hint)):
+                click.echo(click.wrap_text(f"{label}: {line}", COLUMNS, "  ", "    "))
         click.secho("\nYour turn: ", bold=True, nl=False)
         click.echo("encenv keygen && encenv encrypt --key local .env")
 
 
-def _load(path: Path, text: str, keys: _CountingKeys) -> None:
+def _load(path: Path, text: str, keys: LocalKeys) -> None:
     # A lazy door: a settings class cannot be declared without pydantic, and its import costs most of this command.
     from pydantic import PostgresDsn, SecretStr
 
@@ -83,28 +75,19 @@ def _load(path: Path, text: str, keys: _CountingKeys) -> None:
         allowed_hosts: list[str]
         database_url: PostgresDsn | None = None
 
-    from_file = Settings()
+    variables = {one.name: one.value for one in parse(text).bindings if one.name and one.value}
+    del variables["DATABASE_URL"]  # ${NAME} means something in a file only
+    with patch.object(keys, "unwrap", wraps=keys.unwrap) as unwrap:
+        from_file = Settings()
+        with patch.dict(os.environ, variables):
+            from_process = Settings(_env_file=None)
     for name, value in from_file:
         plain = value.unicode_string() if isinstance(value, PostgresDsn) else str(value)
         _echo(f"  {name:14}{type(value).__name__:13}", plain.replace(SECRET, "***"))
-    variables = {one.name: one.value for one in parse(text).bindings if one.name and one.value}
-    del variables["DATABASE_URL"]  # ${NAME} means something in a file only
-    with patch.dict(os.environ, variables):
-        from_process = Settings(_env_file=None)
     same = from_process == from_file.model_copy(update={"database_url": None})
     click.echo(f"  from the environment: {'the same values' if same else 'other values'}")
-    click.secho(f"  unwraps of the data key: {keys.unwraps}", bold=True, nl=False)
+    click.secho(f"  unwraps of the data key: {unwrap.call_count}", bold=True, nl=False)
     click.echo(f", for two loads of {text.count('=encenv:')} values")
-
-
-def _fail(path: Path, keys: _CountingKeys) -> None:
-    from encenv.load.dotenv import dotenv_values  # a lazy door: as above
-
-    try:
-        dotenv_values(path, key_providers=[keys])
-    except EncenvError as error:
-        for label, text in (("error", error.message), ("hint", error.hint)):
-            click.echo(click.wrap_text(f"{label}: {text}", COLUMNS, "  ", "    "))
 
 
 def _show(text: str) -> None:
