@@ -28,7 +28,7 @@ _TIMES = (date, time, timedelta, tzinfo)
 _ADDRESSES = (IPv4Address, IPv4Network, IPv6Address, IPv6Network)  # an interface is an address, too
 _HARMLESS = (*_NUMBERS, *_TIMES, *_ADDRESSES, Enum, PurePath, types.NoneType)
 _WEB = {"http", "https", "ws", "wss", "file", "ftp"}  # URLs of other schemes hold the password of a service
-_DEPTH_MAX = 8  # of nested models: one may hold itself
+_LEVELS_MAX = 8  # of nested models: one may hold itself
 
 Secrecy = bool | None  # True: it holds a secret, False: it cannot, None: undecided
 
@@ -39,12 +39,12 @@ def field_secrecy(settings_class: type[BaseSettings]) -> FieldSecrecy:
     fields = ModelNames(source).fields
     names: defaultdict[str, list[Secrecy]] = defaultdict(list)
     prefixes: defaultdict[str, list[Secrecy]] = defaultdict(list)
+    levels_max = _LEVELS_MAX if source.maxsplit < 0 else min(_LEVELS_MAX, source.maxsplit + 1)
     for name, field in settings_class.model_fields.items():
+        levels = levels_max if fields[name].has_nested and source.env_nested_delimiter else 0
         for variable in fields[name].names:
-            names[variable].append(secrecy(field))
-            if fields[name].has_nested and source.env_nested_delimiter:
-                for text, one, is_prefix in _nested(source, variable, field, 1):
-                    (prefixes if is_prefix else names)[text].append(one)
+            for text, one, is_prefix in _variables(source, variable, field, levels):
+                (prefixes if is_prefix else names)[text].append(one)
     return FieldSecrecy(
         {name: _combined(parts) for name, parts in names.items()},
         {prefix: _combined(parts) for prefix, parts in prefixes.items()},
@@ -127,15 +127,16 @@ def _combined(parts: Iterable[Secrecy]) -> Secrecy:
     return False if every == {False} else None
 
 
-def _nested(
-    source: EnvSettingsSource, prefix: str, kind: Any, depth: int
+def _variables(
+    source: EnvSettingsSource, variable: str, kind: Any, levels: int
 ) -> Iterator[tuple[str, Secrecy, bool]]:
-    """Yield the variables ``<prefix>__<part>`` of the nested type *kind*, and those below them.
+    """Yield *variable* of the type *kind*, and the variables of *levels* levels below it: ``<variable>__<part>``.
 
     Each comes with its secrecy, and with True if it is the beginning of names, not a whole name.
     """
-    prefix += source.env_nested_delimiter or ""
-    for cls, args in _classes(kind):
+    yield variable, secrecy(kind), False
+    prefix = variable + (source.env_nested_delimiter or "")
+    for cls, args in _classes(kind) if levels else ():
         parts = _parts(cls)
         if parts is None and issubclass(cls, Mapping):
             yield prefix, secrecy(args[-1]) if args else None, True
@@ -144,6 +145,4 @@ def _nested(
             if isinstance(part, FieldInfo) and issubclass(cls, BaseModel):
                 keys |= model_keys(name, part, cls.model_config).keys()
             for key in keys if source.case_sensitive else {key.lower() for key in keys}:
-                yield prefix + key, secrecy(part), False
-                if depth < _DEPTH_MAX and (source.maxsplit < 0 or depth <= source.maxsplit):
-                    yield from _nested(source, prefix + key, part, depth + 1)
+                yield from _variables(source, prefix + key, part, levels - 1)
