@@ -74,9 +74,14 @@ class ReaderSession(Session):
             if supplied in ("", name) or is_unwanted or value is None or not claims(value):
                 supplied = name
             elif supplied in names:
-                self.fail(supplied, both_set(supplied, name))
+                self.fail_both_set(supplied, name)
             result.append((supplied, name, value))
         return result
+
+    def fail_both_set(self, name: str, other: str) -> None:
+        """Add the failure that *name* and *other*, which supplies it, are both set."""
+        hint = f"remove {name}, or give {other} another name"
+        self.fail(name, ConflictError(f"{name} and {other} are both set", hint=hint))
 
     def end(self) -> EncenvError | None:
         """Write the log record of the load; return all its failures as one error, or None if there are none."""
@@ -184,10 +189,3 @@ class Reader:
     def plain_texts(self) -> Iterable[tuple[str, str]]:
         """Return plaintext that an error may show, each text with its key in the model's data."""
         raise NotImplementedError
-
-
-def both_set(name: str, other: str) -> ConflictError:
-    """Return the failure that *name* and *other*, which supplies it, are both set."""
-    return ConflictError(
-        f"{name} and {other} are both set", hint=f"remove {name}, or give {other} another name"
-    )

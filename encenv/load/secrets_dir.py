@@ -12,7 +12,7 @@ from pydantic_settings import EnvSettingsSource, SecretsSettingsSource
 from encenv.format.sealed import claims, embeds, entry_kid
 from encenv.keys.process_safety import lazily
 from encenv.load.field_names import ModelNames, fold
-from encenv.load.reader_session import Reader, SettingsSession, both_set
+from encenv.load.reader_session import Reader, SettingsSession
 
 if TYPE_CHECKING:
     from encenv.files import disk
@@ -80,7 +80,7 @@ class SecretFiles(Reader):
             session.prepare(text for *_, text in encrypted_files.values())
         for field_name, (path, plaintext, text) in encrypted_files.items():
             if plaintext is not None:
-                session.fail(plaintext.name, both_set(plaintext.name, path.name))
+                session.fail_both_set(plaintext.name, path.name)
             value = session.decrypt(path.name, text)
             session.decrypted_keys.update(self._model.fields[field_name].loc_keys)
             if value is not None:

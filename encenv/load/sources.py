@@ -26,7 +26,7 @@ from encenv.format.sealed import ENTRY_PREFIX, claims, embeds, entry_kid
 from encenv.keys.process_safety import lazily
 from encenv.load.field_names import ModelNames, Role
 from encenv.load.pydantic_names import HAS_DEPTH, HAS_FILTERING, LOADERS, clear_state, parse_env_vars
-from encenv.load.reader_session import ABSENT, EncryptedVariable, Place, Reader, SettingsSession, both_set
+from encenv.load.reader_session import ABSENT, EncryptedVariable, Place, Reader, SettingsSession
 
 if TYPE_CHECKING:
     from encenv.files import disk
@@ -224,7 +224,7 @@ class DecryptingVariables(Reader, Mapping[str, "str | None"]):
         while isinstance(variable, EncryptedVariable):
             before = len(session.failures)
             if variable.duplicate:
-                session.fail(variable.duplicate, both_set(variable.duplicate, variable.name))
+                session.fail_both_set(variable.duplicate, variable.name)
             if variable.value is ABSENT:
                 variable.value = variable.decrypt()
             value = variable.value
